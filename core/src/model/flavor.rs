@@ -1,0 +1,100 @@
+//! The flavor: what all documents say together.
+
+use crate::source::{Span, Spanned};
+use crate::step::{Ids, InitrdRecipe};
+
+use super::{
+    AbsPath, Architecture, CloudConfig, FileNode, ImageSettings, Kairos, Kernel, Layout, PackageName, Packages, Repository,
+    Run, Service, Sysctl, User,
+};
+
+/// The `flavor` node: who the image is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The flavor's name.
+    pub name: Spanned<String>,
+    /// Its version, a semantic version without `v`.
+    pub version: Spanned<semver::Version>,
+    /// The title, for `org.opencontainers.image.title`.
+    pub title: Option<Spanned<String>>,
+    /// The vendor.
+    pub vendor: Option<Spanned<String>>,
+}
+
+/// A whole flavor: nothing missing, no conflict.
+#[derive(Clone, Debug)]
+pub struct Flavor {
+    /// Who it is.
+    pub identity: Identity,
+    /// The distro that it builds on, from the library.
+    pub distro: Spanned<Distro>,
+    /// The architecture to build for.
+    pub architecture: Architecture,
+    /// Its one kernel.
+    pub kernel: Spanned<Kernel>,
+    /// Packages asked for by the user's documents.
+    pub packages: Packages,
+    /// Packages asked for by blocks of the library.
+    pub block_packages: Packages,
+    /// Third-party package sources.
+    pub repositories: Vec<Spanned<Repository>>,
+    /// The layout: the stock one of the distro, and what the flavor adds or takes out.
+    pub layout: Layout,
+    /// Files, in declaration order.
+    pub files: Vec<Spanned<FileNode>>,
+    /// Users, by name.
+    pub users: Vec<Spanned<User>>,
+    /// Units to enable, disable and mask.
+    pub services: Vec<Spanned<Service>>,
+    /// Kernel parameters.
+    pub sysctls: Vec<Spanned<Sysctl>>,
+    /// Cloud-configs.
+    pub cloud_configs: Vec<Spanned<CloudConfig>>,
+    /// What makes the image a Kairos image.
+    pub kairos: Spanned<Kairos>,
+    /// Where the image goes, and its labels.
+    pub image: ImageSettings,
+    /// Steps of the user's own.
+    pub runs: Vec<Spanned<Run>>,
+    /// Names of the blocks that are used, sorted.
+    pub blocks: Vec<String>,
+}
+
+/// A release of a distro: data of the library.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Distro {
+    /// The distro's `ID` of os-release, such as `debian`.
+    pub id: String,
+    /// The release's code name, such as `trixie`.
+    pub release: String,
+    /// `VERSION_ID` of os-release, such as `13`.
+    pub version_id: String,
+    /// The distro's family as Kairos calls it, such as `debian`.
+    pub family: String,
+    /// The package sources of the distro.
+    pub sources: Vec<Repository>,
+    /// Packages that every image has, beside Essential ones.
+    pub packages: Vec<PackageName>,
+    /// Packages for the boot that belong to the lowest stratum together with the kernel.
+    pub core_packages: Vec<PackageName>,
+    /// Packages that must not be in an image.
+    pub without: Vec<PackageName>,
+    /// Fixed ids of users and groups that packages make.
+    pub ids: Ids,
+    /// Answers for debconf.
+    pub selections: Vec<String>,
+    /// What the generic initrd holds.
+    pub initrd: InitrdRecipe,
+    /// The stock layout.
+    pub layout: Layout,
+    /// Services that every image enables or masks.
+    pub services: Vec<Spanned<Service>>,
+    /// Files that every image has (network configuration, drop-ins, scripts of the runtime).
+    pub files: Vec<Spanned<FileNode>>,
+    /// Kernel arguments of every image.
+    pub cmdline: Vec<String>,
+    /// Directories that every image has (mode 0755), such as `/oem`.
+    pub directories: Vec<AbsPath>,
+    /// Where the release is described, for messages.
+    pub span: Span,
+}

@@ -1,0 +1,20 @@
+//! `kernel`: the one kernel of an image.
+
+use crate::source::Spanned;
+
+use super::{PackageName, VersionRequest};
+
+/// The kernel's package, its arguments and modules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// The package.
+    pub package: Spanned<PackageName>,
+    /// The version that is wanted.
+    pub version: Option<Spanned<VersionRequest>>,
+    /// Kernel arguments, in order.
+    pub cmdline: Vec<Spanned<String>>,
+    /// Modules to load at boot.
+    pub load: Vec<Spanned<String>>,
+    /// Modules that must not be loaded.
+    pub deny: Vec<Spanned<String>>,
+}

@@ -1,0 +1,44 @@
+//! What documents say.
+//!
+//! A [`Fragment`] is what one document says: every field optional and spanned, every value valid by itself. `compose`
+//! makes one [`Flavor`] of all fragments: nothing missing, no conflict; every value remembers where it was said.
+//! One concept is one file here, in the dsl's `nodes/`, in `compose/` and in `plan/`.
+
+mod base;
+mod cloud_config;
+mod files;
+mod flavor;
+mod fragment;
+mod image;
+mod kairos;
+mod kernel;
+mod layout;
+mod packages;
+mod repository;
+mod run;
+mod services;
+mod sysctl;
+mod r#use;
+mod users;
+mod values;
+
+pub use base::Base;
+pub use cloud_config::CloudConfig;
+pub use files::{FileBody, FileNode};
+pub use flavor::{Distro, Flavor, Identity};
+pub use fragment::Fragment;
+pub use image::{ImageSettings, Label};
+pub use kairos::{Kairos, Runtime, RuntimeSource, Variant};
+pub use kernel::Kernel;
+pub use layout::{Layout, LayoutRule, OnMissing, OnMissingRule, PathClass};
+pub use packages::{Hold, PackageRequest, Packages, Prefer};
+pub use repository::{Repository, Suite};
+pub use run::Run;
+pub use services::{ServiceVerb, Service};
+pub use sysctl::Sysctl;
+pub use r#use::Use;
+pub use users::User;
+pub use values::{
+    AbsPath, Architecture, CheckedBy, FileMode, InvalidValue, PackageName, PathPattern, Relation, Size, UnitName,
+    VersionRequest,
+};

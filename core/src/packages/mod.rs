@@ -1,0 +1,1 @@
+//! Packages: families, indexes, archives.

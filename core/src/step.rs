@@ -1,0 +1,265 @@
+//! What a build step is told.
+//!
+//! A step is one exec of the step binary with a [`Program`]: a list of [`Action`]s, run in order, as JSON in a file that
+//! is mounted into the exec. The plan writes programs, `kcompose-step` runs them; both share these types. A program says
+//! everything: the step binary reads no clock, no environment and no network.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Where the step binary is mounted (read-only) in every exec.
+pub const BINARY: &str = "/run/kcompose/bin/kcompose-step";
+/// Where the program is mounted (read-only) in every exec.
+pub const PROGRAM: &str = "/run/kcompose/program/program.json";
+
+/// The actions of one exec, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Program {
+    /// Seconds since 1970; every time stamp that the step makes is this one, newer ones are clamped to it.
+    pub epoch: i64,
+    /// What to do, in order. The first failure ends the program with exit code 1 and its reason on stderr.
+    pub actions: Vec<Action>,
+}
+
+/// One thing that a step does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Action {
+    /// Unpacks packages without dpkg.
+    Unpack(Unpack),
+    /// Configures unpacked packages with dpkg.
+    Configure(Configure),
+    /// Writes the indexes of the kernel's modules.
+    Depmod(Depmod),
+    /// Writes the generic initrd.
+    Initrd(Initrd),
+    /// Writes files, directories and links.
+    Files(Files),
+    /// Adds users and groups.
+    Accounts(Accounts),
+    /// Enables and masks units, below `/usr/lib/systemd`.
+    Services(Services),
+    /// Deletes what must not be in an image, and sets every time stamp.
+    Normalise(Normalise),
+    /// Writes the manifest of what the kept paths of the image hold.
+    Seed(Seed),
+    /// Checks the tree against the Kairos contract and the layout.
+    Verify(Verify),
+    /// Writes `/etc/.updated` and `/var/.updated`, the very last change of a tree.
+    Stamp(Stamp),
+}
+
+/// Unpacks `.deb` files into a tree, with dpkg's database, as `dpkg --unpack` would leave it.
+///
+/// Directories get the epoch as time stamp, files keep their own, clamped. `bin sbin lib lib64` are rewritten to `usr/…`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unpack {
+    /// The archives, as absolute paths in the exec.
+    pub archives: Vec<String>,
+    /// The directory to unpack into: an empty output (`/out`) or the root itself (`/`).
+    pub root: String,
+    /// Where the fragment of dpkg's `status` goes: a directory of its own, never part of the image.
+    pub parts: String,
+    /// Whether to make `/bin /sbin /lib /lib64` as links: true for exactly one group of an image.
+    pub merged_usr: bool,
+}
+
+/// Configures everything that is unpacked and not configured, without network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configure {
+    /// Directories with the `status` fragments of [`Unpack`], in the order of the groups.
+    pub parts: Vec<String>,
+    /// Packages to configure first and alone: the dependency closure of Essential. Empty in a later stratum.
+    pub first: Vec<String>,
+    /// Users and groups of packages with their fixed ids; an id that appears and is not listed is an error.
+    pub ids: Ids,
+    /// Answers for debconf, as `debconf-set-selections` lines, sorted.
+    pub selections: Vec<String>,
+    /// Whether `depmod` is stubbed, because a [`Depmod`] step writes the indexes.
+    pub stub_depmod: bool,
+}
+
+/// Users and groups with fixed ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ids {
+    /// User name to uid.
+    pub users: BTreeMap<String, u32>,
+    /// Group name to gid.
+    pub groups: BTreeMap<String, u32>,
+}
+
+/// Runs `depmod` of the root for its one kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Depmod {
+    /// The directory that gets `usr/lib/modules/VERSION/modules.*`.
+    pub out: String,
+}
+
+/// Writes a reproducible initrd from a configured root; nothing of the root is executed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Initrd {
+    /// The root with the programs and modules.
+    pub root: String,
+    /// A directory with newer `usr/lib/modules/VERSION/modules.*` (of [`Depmod`]), looked at first; may be absent.
+    pub modules_index: Option<String>,
+    /// Where to write the initrd, such as `/out/boot/initrd`.
+    pub out: String,
+    /// What goes in.
+    pub recipe: InitrdRecipe,
+}
+
+/// What a generic initrd holds. Data of the library, one set per release.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitrdRecipe {
+    /// Programs and shared objects by absolute path; their libraries (`DT_NEEDED`, `.note.dlopen`) come along.
+    pub programs: Vec<String>,
+    /// Programs that are taken if they are there.
+    pub optional_programs: Vec<String>,
+    /// Shared objects that something opens at run time and no note says so (sonames).
+    pub libraries: Vec<String>,
+    /// systemd units by name, taken from `/usr/lib/systemd/system`.
+    pub units: Vec<String>,
+    /// Files by absolute path, copied as they are (udev rules, tmpfiles, link files). A trailing `/` takes a directory.
+    pub files: Vec<String>,
+    /// Kernel modules by name, with what they depend on; one that is built in is fine, one that is missing an error.
+    pub modules: Vec<String>,
+    /// Kernel modules that are taken if the kernel has them.
+    pub optional_modules: Vec<String>,
+    /// Directories below `/usr/lib/modules/VERSION/kernel` whose modules are all taken.
+    pub module_directories: Vec<String>,
+    /// Files with their own content (path, mode, text): the generator, the layout service, emergency handling.
+    pub inline: Vec<InlineFile>,
+    /// Symbolic links (path, target).
+    pub links: Vec<(String, String)>,
+}
+
+/// A file whose content stands in the program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InlineFile {
+    /// Absolute path.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// The whole content.
+    pub text: String,
+}
+
+/// Writes what the flavor declares into the root; later entries win over earlier ones and over what is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Files {
+    /// What to write, in order.
+    pub entries: Vec<FileEntry>,
+}
+
+/// One declared path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Absolute path in the image; parents are made with mode 0755.
+    pub path: String,
+    /// Permission bits; for a copied tree `None` keeps 0644 or 0755 by the x bit.
+    pub mode: Option<u32>,
+    /// Owner as a name or a number; `None` is root.
+    pub user: Option<String>,
+    /// Group as a name or a number; `None` is root.
+    pub group: Option<String>,
+    /// What the path becomes.
+    pub content: FileContent,
+    /// The place in the flavor, such as `flavor.kdl:12:5`, for messages.
+    pub origin: String,
+}
+
+/// What a declared path becomes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileContent {
+    /// A regular file with this text.
+    Text(String),
+    /// A directory.
+    Directory,
+    /// A symbolic link with this target.
+    Link(String),
+    /// A copy of a file or tree that is mounted at this absolute path of the exec.
+    Copy(String),
+    /// Nothing: whatever is there is deleted.
+    Absent,
+}
+
+/// Adds users and groups to `/etc/passwd` and its sisters, without a program of the image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accounts {
+    /// Groups to make, with their gid.
+    pub groups: BTreeMap<String, u32>,
+    /// Users to make or to change.
+    pub users: Vec<Account>,
+}
+
+/// One user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The login name.
+    pub name: String,
+    /// The uid, and the gid of the group of the same name.
+    pub uid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<String>,
+    /// The home directory. It is made at boot by tmpfiles, because `/home` is kept.
+    pub home: String,
+    /// The login shell.
+    pub shell: String,
+    /// The comment field.
+    pub comment: String,
+    /// The hash in `/etc/shadow`; `None` locks the password.
+    pub password_hash: Option<String>,
+    /// Lines of `authorized_keys`.
+    pub ssh_keys: Vec<String>,
+    /// The place in the flavor, for messages.
+    pub origin: String,
+}
+
+/// Enables and masks units by links below `/usr/lib/systemd/system`.
+///
+/// `[Install]` of the unit decides, as `systemctl enable` would; an unknown unit is an error that names near ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Services {
+    /// Units to enable, with the place that asks.
+    pub enable: Vec<(String, String)>,
+    /// Units to disable: their links are taken out.
+    pub disable: Vec<(String, String)>,
+    /// Units to mask.
+    pub mask: Vec<(String, String)>,
+    /// The default target.
+    pub default_target: Option<String>,
+}
+
+/// Deletes logs, caches, backups, host identity and the builder's traces, and sets every time stamp.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Normalise {
+    /// Further absolute paths to delete.
+    pub delete: Vec<String>,
+}
+
+/// Writes a manifest of kept paths: type, mode, owner, sha256 or target of everything that the image ships in them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seed {
+    /// The kept paths.
+    pub paths: Vec<String>,
+    /// Where the manifest goes.
+    pub manifest: String,
+    /// The file that gets the image's id: the sha256 of the manifest and the release file.
+    pub image_id: String,
+}
+
+/// Checks a tree; see [`crate::kairos`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verify {
+    /// The root of the tree.
+    pub root: String,
+    /// For each check by name: the place in the flavor that is responsible, such as `flavor.kdl:3:1`.
+    pub origins: BTreeMap<String, String>,
+}
+
+/// Writes the stamps that keep `ConditionNeedsUpdate=` from running at each boot: their mtime is that of `/usr`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {}
