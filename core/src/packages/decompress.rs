@@ -1,0 +1,158 @@
+//! Decompression of what archives and indexes come in: gzip, xz, zstd, or nothing.
+
+use std::fmt;
+use std::io::{self, Read};
+
+use flate2::bufread::MultiGzDecoder;
+use lzma_rust2::XzReader;
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
+
+/// How bytes are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip, `.gz`.
+    Gzip,
+    /// xz, `.xz`.
+    Xz,
+    /// Zstandard, `.zst`.
+    Zstd,
+}
+
+impl Compression {
+    /// All of them.
+    pub const ALL: [Compression; 4] = [Compression::None, Compression::Gzip, Compression::Xz, Compression::Zstd];
+
+    /// What a file name ends in: `""`, `".gz"`, `".xz"`, `".zst"`.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Compression::None => "",
+            Compression::Gzip => ".gz",
+            Compression::Xz => ".xz",
+            Compression::Zstd => ".zst",
+        }
+    }
+}
+
+/// A reader of the plain bytes; every member or frame of the input is read.
+pub struct Decoder<'a>(Inner<'a>);
+
+enum Inner<'a> {
+    Plain(&'a [u8]),
+    Gzip(MultiGzDecoder<&'a [u8]>),
+    Xz(Box<XzReader<&'a [u8]>>),
+    Zstd(Box<Frames<'a>>),
+}
+
+impl<'a> Decoder<'a> {
+    /// A reader over compressed bytes.
+    pub fn new(compression: Compression, bytes: &'a [u8]) -> Self {
+        Decoder(match compression {
+            Compression::None => Inner::Plain(bytes),
+            Compression::Gzip => Inner::Gzip(MultiGzDecoder::new(bytes)),
+            Compression::Xz => Inner::Xz(Box::new(XzReader::new(bytes, true))),
+            Compression::Zstd => Inner::Zstd(Box::new(Frames { rest: bytes, frame: None })),
+        })
+    }
+}
+
+impl Read for Decoder<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Inner::Plain(bytes) => bytes.read(buffer),
+            Inner::Gzip(reader) => reader.read(buffer),
+            Inner::Xz(reader) => reader.read(buffer),
+            Inner::Zstd(frames) => frames.read(buffer),
+        }
+    }
+}
+
+impl fmt::Debug for Decoder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Inner::Plain(_) => "Decoder(None)",
+            Inner::Gzip(_) => "Decoder(Gzip)",
+            Inner::Xz(_) => "Decoder(Xz)",
+            Inner::Zstd(_) => "Decoder(Zstd)",
+        })
+    }
+}
+
+/// The frames of a zstd stream, one after the other; the crate's reader stops after the first.
+struct Frames<'a> {
+    rest: &'a [u8],
+    frame: Option<StreamingDecoder<&'a [u8], FrameDecoder>>,
+}
+
+impl<'a> Frames<'a> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            let Some(mut frame) = self.frame.take().map(Ok).or_else(|| self.next_frame().transpose()).transpose()? else {
+                return Ok(0);
+            };
+            let count = frame.read(buffer)?;
+            if count > 0 {
+                self.frame = Some(frame);
+                return Ok(count);
+            }
+            self.rest = frame.into_inner();
+        }
+    }
+
+    fn next_frame(&mut self) -> io::Result<Option<StreamingDecoder<&'a [u8], FrameDecoder>>> {
+        while !self.rest.is_empty() {
+            match StreamingDecoder::new(self.rest) {
+                Ok(frame) => return Ok(Some(frame)),
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
+                    // A skippable frame: four bytes of magic, four of length, then the content (RFC 8878, 3.1.2).
+                    self.rest = self.rest.get(8 + length as usize..).unwrap_or_default();
+                }
+                Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(compression: Compression, bytes: &[u8], plain: &str) {
+        let mut text = String::new();
+        Decoder::new(compression, bytes).read_to_string(&mut text).unwrap();
+        assert_eq!(text, plain);
+    }
+
+    #[test]
+    fn two_zstd_frames_and_a_skippable_one_are_all_read() {
+        // Single-segment frames of one raw block each, written by hand (RFC 8878, 3.1.1).
+        let frame = |text: &[u8; 3]| [&[0x28, 0xb5, 0x2f, 0xfd, 0x20, 3, 0x19, 0, 0][..], text].concat();
+        let skip = [0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 9, 9];
+        check(Compression::Zstd, &[&frame(b"one")[..], &skip, &frame(b"two")].concat(), "onetwo");
+    }
+
+    #[test]
+    fn two_gzip_members_are_both_read() {
+        let member = |text: &str| {
+            let mut out = Vec::new();
+            flate2::read::GzEncoder::new(text.as_bytes(), flate2::Compression::fast()).read_to_end(&mut out).unwrap();
+            out
+        };
+        check(Compression::Gzip, &[member("one"), member("two")].concat(), "onetwo");
+    }
+
+    #[test]
+    fn plain_bytes_stay_and_rubbish_is_refused() {
+        check(Compression::None, b"text", "text");
+        for compression in [Compression::Gzip, Compression::Xz, Compression::Zstd] {
+            assert!(Decoder::new(compression, b"rubbish").read_to_end(&mut Vec::new()).is_err());
+        }
+    }
+}
