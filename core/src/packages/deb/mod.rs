@@ -1,3 +1,13 @@
 //! The Debian family.
 
 pub mod archive;
+#[cfg(feature = "compiler")]
+pub mod index;
+#[cfg(feature = "compiler")]
+pub mod relation;
+#[cfg(feature = "compiler")]
+pub mod release;
+#[cfg(feature = "compiler")]
+pub mod signature;
+#[cfg(feature = "compiler")]
+pub mod version;

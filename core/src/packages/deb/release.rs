@@ -1,0 +1,256 @@
+//! The release file of a suite: which indexes it has, by checksum, and until when it counts.
+//!
+//! A [`Release`] is made from an `InRelease` file whose signature was verified, so every hash that hangs from it is
+//! trusted. Expiry and rollback are checked here too, while indexes are read; a lock that fits needs none of it.
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+use crate::packages::decompress::Compression;
+use crate::packages::hex;
+
+use super::signature::{self, CLOCK_TOLERANCE, Keyring, SignatureError};
+
+/// Why a release file is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ReleaseError {
+    /// Its signature is not trusted.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// It lacks something that every release file has.
+    #[error("it has no usable field `{0}`")]
+    Field(&'static str),
+    /// It is that of another suite.
+    #[error("it is the release file of `{found}`, not of `{wanted}`")]
+    OtherSuite {
+        /// The suite that was asked for.
+        wanted: String,
+        /// The suite that it says it is.
+        found: String,
+    },
+    /// It is too old to be trusted.
+    #[error("it is expired since {0}: the mirror is not kept up to date, or somebody holds back updates")]
+    Expired(String),
+    /// It is from the future.
+    #[error("it is from the future ({0}): one of the clocks is wrong")]
+    FromTheFuture(String),
+    /// It is older than one that was seen before.
+    #[error("it is of {found}, older than the one of {known} that was used before: the mirror went back in time")]
+    Rollback {
+        /// Its date.
+        found: String,
+        /// The date of the one seen before.
+        known: String,
+    },
+}
+
+/// What a release file must be.
+#[derive(Clone, Debug)]
+pub struct Expected<'a> {
+    /// The suite that is asked for.
+    pub suite: &'a str,
+    /// Whether the file must say that it is that suite: sources that share keys with other suites.
+    pub named: bool,
+    /// The keys that may sign it.
+    pub keys: &'a Keyring,
+    /// Now, in seconds since 1970.
+    pub now: i64,
+    /// Whether one that is past its `Valid-Until` is refused.
+    pub fresh: bool,
+    /// The date of one that was used before, in seconds since 1970; an older one is refused.
+    pub not_before: Option<i64>,
+}
+
+/// A release file that was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// The sha256 of the file, in hex.
+    pub sha256: String,
+    /// Its `Date`, in seconds since 1970.
+    pub date: i64,
+    /// Fingerprints of the keys whose signatures count, sorted.
+    pub signed_by: Vec<String>,
+    /// The components, by the names that their folders have.
+    pub components: Vec<String>,
+    /// The architectures.
+    pub architectures: Vec<String>,
+    /// Whether indexes can be fetched by their checksum.
+    pub by_hash: bool,
+    /// How much its packages are wanted when nobody asks for them: 500, or 100 and 1 for suites that are not automatic.
+    pub pin: u16,
+    no_all_index: bool,
+    files: BTreeMap<String, FileEntry>,
+}
+
+/// What a release file says about another file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileEntry {
+    /// Its sha256.
+    pub sha256: [u8; 32],
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// A `Packages` file as it can be fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexFile {
+    /// The component.
+    pub component: String,
+    /// Paths below the suite's folder, best first.
+    pub paths: Vec<String>,
+    /// How it is compressed.
+    pub compression: Compression,
+    /// The checksum and size of the file as it is fetched.
+    pub file: FileEntry,
+}
+
+impl Release {
+    /// Reads and judges an `InRelease` file.
+    pub fn read(file: &[u8], expected: &Expected<'_>) -> Result<Self, ReleaseError> {
+        let verified = signature::verify(file, expected.keys, expected.now)?;
+        let fields = Fields::parse(verified.text());
+        let date = fields.time("Date").ok_or(ReleaseError::Field("Date"))?;
+        let release = Release {
+            sha256: hex::encode(&crate::packages::sha256(file)),
+            date,
+            signed_by: verified.signed_by().to_vec(),
+            components: fields.words("Components").map(|name| last_part(name).to_owned()).collect(),
+            architectures: fields.words("Architectures").map(str::to_owned).collect(),
+            by_hash: fields.is_yes("Acquire-By-Hash"),
+            pin: fields.pin(),
+            no_all_index: fields.words("No-Support-for-Architecture-all").any(|what| what == "Packages"),
+            files: fields.files().ok_or(ReleaseError::Field("SHA256"))?,
+        };
+        fields.judge(expected, date)?;
+        Ok(release)
+    }
+
+    /// The `Packages` files of a component for an architecture, with that of `all` where it is a file of its own; none
+    /// if the suite does not have the component.
+    pub fn indexes(&self, component: &str, architecture: &str) -> Vec<IndexFile> {
+        let has_all = self.architectures.iter().any(|known| known == "all") && !self.no_all_index;
+        let all = has_all.then_some("all");
+        [Some(architecture), all].into_iter().flatten().filter_map(|name| self.index(component, name)).collect()
+    }
+
+    /// Whether the suite has a component.
+    pub fn has_component(&self, component: &str) -> bool {
+        self.components.iter().any(|known| known == component)
+    }
+
+    fn index(&self, component: &str, architecture: &str) -> Option<IndexFile> {
+        let folder = format!("{component}/binary-{architecture}");
+        // Smallest first.
+        let order = [Compression::Xz, Compression::Zstd, Compression::Gzip, Compression::None];
+        order.into_iter().find_map(|compression| {
+            let path = format!("{folder}/Packages{}", compression.suffix());
+            let file = *self.files.get(&path)?;
+            let by_hash = self.by_hash.then(|| format!("{folder}/by-hash/SHA256/{}", hex::encode(&file.sha256)));
+            let paths = by_hash.into_iter().chain([path]).collect();
+            Some(IndexFile { component: component.to_owned(), paths, compression, file })
+        })
+    }
+}
+
+/// `updates/main` of a security archive is the folder `main`.
+fn last_part(component: &str) -> &str {
+    component.rsplit_once('/').map_or(component, |(_, last)| last)
+}
+
+/// The fields of a release file.
+struct Fields<'a>(BTreeMap<&'a str, &'a str>);
+
+impl<'a> Fields<'a> {
+    fn parse(text: &'a str) -> Self {
+        let mut fields = BTreeMap::new();
+        let mut rest = text;
+        while let Some((name, behind)) = rest.split_once(':') {
+            let end = behind
+                .match_indices('\n')
+                .map(|(at, _)| at)
+                .find(|at| !behind[at + 1..].starts_with(' '))
+                .unwrap_or(behind.len());
+            fields.insert(name.trim(), &behind[..end]);
+            rest = &behind[end..];
+        }
+        Fields(fields)
+    }
+
+    fn text(&self, name: &str) -> Option<&'a str> {
+        self.0.get(name).map(|value| value.trim())
+    }
+
+    fn words(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.text(name).unwrap_or_default().split_whitespace()
+    }
+
+    fn is_yes(&self, name: &str) -> bool {
+        self.text(name) == Some("yes")
+    }
+
+    fn time(&self, name: &str) -> Option<i64> {
+        parse_date(self.text(name)?)
+    }
+
+    // apt_preferences(5), "APT's default priority assignments".
+    fn pin(&self) -> u16 {
+        match (self.is_yes("NotAutomatic"), self.is_yes("ButAutomaticUpgrades")) {
+            (false, _) => 500,
+            (true, true) => 100,
+            (true, false) => 1,
+        }
+    }
+
+    fn files(&self) -> Option<BTreeMap<String, FileEntry>> {
+        let lines = self.0.get("SHA256")?.lines().filter(|line| !line.trim().is_empty());
+        lines
+            .map(|line| {
+                let mut words = line.split_whitespace();
+                let sha256 = hex::decode(words.next()?.as_bytes())?;
+                let size = words.next()?.parse().ok()?;
+                Some((words.next()?.to_owned(), FileEntry { sha256, size }))
+            })
+            .collect()
+    }
+
+    fn judge(&self, expected: &Expected<'_>, date: i64) -> Result<(), ReleaseError> {
+        let names: Vec<&str> = ["Codename", "Suite"].into_iter().filter_map(|field| self.text(field)).collect();
+        if expected.named && !names.contains(&expected.suite) {
+            let found = names.first().copied().unwrap_or("a suite without a name").to_owned();
+            return Err(ReleaseError::OtherSuite { wanted: expected.suite.to_owned(), found });
+        }
+        if date > expected.now.saturating_add(CLOCK_TOLERANCE) {
+            return Err(ReleaseError::FromTheFuture(format_date(date)));
+        }
+        if let Some(until) = self.time("Valid-Until").filter(|until| expected.fresh && *until < expected.now) {
+            return Err(ReleaseError::Expired(format_date(until)));
+        }
+        match expected.not_before.filter(|known| date < *known) {
+            Some(known) => {
+                Err(ReleaseError::Rollback { found: format_date(date), known: format_date(known) })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Seconds since 1970 of `Sat, 21 Nov 2026 09:15:44 UTC`.
+fn parse_date(text: &str) -> Option<i64> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let text = text.split_once(',').map_or(text, |(_, rest)| rest);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [day, month, year, time, zone] = words[..] else { return None };
+    if !matches!(zone, "UTC" | "GMT" | "Z" | "+0000") {
+        return None;
+    }
+    let month = i64::try_from(MONTHS.iter().position(|name| *name == month)?).ok()? + 1;
+    let clock: Vec<i64> = time.split(':').map(str::parse).collect::<Result<_, _>>().ok()?;
+    let [hour, minute, second] = clock[..] else { return None };
+    let days = crate::packages::time::days_since_1970(year.parse().ok()?, month, day.parse().ok()?);
+    Some(days * 86_400 + hour * 3_600 + minute * 60 + second)
+}
+
+fn format_date(seconds: i64) -> String {
+    crate::packages::time::format(seconds)
+}
