@@ -41,6 +41,8 @@ pub enum Action {
     Accounts(Accounts),
     /// Enables and masks units, below `/usr/lib/systemd`.
     Services(Services),
+    /// Runs a script of the flavor.
+    Run(RunScript),
     /// Deletes what must not be in an image, and sets every time stamp.
     Normalise(Normalise),
     /// Writes the manifest of what the kept paths of the image hold.
@@ -231,6 +233,15 @@ pub struct Services {
     pub mask: Vec<(String, String)>,
     /// The default target.
     pub default_target: Option<String>,
+}
+
+/// Runs a script of the flavor in the root with `/bin/sh -eu`, with the environment of [`Configure`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunScript {
+    /// The name, for messages.
+    pub name: String,
+    /// The script's text.
+    pub script: String,
 }
 
 /// Deletes logs, caches, backups, host identity and the builder's traces, and sets every time stamp.

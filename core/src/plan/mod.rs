@@ -1,1 +1,234 @@
-//! Stage plan.
+//! The graph of steps that makes the image.
+//!
+//! [`plan`] turns a flavor and its pinned packages into a DAG: what is fetched, unpacked, merged, configured and sealed,
+//! in one stable order, each step with the place in the flavor that asked for it. `emit` turns it into LLB.
+//!
+//! The shape is three strata, measured to be the cheapest to rebuild: *core* (kernel, Essential closure, what the boot
+//! needs), *rest* (the other packages of distro and blocks), *user* (what the flavor adds; one exec on top).
+
+mod emit;
+mod graph;
+mod programs;
+mod strata;
+mod text;
+
+pub use emit::{CONTEXT, EmitOptions, Emitted, emit};
+pub use graph::{Fetch, Mount, MountSource, Plan, Role, Step, StepId, StepKind};
+pub use programs::{IMAGE_ID, SEED_MANIFEST};
+pub use strata::{Group, Strata, strata};
+
+use crate::model::{FileBody, Flavor, Run};
+use crate::resolve::{LockedPackage, Resolved};
+use crate::source::{SourceMap, Span, Spanned};
+use crate::step::{Files, Program};
+
+/// What [`plan`] is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The composed flavor.
+    pub flavor: &'a Flavor,
+    /// Its packages.
+    pub resolved: &'a Resolved,
+    /// Everything that the runtime and the library write into the image, rendered.
+    pub image_files: &'a Files,
+    /// The kept paths, for the seed manifest.
+    pub kept: &'a [String],
+    /// Seconds since 1970 for every time stamp: the lock's epoch, or `SOURCE_DATE_EPOCH`.
+    pub epoch: i64,
+    /// Positions, for the messages of steps.
+    pub sources: &'a SourceMap,
+}
+
+/// The steps that make the image of a flavor.
+pub fn plan(input: &Input) -> Plan {
+    let strata = strata(input.flavor, input.resolved);
+    let mut planner = Planner { input, plan: Plan::new(input.epoch) };
+    let core = planner.core(&strata);
+    let boot = planner.boot(core);
+    let rest = planner.rest(core, &strata);
+    let user = planner.user(rest, &strata);
+    let with_boot = planner.plan.add(
+        "add the initrd and the module indexes",
+        StepKind::Copy,
+        input.flavor.kernel.span,
+        [(user, Role::Base), (boot.modules, Role::Layer), (boot.initrd, Role::Layer)],
+    );
+    let composed = planner.compose(with_boot);
+    let image = planner.runs(composed);
+    let sealed = planner.seal(image);
+    planner.plan.finish(sealed)
+}
+
+struct Planner<'a> {
+    input: &'a Input<'a>,
+    plan: Plan,
+}
+
+struct Boot {
+    modules: StepId,
+    initrd: StepId,
+}
+
+impl Planner<'_> {
+    fn core(&mut self, strata: &Strata) -> StepId {
+        let groups: Vec<StepId> = strata.core.iter().map(|group| self.unpack(group)).collect();
+        let merged = self.merge("merge core", &groups);
+        let program = self.program(programs::configure_core(self.input, strata));
+        self.configure("configure core", merged, &groups, program)
+    }
+
+    /// `depmod` and the initrd hang on the configured core alone, so that both survive every change above it.
+    fn boot(&mut self, core: StepId) -> Boot {
+        let span = self.input.flavor.kernel.span;
+        let modules = self.plan.add(
+            "index the kernel's modules",
+            StepKind::exec(self.program(programs::depmod()), ["/out"]),
+            span,
+            [(core, Role::Root)],
+        );
+        let initrd = self.plan.add(
+            "write the initrd",
+            StepKind::exec(self.program(programs::initrd(&self.input.flavor.distro.value)), ["/out"]),
+            span,
+            [(core, Role::Root), (modules, Role::mount("/run/kcompose/modules"))],
+        );
+        Boot { modules, initrd }
+    }
+
+    fn rest(&mut self, core: StepId, strata: &Strata) -> StepId {
+        if strata.rest.is_empty() {
+            return core;
+        }
+        let groups: Vec<StepId> = strata.rest.iter().map(|group| self.unpack(group)).collect();
+        let inputs: Vec<StepId> = std::iter::once(core).chain(groups.iter().copied()).collect();
+        let merged = self.merge("merge rest", &inputs);
+        let program = self.program(programs::configure_rest(self.input, strata));
+        self.configure("configure rest", merged, &groups, program)
+    }
+
+    /// The flavor's own packages are unpacked and configured by one exec: a merge onto a whole root costs more than that.
+    fn user(&mut self, below: StepId, strata: &Strata) -> StepId {
+        let Some(group) = &strata.user else { return below };
+        let fetched = self.fetch(&group.packages);
+        let program = self.program(programs::user(self.input, group));
+        let mut links = vec![(below, Role::Root)];
+        links.extend(archive_mounts("/run/kcompose/debs", &fetched));
+        self.plan.add(&group.name, StepKind::exec(program, ["/"]), group.span, links)
+    }
+
+    fn unpack(&mut self, group: &Group) -> StepId {
+        let fetched = self.fetch(&group.packages);
+        let program = self.program(programs::unpack(group));
+        let links = archive_mounts("/debs", &fetched);
+        self.plan.add(&group.name, StepKind::exec(program, ["/out", "/parts"]), group.span, links)
+    }
+
+    fn fetch(&mut self, packages: &[LockedPackage]) -> Vec<StepId> {
+        packages
+            .iter()
+            .map(|package| {
+                let span = requested_at(self.input.flavor, package);
+                let kind = StepKind::Fetch(Fetch::of(package));
+                self.plan.add(&format!("fetch {} {}", package.name, package.version), kind, span, [])
+            })
+            .collect()
+    }
+
+    fn merge(&mut self, name: &str, inputs: &[StepId]) -> StepId {
+        let links = inputs.iter().map(|input| (*input, Role::Layer));
+        self.plan.add(name, StepKind::Merge, self.input.flavor.distro.span, links)
+    }
+
+    fn configure(&mut self, name: &str, root: StepId, groups: &[StepId], program: Program) -> StepId {
+        let parts = groups.iter().enumerate().map(|(index, group)| {
+            (*group, Role::mount_output(&programs::part(index), "/parts"))
+        });
+        let links = std::iter::once((root, Role::Root)).chain(parts);
+        self.plan.add(name, StepKind::exec(program, ["/"]), self.input.flavor.distro.span, links)
+    }
+
+    fn compose(&mut self, root: StepId) -> StepId {
+        let (program, copies) = programs::compose(self.input);
+        let program = self.program(program);
+        let mut links = vec![(root, Role::Root)];
+        for (index, copy) in copies.iter().enumerate() {
+            let context = self.plan.add(
+                &format!("read {} of the build context", copy.value),
+                StepKind::Context(copy.value.clone()),
+                copy.span,
+                [],
+            );
+            links.push((context, Role::mount(&programs::context(index))));
+        }
+        self.plan.add("compose files, users and services", StepKind::exec(program, ["/"]), Span::NONE, links)
+    }
+
+    fn runs(&mut self, below: StepId) -> StepId {
+        let runs: Vec<Spanned<Run>> = ordered_runs(&self.input.flavor.runs);
+        runs.iter().fold(below, |root, run| {
+            let network = run.value.network.as_ref().is_some_and(|said| said.value);
+            let program = self.program(programs::run(&run.value));
+            let name = format!("run {}", run.value.name.value);
+            let kind = StepKind::Exec { program, outputs: vec!["/".to_owned()], network };
+            self.plan.add(&name, kind, run.span, [(root, Role::Root)])
+        })
+    }
+
+    fn seal(&mut self, root: StepId) -> StepId {
+        let program = self.program(programs::seal(self.input));
+        self.plan.add(
+            "seal and verify",
+            StepKind::exec(program, ["/"]),
+            self.input.flavor.kairos.span,
+            [(root, Role::Root)],
+        )
+    }
+
+    fn program(&self, actions: Vec<crate::step::Action>) -> Program {
+        Program { epoch: self.input.epoch, actions }
+    }
+}
+
+fn archive_mounts(below: &str, fetched: &[StepId]) -> Vec<(StepId, Role)> {
+    fetched
+        .iter()
+        .enumerate()
+        .map(|(index, fetch)| (*fetch, Role::mount(&format!("{below}/{index}"))))
+        .collect()
+}
+
+/// Where the flavor asks for a package by name; for one that others need, nowhere.
+fn requested_at(flavor: &Flavor, package: &LockedPackage) -> Span {
+    if flavor.kernel.value.package.value == package.name {
+        return flavor.kernel.value.package.span;
+    }
+    let requests = flavor.packages.requests.iter().chain(&flavor.block_packages.requests);
+    let asked = requests.into_iter().find(|request| request.value.name == package.name);
+    asked.map_or(Span::NONE, |request| request.span)
+}
+
+/// Runs in an order that keeps every `after`, else as declared. Cycles were refused when the flavor was composed.
+fn ordered_runs(runs: &[Spanned<Run>]) -> Vec<Spanned<Run>> {
+    let mut left: Vec<&Spanned<Run>> = runs.iter().collect();
+    let mut ordered: Vec<Spanned<Run>> = Vec::new();
+    while !left.is_empty() {
+        let ready = left.iter().position(|run| {
+            run.value.after.iter().all(|name| !left.iter().any(|other| other.value.name.value == name.value))
+        });
+        let next = left.remove(ready.expect("compose refuses a cycle of `after`"));
+        ordered.push(next.clone());
+    }
+    ordered
+}
+
+/// The paths of the build context that a flavor copies, in order.
+pub fn context_paths(flavor: &Flavor) -> Vec<Spanned<String>> {
+    flavor
+        .files
+        .iter()
+        .filter_map(|file| match &file.value.body {
+            FileBody::Copy(from) => Some(from.clone().map(|path| path.as_str().to_owned())),
+            FileBody::Text(_) | FileBody::Directory | FileBody::Link(_) => None,
+        })
+        .collect()
+}

@@ -1,0 +1,202 @@
+//! The plan as LLB.
+
+use std::collections::BTreeMap;
+
+use crate::llb::{
+    Copy, Definition, Exec, FileAction, Graph, Group, Http, Local, MakeDirectory, MakeFile, Meta, MountKind, Network,
+    Output, Platform,
+};
+use crate::source::SourceMap;
+use crate::step::{BINARY, PROGRAM, Program};
+
+use super::{Fetch, MountSource, Plan, Role, Step, StepId, StepKind};
+
+/// The name under which the client offers the folder of the flavor.
+pub const CONTEXT: &str = "context";
+
+const BINARY_FOLDER: &str = "/run/kcompose/bin";
+const PROGRAM_FOLDER: &str = "/run/kcompose/program";
+
+/// What the emission depends on beside the plan.
+pub struct EmitOptions<'a> {
+    /// The bytes of the step binary.
+    pub helper: &'a [u8],
+    /// The URL of an archive.
+    pub url: &'a dyn Fn(&Fetch) -> String,
+    /// Whether the daemon has MergeOp; without it trees are copied over each other.
+    pub merge: bool,
+    /// Whether every step runs again.
+    pub no_cache: bool,
+    /// Positions, for the source locations of operations.
+    pub sources: &'a SourceMap,
+    /// The architecture, in Go's words.
+    pub architecture: &'a str,
+}
+
+impl std::fmt::Debug for EmitOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EmitOptions").field("merge", &self.merge).field("no_cache", &self.no_cache).finish_non_exhaustive()
+    }
+}
+
+/// The definition of a plan.
+#[derive(Clone, Debug)]
+pub struct Emitted {
+    /// What an engine solves.
+    pub definition: Definition,
+}
+
+/// The LLB of a plan: one vertex a step, and the trees of the step binary and of the programs.
+pub fn emit(plan: &Plan, options: &EmitOptions) -> Emitted {
+    let mut emitter = Emitter::new(options);
+    for (id, step) in plan.steps() {
+        let outputs = emitter.step(plan, id, step);
+        emitter.outputs.insert(id, outputs);
+    }
+    let image = emitter.first(plan.image());
+    Emitted { definition: emitter.graph.definition(Some(image), options.sources) }
+}
+
+struct Emitter<'a> {
+    options: &'a EmitOptions<'a>,
+    graph: Graph,
+    helper: Output,
+    outputs: BTreeMap<StepId, Outputs>,
+}
+
+/// The outputs of a step by name, the first one first.
+struct Outputs(Vec<(String, Output)>);
+
+impl<'a> Emitter<'a> {
+    fn new(options: &'a EmitOptions<'a>) -> Self {
+        let mut graph = Graph::for_platform(Platform::linux(options.architecture));
+        // A root of its own: without /dev, /proc and /sys the runtime would make them, dated now.
+        let folders = ["/dev", "/proc", "/sys", "/tmp", BINARY_FOLDER];
+        let actions = folders
+            .into_iter()
+            .map(|path| FileAction::MakeDirectory(MakeDirectory::new(path, 0o755)))
+            .chain([FileAction::MakeFile(MakeFile::new(BINARY, 0o755, options.helper))]);
+        let helper = graph.file(None, actions, Meta::named("kcompose-step"));
+        Emitter { options, graph, helper, outputs: BTreeMap::new() }
+    }
+
+    fn step(&mut self, plan: &Plan, id: StepId, step: &Step) -> Outputs {
+        let mut meta = Meta::at(step.name.clone(), step.span);
+        meta.ignore_cache = self.options.no_cache && matches!(step.kind, StepKind::Exec { .. });
+        let inputs = plan.inputs(id);
+        let output = match &step.kind {
+            StepKind::Fetch(fetch) => self.fetch(fetch, meta),
+            StepKind::Context(path) => self.context(path, meta),
+            StepKind::Exec { program, outputs, network } => {
+                return self.exec(&inputs, program, outputs, *network, meta);
+            }
+            StepKind::Merge => self.merge(&inputs, meta, plan.epoch),
+            StepKind::Copy => self.copy(&inputs, meta, plan.epoch),
+        };
+        Outputs(vec![("/".to_owned(), output)])
+    }
+
+    fn fetch(&mut self, fetch: &Fetch, meta: Meta) -> Output {
+        let http = Http {
+            url: (self.options.url)(fetch),
+            checksum: Some(format!("sha256:{}", fetch.sha256)),
+            filename: Some(super::programs::file_name(&fetch.path).to_owned()),
+            mode: Some(0o644),
+        };
+        let group = Group { id: "packages".to_owned(), name: "fetch packages".to_owned() };
+        self.graph.http(&http, meta.in_group(&group))
+    }
+
+    /// A path of the build context alone in a tree, under its own last name.
+    fn context(&mut self, path: &str, meta: Meta) -> Output {
+        let local = Local {
+            name: CONTEXT.to_owned(),
+            follow: vec![path.to_owned()],
+            shared_key_hint: Some(format!("{CONTEXT}:{path}")),
+            ..Local::default()
+        };
+        let whole = self.graph.local(&local, meta.clone());
+        let copy = Copy { contents_only: false, ..Copy::contents(whole, format!("/{path}"), "/it", 0) };
+        self.graph.file(None, [FileAction::Copy(copy)], meta)
+    }
+
+    fn exec(
+        &mut self,
+        inputs: &[(StepId, &Role)],
+        program: &Program,
+        outputs: &[String],
+        network: bool,
+        meta: Meta,
+    ) -> Outputs {
+        let root = inputs.iter().find(|(_, role)| **role == Role::Root).map(|(from, _)| self.first(*from));
+        let mut exec = Exec::new(root.unwrap_or(self.helper), [BINARY, PROGRAM])
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        exec.network = if network { Network::Default } else { Network::None };
+        if root.is_some() {
+            for path in ["/run", "/tmp", "/var/tmp"] {
+                exec = exec.mount(path, MountKind::Tmpfs { size: None });
+            }
+            let selector = Some(BINARY_FOLDER.to_owned());
+            exec = exec.mount(BINARY_FOLDER, MountKind::Input { from: self.helper, selector });
+        }
+        let program = self.program(program);
+        exec = exec.mount(PROGRAM_FOLDER, MountKind::Input { from: program, selector: None });
+        for (from, role) in inputs {
+            if let Role::Mount(mount) = role {
+                let from = match &mount.source {
+                    MountSource::Output => self.first(*from),
+                    MountSource::Named(name) => self.named(*from, name),
+                };
+                exec = exec.mount(mount.at.clone(), MountKind::Input { from, selector: None });
+            }
+        }
+        for output in outputs.iter().filter(|output| *output != "/") {
+            exec = exec.mount(output.clone(), MountKind::Writable { from: None });
+        }
+        let made = self.graph.exec(&exec, meta);
+        // The root is always the first output of the exec; the others follow in the order of their mounts.
+        let others = outputs.iter().filter(|output| *output != "/").zip(made.iter().skip(1));
+        let others: BTreeMap<&String, Output> = others.map(|(name, output)| (name, *output)).collect();
+        let named = |name: &String| (name.clone(), others.get(name).copied().unwrap_or(made[0]));
+        Outputs(outputs.iter().map(named).collect())
+    }
+
+    fn program(&mut self, program: &Program) -> Output {
+        let json = serde_json::to_string(program).expect("a program is always JSON");
+        let file = FileAction::MakeFile(MakeFile::new("/program.json", 0o644, json));
+        self.graph.file(None, [file], Meta::named("program"))
+    }
+
+    fn merge(&mut self, inputs: &[(StepId, &Role)], meta: Meta, epoch: i64) -> Output {
+        let trees: Vec<Output> = inputs.iter().map(|(from, _)| self.first(*from)).collect();
+        if self.options.merge {
+            return self.graph.merge(&trees, meta);
+        }
+        let copies = trees[1..].iter().map(|tree| FileAction::Copy(overlay(*tree, epoch)));
+        self.graph.file(Some(trees[0]), copies, meta)
+    }
+
+    fn copy(&mut self, inputs: &[(StepId, &Role)], meta: Meta, epoch: i64) -> Output {
+        let base = inputs.iter().find(|(_, role)| **role == Role::Base).map(|(from, _)| self.first(*from));
+        let layers: Vec<Output> =
+            inputs.iter().filter(|(_, role)| **role == Role::Layer).map(|(from, _)| self.first(*from)).collect();
+        let copies = layers.into_iter().map(|tree| {
+            FileAction::Copy(Copy { timestamp: Some(epoch), ..overlay(tree, epoch) })
+        });
+        self.graph.file(base, copies, meta)
+    }
+
+    fn first(&self, id: StepId) -> Output {
+        self.outputs[&id].0[0].1
+    }
+
+    fn named(&self, id: StepId, name: &str) -> Output {
+        let found = self.outputs[&id].0.iter().find(|(known, _)| known == name);
+        found.expect("a plan mounts only outputs that its steps have").1
+    }
+}
+
+/// The whole of a tree laid over another, times kept.
+fn overlay(tree: Output, epoch: i64) -> Copy {
+    Copy { timestamp: None, replace: false, ..Copy::contents(tree, "/", "/", epoch) }
+}

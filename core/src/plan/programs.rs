@@ -1,0 +1,216 @@
+//! What each exec of the plan is told.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Distro, FileBody, FileNode, PackageName, Run, Service, ServiceVerb};
+use crate::source::{SourceMap, Span, Spanned};
+use crate::step::{
+    Account, Accounts, Action, Configure, Depmod, FileContent, FileEntry, Initrd, Normalise, RunScript, Seed,
+    Services, Stamp, Unpack, Verify,
+};
+
+use super::{Group, Input, Strata};
+
+/// Where the seed manifest lies in an image.
+pub const SEED_MANIFEST: &str = "/usr/lib/kcompose/seed.manifest";
+/// Where the image's id lies in an image.
+pub const IMAGE_ID: &str = "/usr/lib/kcompose/image-id";
+
+/// Where the status fragments of a group are mounted.
+pub(super) fn part(index: usize) -> String {
+    format!("/run/kcompose/parts/{index}")
+}
+
+/// Where a path of the build context is mounted.
+pub(super) fn context(index: usize) -> String {
+    format!("/run/kcompose/context/{index}")
+}
+
+pub(super) fn unpack(group: &Group) -> Vec<Action> {
+    vec![Action::Unpack(Unpack {
+        archives: archives("/debs", group),
+        root: "/out".to_owned(),
+        parts: "/parts".to_owned(),
+        merged_usr: group.merged_usr,
+    })]
+}
+
+fn archives(below: &str, group: &Group) -> Vec<String> {
+    let file = |(index, package): (usize, &crate::resolve::LockedPackage)| {
+        format!("{below}/{index}/{}", file_name(&package.path))
+    };
+    group.packages.iter().enumerate().map(file).collect()
+}
+
+/// The last part of a pool path, which is the archive's file name.
+pub(super) fn file_name(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
+pub(super) fn configure_core(input: &Input, strata: &Strata) -> Vec<Action> {
+    configure(input, strata.core.len(), &strata.essential)
+}
+
+pub(super) fn configure_rest(input: &Input, strata: &Strata) -> Vec<Action> {
+    configure(input, strata.rest.len(), &[])
+}
+
+fn configure(input: &Input, groups: usize, first: &[PackageName]) -> Vec<Action> {
+    let parts = (0..groups).map(part).collect();
+    vec![configure_action(input, parts, first), Action::Normalise(Normalise::default())]
+}
+
+fn configure_action(input: &Input, parts: Vec<String>, first: &[PackageName]) -> Action {
+    Action::Configure(Configure {
+        parts,
+        first: first.iter().map(|name| name.as_str().to_owned()).collect(),
+        ids: input.resolved.ids.clone(),
+        selections: input.flavor.distro.value.selections.clone(),
+        stub_depmod: true,
+    })
+}
+
+pub(super) fn user(input: &Input, group: &Group) -> Vec<Action> {
+    const PARTS: &str = "/run/kcompose/user-parts";
+    vec![
+        Action::Unpack(Unpack {
+            archives: archives("/run/kcompose/debs", group),
+            root: "/".to_owned(),
+            parts: PARTS.to_owned(),
+            merged_usr: false,
+        }),
+        configure_action(input, vec![PARTS.to_owned()], &[]),
+        Action::Normalise(Normalise::default()),
+    ]
+}
+
+pub(super) fn depmod() -> Vec<Action> {
+    vec![Action::Depmod(Depmod { out: "/out".to_owned() })]
+}
+
+pub(super) fn initrd(distro: &Distro) -> Vec<Action> {
+    vec![Action::Initrd(Initrd {
+        root: "/".to_owned(),
+        modules_index: Some("/run/kcompose/modules".to_owned()),
+        out: "/out/boot/initrd".to_owned(),
+        recipe: distro.initrd.clone(),
+    })]
+}
+
+/// Files, accounts and services; and the context paths that have to be mounted, in order.
+pub(super) fn compose(input: &Input) -> (Vec<Action>, Vec<Spanned<String>>) {
+    let flavor = input.flavor;
+    let mut files = input.image_files.clone();
+    let mut copies = Vec::new();
+    for file in &flavor.files {
+        files.entries.push(file_entry(file, input.sources, &mut copies));
+    }
+    let actions = vec![
+        Action::Accounts(accounts(input)),
+        Action::Files(files),
+        Action::Services(services(input)),
+        Action::Normalise(Normalise::default()),
+    ];
+    (actions, copies)
+}
+
+fn file_entry(file: &Spanned<FileNode>, sources: &SourceMap, copies: &mut Vec<Spanned<String>>) -> FileEntry {
+    let node = &file.value;
+    let content = match &node.body {
+        FileBody::Text(text) => FileContent::Text(text.clone()),
+        FileBody::Directory => FileContent::Directory,
+        FileBody::Link(target) => FileContent::Link(target.clone()),
+        FileBody::Copy(from) => {
+            copies.push(from.clone().map(|path| path.as_str().to_owned()));
+            FileContent::Copy(format!("{}/it", context(copies.len() - 1)))
+        }
+    };
+    FileEntry {
+        path: node.path.value.as_str().to_owned(),
+        mode: node.mode.as_ref().map(|mode| mode.value.0),
+        user: node.user.as_ref().map(|name| name.value.clone()),
+        group: node.group.as_ref().map(|name| name.value.clone()),
+        content,
+        origin: place(sources, file.span),
+    }
+}
+
+fn accounts(input: &Input) -> Accounts {
+    let users: Vec<Account> = input
+        .flavor
+        .users
+        .iter()
+        .map(|spanned| {
+            let user = &spanned.value;
+            let name = user.name.value.clone();
+            Account {
+                uid: input.resolved.accounts.get(&name).copied().unwrap_or(1000),
+                groups: user.groups.iter().map(|group| group.value.clone()).collect(),
+                home: user.home.as_ref().map_or_else(|| format!("/home/{name}"), |home| home.value.to_string()),
+                shell: user.shell.as_ref().map_or_else(|| "/bin/bash".to_owned(), |shell| shell.value.to_string()),
+                comment: user.comment.as_ref().map(|comment| comment.value.clone()).unwrap_or_default(),
+                password_hash: user.password_hash.as_ref().map(|hash| hash.value.clone()),
+                ssh_keys: user.ssh_keys.iter().map(|key| key.value.clone()).collect(),
+                origin: place(input.sources, spanned.span),
+                name,
+            }
+        })
+        .collect();
+    Accounts { groups: BTreeMap::new(), users }
+}
+
+fn services(input: &Input) -> Services {
+    let mut services = Services::default();
+    let all: Vec<&Spanned<Service>> = input.flavor.distro.value.services.iter().chain(&input.flavor.services).collect();
+    for service in all {
+        let entry = (service.value.unit.value.as_str().to_owned(), place(input.sources, service.value.unit.span));
+        match service.value.verb {
+            ServiceVerb::Enable => services.enable.push(entry),
+            ServiceVerb::Disable => services.disable.push(entry),
+            ServiceVerb::Mask => services.mask.push(entry),
+        }
+    }
+    services
+}
+
+pub(super) fn run(run: &Run) -> Vec<Action> {
+    vec![
+        Action::Run(RunScript { name: run.name.value.clone(), script: run.script.value.clone() }),
+        Action::Normalise(Normalise::default()),
+    ]
+}
+
+pub(super) fn seal(input: &Input) -> Vec<Action> {
+    vec![
+        Action::Seed(Seed {
+            paths: input.kept.to_vec(),
+            manifest: SEED_MANIFEST.to_owned(),
+            image_id: IMAGE_ID.to_owned(),
+        }),
+        Action::Normalise(Normalise::default()),
+        Action::Stamp(Stamp {}),
+        Action::Verify(Verify { root: "/".to_owned(), origins: origins(input) }),
+    ]
+}
+
+/// The node that is responsible for a check of the contract, by the subject that the check's name begins with.
+fn origins(input: &Input) -> BTreeMap<String, String> {
+    let flavor = input.flavor;
+    let spans = [
+        ("kernel", flavor.kernel.span),
+        ("kairos", flavor.kairos.span),
+        ("release", flavor.kairos.span),
+        ("identity", flavor.identity.name.span),
+        ("os-release", flavor.distro.span),
+        ("layout", flavor.layout.rules.iter().find(|rule| rule.span.is_some()).map_or(Span::NONE, |rule| rule.span)),
+    ];
+    spans
+        .into_iter()
+        .filter(|(_, span)| span.is_some())
+        .map(|(subject, span)| (subject.to_owned(), place(input.sources, span)))
+        .collect()
+}
+
+fn place(sources: &SourceMap, span: Span) -> String {
+    sources.place(span).map(|place| place.to_string()).unwrap_or_default()
+}
