@@ -1,0 +1,2 @@
+# placeholder until written below
+exit 0
