@@ -1,1 +1,6 @@
 //! The Kairos contract.
+
+#[cfg(feature = "compiler")]
+pub mod grub;
+#[cfg(feature = "compiler")]
+pub mod release;
