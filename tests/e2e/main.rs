@@ -1,0 +1,14 @@
+//! `kcompose` as people use it: the binary, a real BuildKit, real packages, real boots.
+//!
+//! Run below `tests/with-buildkit`; without a daemon these say `SKIPPED`. Most tests share one image (`image.rs`).
+
+mod archive;
+mod boots;
+mod daemon;
+mod errors;
+mod faults;
+mod image;
+mod locks;
+mod outputs;
+mod run;
+mod walk;
