@@ -1,1 +1,31 @@
-//! TBD.
+//! Engines: what turns a definition into an image.
+//!
+//! [`build()`] is the whole of it: an engine ([`Bridge`]; BuildKit's client is [`BuildKit`]) solves the definition and
+//! hands over layers, which are compressed here once and kept by what they hold; then the outputs are written beside
+//! their destinations and renamed when whole.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod bridge;
+pub mod build;
+pub mod buildkit;
+pub mod capabilities;
+pub mod digest;
+pub mod error;
+pub mod event;
+pub mod export;
+pub mod helper;
+pub mod layers;
+pub mod policy;
+pub mod secret;
+mod session;
+
+pub use bridge::{Bridge, Job, Solved};
+pub use build::{BuildRequest, BuildResult, build};
+pub use buildkit::{Address, BuildKit};
+pub use capabilities::Capabilities;
+pub use error::{EngineError, Fault};
+pub use event::{Event, Events};
+pub use export::{Image, Output, OutputKind};
+pub use layers::{Compression, LayerStore};
+pub use policy::SourceRule;
+pub use secret::Secret;

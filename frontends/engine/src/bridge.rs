@@ -1,0 +1,67 @@
+//! The seam between a build and what carries it out.
+//!
+//! A build knows a [`Bridge`] only: what it can do, and a way to have a definition solved. BuildKit's client is one; an
+//! engine inside this process can be another, with the same events, the same errors and the same layers.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use kcompose_core::image::ImageConfig;
+use kcompose_core::llb::Definition;
+use tokio_util::sync::CancellationToken;
+
+use crate::capabilities::Capabilities;
+use crate::error::EngineError;
+use crate::event::Events;
+use crate::layers::{Layer, LayerStore};
+use crate::policy::SourceRule;
+use crate::secret::Secret;
+
+/// What an engine is given.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// What to build.
+    pub definition: Definition,
+    /// The image's config, without layers.
+    pub config: ImageConfig,
+    /// Directories for local sources, by the names that the definition uses.
+    pub locals: BTreeMap<String, PathBuf>,
+    /// Secrets, by the names that the definition uses.
+    pub secrets: BTreeMap<String, Secret>,
+    /// What happens to sources on their way to the engine.
+    pub policy: Vec<SourceRule>,
+    /// Whether steps run although their results are cached.
+    pub no_cache: bool,
+    /// Where layers go. The engine sends only those that are not there yet.
+    pub layers: LayerStore,
+    /// Whether anybody wants the layers; otherwise the engine only builds.
+    pub wants_layers: bool,
+    /// Names under which the engine keeps the image itself.
+    pub engine_images: Vec<String>,
+}
+
+/// What an engine has made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Solved {
+    /// The layers of the image from the lowest, all of them in the layer store; empty if nobody wanted them.
+    pub layers: Vec<Layer>,
+}
+
+/// A future that a bridge returns.
+pub type Solving<'a> = Pin<Box<dyn Future<Output = Result<Solved, EngineError>> + Send + 'a>>;
+
+/// Something that solves definitions.
+pub trait Bridge: Send + Sync {
+    /// What it can do.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Where it is, for messages.
+    fn place(&self) -> String;
+
+    /// Whether it reaches servers on this machine's loopback.
+    fn reaches_loopback(&self) -> bool;
+
+    /// Builds, and puts the layers where the job says.
+    fn solve<'a>(&'a self, job: &'a Job, events: &'a Events, cancel: &'a CancellationToken) -> Solving<'a>;
+}

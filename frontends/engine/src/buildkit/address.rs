@@ -1,0 +1,156 @@
+//! Where a daemon is, and how to get there.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, UnixStream};
+use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
+
+use crate::error::EngineError;
+
+/// The address of a BuildKit daemon.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Address {
+    /// A socket of this machine.
+    Unix(PathBuf),
+    /// `host:port`, without encryption.
+    Tcp(String),
+}
+
+impl Address {
+    /// Where to look, in this order: the given address alone; else `BUILDKIT_HOST` alone; else the usual sockets.
+    pub fn candidates(
+        builder: Option<&str>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Vec<Address>, EngineError> {
+        let host = variable("BUILDKIT_HOST").filter(|host| !host.is_empty());
+        if let Some(address) = builder.map(str::to_owned).or(host) {
+            return Ok(vec![address.parse()?]);
+        }
+        let user = variable("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty());
+        let user = user.map(|directory| PathBuf::from(directory).join("buildkit/buildkitd.sock"));
+        let system = PathBuf::from("/run/buildkit/buildkitd.sock");
+        Ok(std::iter::once(system).chain(user).map(Address::Unix).collect())
+    }
+
+    /// Whether the daemon runs on this machine and reaches our loopback.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Address::Unix(_) => true,
+            Address::Tcp(host) => {
+                let host = host.rsplit_once(':').map_or(host.as_str(), |(host, _)| host);
+                let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+                host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+            }
+        }
+    }
+
+    pub(super) async fn dial(&self) -> Result<Channel, tonic::transport::Error> {
+        // The name is for HTTP's sake only: the connector knows where to go.
+        let endpoint = Endpoint::from_static("http://buildkitd")
+            .initial_stream_window_size(8 << 20)
+            .initial_connection_window_size(16 << 20)
+            .connect_timeout(std::time::Duration::from_secs(10));
+        match self.clone() {
+            Address::Unix(path) => {
+                let connect = move |_| {
+                    let path = path.clone();
+                    async move { UnixStream::connect(path).await.map(TokioIo::new) }
+                };
+                endpoint.connect_with_connector(service_fn(connect)).await
+            }
+            Address::Tcp(host) => {
+                let connect = move |_| {
+                    let host = host.clone();
+                    async move { TcpStream::connect(host).await.map(TokioIo::new) }
+                };
+                endpoint.connect_with_connector(service_fn(connect)).await
+            }
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = EngineError;
+
+    fn from_str(text: &str) -> Result<Self, EngineError> {
+        let invalid = |reason: &str| EngineError::Address {
+            address: text.into(),
+            reason: reason.into(),
+        };
+        if let Some(path) = text.strip_prefix("unix://") {
+            let absolute = path.starts_with('/');
+            return absolute
+                .then(|| Address::Unix(path.into()))
+                .ok_or_else(|| invalid("the path of the socket is not absolute"));
+        }
+        let Some(host) = text.strip_prefix("tcp://") else {
+            return Err(invalid("it begins with neither `unix://` nor `tcp://`"));
+        };
+        let port = host
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse::<u16>().ok());
+        port.map(|_| Address::Tcp(host.into()))
+            .ok_or_else(|| invalid("it has no port"))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Unix(path) => write!(f, "unix://{}", path.display()),
+            Address::Tcp(host) => write!(f, "tcp://{host}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, local: Option<bool>) {
+        let address = text.parse::<Address>().ok();
+        assert_eq!(address.as_ref().map(Address::is_local), local, "{text}");
+        if let Some(address) = address {
+            assert_eq!(address.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn addresses_are_sockets_or_hosts_with_ports() {
+        check("unix:///run/x.sock", Some(true));
+        check("tcp://127.0.0.1:1234", Some(true));
+        check("tcp://[::1]:1234", Some(true));
+        check("tcp://localhost:1", Some(true));
+        check("tcp://build.example.org:1234", Some(false));
+        check("unix://run/x.sock", None);
+        check("tcp://host", None);
+        check("/run/x.sock", None);
+        check("docker-container://x", None);
+    }
+
+    #[test]
+    fn a_named_builder_is_the_only_candidate() {
+        let variable = |name: &str| match name {
+            "BUILDKIT_HOST" => Some("tcp://h:1".to_owned()),
+            "XDG_RUNTIME_DIR" => Some("/run/user/1".to_owned()),
+            _ => None,
+        };
+        let text = |list: Vec<Address>| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            text(Address::candidates(Some("unix:///a"), variable).unwrap()),
+            ["unix:///a"]
+        );
+        assert_eq!(text(Address::candidates(None, variable).unwrap()), ["tcp://h:1"]);
+        let usual = Address::candidates(None, |name| variable(name).filter(|_| name != "BUILDKIT_HOST"));
+        let expected = [
+            "unix:///run/buildkit/buildkitd.sock",
+            "unix:///run/user/1/buildkit/buildkitd.sock",
+        ];
+        assert_eq!(text(usual.unwrap()), expected);
+    }
+}

@@ -1,0 +1,153 @@
+//! What a daemon's error means, and which line of the flavor asked for what failed.
+
+use std::error::Error;
+
+use kcompose_core::llb::Definition;
+use kcompose_core::llb::proto::google::rpc;
+use kcompose_core::source::Span;
+use prost::Message;
+use serde::Deserialize;
+use tonic::{Code, Status};
+
+use super::BuildKit;
+use super::status::Monitor;
+use crate::error::{EngineError, place};
+
+/// What the details of an error say, as far as a report needs it.
+#[derive(Debug, Default)]
+struct Details {
+    vertex: Option<String>,
+    exit_code: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct VertexDetail {
+    digest: String,
+}
+
+#[derive(Deserialize)]
+struct ExitDetail {
+    #[serde(rename = "Code")]
+    code: u32,
+}
+
+pub(super) fn explain(
+    status: &Status,
+    daemon: &BuildKit,
+    definition: &Definition,
+    monitor: &Monitor<'_>,
+) -> EngineError {
+    if let Some(reason) = connection_loss(status) {
+        return EngineError::Lost {
+            address: daemon.address.to_string(),
+            reason,
+        };
+    }
+    let details = details(status);
+    let vertex = details
+        .vertex
+        .or_else(|| monitor.failed().map(|(digest, _)| digest.to_owned()));
+    let log = vertex
+        .as_deref()
+        .map(|digest| monitor.tail(digest))
+        .unwrap_or_default();
+    let reason = reason(status.message());
+    if is_full(&reason) || log.iter().any(|line| is_full(line)) {
+        return EngineError::EngineFull { reason };
+    }
+    let known = vertex.as_deref().and_then(|digest| definition.vertex(digest));
+    let span = known
+        .and_then(|vertex| vertex.spans.first().copied())
+        .unwrap_or(Span::NONE);
+    let name = known.map(|vertex| vertex.name.clone()).unwrap_or_default();
+    match (details.exit_code, known) {
+        (Some(exit_code), _) => EngineError::Step {
+            name,
+            exit_code,
+            log,
+            place: place(span),
+        },
+        (None, Some(_)) if log.is_empty() => {
+            let help = source_help(&reason);
+            EngineError::Source {
+                name,
+                reason,
+                help,
+                place: place(span),
+            }
+        }
+        (None, _) => EngineError::Failed {
+            reason,
+            log,
+            place: place(span),
+        },
+    }
+}
+
+fn details(status: &Status) -> Details {
+    let mut details = Details::default();
+    let Ok(message) = rpc::Status::decode(status.details()) else {
+        return details;
+    };
+    for any in message.details {
+        let kind = any.type_url.rsplit('/').next().unwrap_or_default();
+        if kind.starts_with("errdefs.Vertex") {
+            details.vertex = serde_json::from_slice::<VertexDetail>(&any.value)
+                .ok()
+                .map(|vertex| vertex.digest);
+        } else if kind.contains("ExitMessage") {
+            details.exit_code = serde_json::from_slice::<ExitDetail>(&any.value)
+                .ok()
+                .map(|exit| exit.code);
+        }
+    }
+    details
+}
+
+/// Whether the connection broke, and what it says. A daemon that answers never speaks of its transport.
+fn connection_loss(status: &Status) -> Option<String> {
+    let from_transport = status.source().is_some();
+    let unavailable = status.code() == Code::Unavailable;
+    (from_transport || unavailable).then(|| match status.source() {
+        Some(source) => root_cause(source),
+        None => status.message().to_owned(),
+    })
+}
+
+/// The innermost cause, which is the one that says something: `connection refused`, not `transport error`.
+pub(super) fn root_cause(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// The message without the words that every error of a solve begins with.
+fn reason(message: &str) -> String {
+    let mut reason = message;
+    for prefix in [
+        "failed to solve: ",
+        "failed to load cache key: ",
+        "failed to compute cache key: ",
+    ] {
+        reason = reason.strip_prefix(prefix).unwrap_or(reason);
+    }
+    reason.to_owned()
+}
+
+fn source_help(reason: &str) -> String {
+    let help = if reason.contains("digest mismatch") {
+        "the server has another file than the lock names: try another mirror, or `kcompose update`"
+    } else if reason.contains("404") || reason.contains("not found") {
+        "the file has left the pool: `kcompose update` moves the lock, a snapshot mirror keeps old files"
+    } else {
+        "see that the engine reaches the server, and build again: what was fetched is cached"
+    };
+    help.to_owned()
+}
+
+fn is_full(text: &str) -> bool {
+    let text = text.to_lowercase();
+    text.contains("no space left on device") || text.contains("disk quota exceeded")
+}

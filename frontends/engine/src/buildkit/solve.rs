@@ -1,0 +1,255 @@
+//! One build on a daemon.
+//!
+//! We are the frontend of our own build: `Control.Solve` names none, and calls of `LLBBridge` with the build's id bring
+//! the definition and the result. A gateway frontend takes the same path, so both come to the same image.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use kcompose_core::llb::proto::google::rpc;
+use kcompose_core::llb::proto::moby::buildkit::v1::frontend::{
+    Result as Built, ReturnRequest, SolveRequest as FrontendSolve,
+};
+use kcompose_core::llb::proto::moby::buildkit::v1::{Exporter, SolveRequest, StatusRequest};
+use kcompose_core::llb::proto::pb;
+use prost::Message;
+use serde::Deserialize;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::status::Monitor;
+use super::{BuildKit, bridge, failure};
+use crate::bridge::{Job, Solved};
+use crate::error::EngineError;
+use crate::event::Events;
+use crate::policy;
+use crate::session::{ImageReceiver, Services, Session, random_id};
+
+pub(super) async fn solve(
+    daemon: &BuildKit,
+    job: &Job,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Solved, EngineError> {
+    check_capabilities(daemon, job)?;
+    let receiver = ImageReceiver::new(job.layers.clone());
+    let mut monitor = Monitor::new(&job.definition, events);
+    let outcome = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Err(EngineError::Cancelled),
+        outcome = build(daemon, job, &receiver, &mut monitor) => outcome,
+    };
+    let exported = match outcome {
+        Ok(exported) => exported,
+        Err(status) => return Err(failure::explain(&status, daemon, &job.definition, &monitor)),
+    };
+    solved(job, &receiver, &exported).map_err(|reason| EngineError::Failed {
+        reason,
+        log: Vec::new(),
+        place: None,
+    })
+}
+
+fn check_capabilities(daemon: &BuildKit, job: &Job) -> Result<(), EngineError> {
+    let missing = daemon.capabilities.missing(job.definition.capabilities());
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing = missing.into_iter().map(str::to_owned).collect();
+    Err(EngineError::Capability {
+        address: daemon.address.to_string(),
+        missing,
+    })
+}
+
+/// Runs the solve, the frontend and the progress side by side; ends with the exporters' answer.
+async fn build(
+    daemon: &BuildKit,
+    job: &Job,
+    receiver: &ImageReceiver,
+    monitor: &mut Monitor<'_>,
+) -> Result<HashMap<String, String>, Status> {
+    let services = Services {
+        image: job.wants_layers.then(|| receiver.clone()),
+    };
+    let session = Session::open(&daemon.channel, services);
+    let id = random_id();
+    let request = request(job, &id, session.id());
+    let mut control = daemon.control();
+    let solve = async {
+        let (answer, returned) = tokio::join!(control.solve(request), run_frontend(daemon, job, &id));
+        match (answer, returned) {
+            (Ok(answer), Ok(())) => Ok(answer.into_inner().exporter_response),
+            // What the frontend saw first is the cause; the solve then only repeats it.
+            (_, Err(status)) | (Err(status), Ok(())) => Err(status),
+        }
+    };
+    let progress = follow(daemon, &id, monitor);
+    tokio::pin!(solve, progress);
+    tokio::select! {
+        outcome = &mut solve => {
+            // The last events are still on their way. When the daemon refused the build early there are none, and
+            // the stream of events never ends.
+            let _ = timeout(Duration::from_secs(3), progress).await;
+            outcome
+        }
+        () = &mut progress => solve.await,
+    }
+}
+
+fn request(job: &Job, id: &str, session: &str) -> SolveRequest {
+    let exporters = exporters(job);
+    let first = exporters.first().cloned().unwrap_or_default();
+    SolveRequest {
+        r#ref: id.to_owned(),
+        session: session.to_owned(),
+        // Daemons before v0.13 know only these two.
+        exporter_deprecated: first.r#type,
+        exporter_attrs_deprecated: first.attrs,
+        exporters,
+        source_policy: policy::policy(&job.policy),
+        ..SolveRequest::default()
+    }
+}
+
+fn exporters(job: &Job) -> Vec<Exporter> {
+    let epoch = job.config.created.to_string();
+    let layers = [
+        ("tar", "false"),
+        ("compression", "uncompressed"),
+        ("force-compression", "true"),
+        ("oci-mediatypes", "true"),
+        ("source-date-epoch", &epoch),
+    ];
+    let layers = job.wants_layers.then(|| exporter("oci", &layers));
+    let images = job.engine_images.iter().map(|name| {
+        let attributes = [
+            ("name", name.as_str()),
+            ("oci-mediatypes", "true"),
+            ("source-date-epoch", &epoch),
+        ];
+        exporter("image", &attributes)
+    });
+    layers.into_iter().chain(images).collect()
+}
+
+fn exporter(kind: &str, attributes: &[(&str, &str)]) -> Exporter {
+    let attrs = attributes
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    Exporter {
+        r#type: kind.to_owned(),
+        attrs,
+    }
+}
+
+async fn run_frontend(daemon: &BuildKit, job: &Job, id: &str) -> Result<(), Status> {
+    let mut bridge = bridge(&daemon.channel, id);
+    let request = FrontendSolve {
+        definition: Some(definition(job)),
+        allow_result_return: true,
+        allow_result_array_ref: true,
+        ..FrontendSolve::default()
+    };
+    match bridge.solve(request).await {
+        Ok(response) => {
+            let reference = response.into_inner().result.and_then(|result| result.result);
+            let metadata = HashMap::from([("containerimage.config".to_owned(), job.config.request())]);
+            let result = Built {
+                metadata,
+                result: reference,
+                ..Built::default()
+            };
+            bridge
+                .r#return(ReturnRequest {
+                    result: Some(result),
+                    error: None,
+                })
+                .await
+                .map(drop)
+        }
+        Err(status) => {
+            // Only the frontend's answer ends a build. That it failed is known; what the daemon says to it is not.
+            let error = rpc::Status::decode(status.details()).unwrap_or_default();
+            let _ = bridge
+                .r#return(ReturnRequest {
+                    result: None,
+                    error: Some(error),
+                })
+                .await;
+            Err(status)
+        }
+    }
+}
+
+/// The definition, with every step marked to run again if the job says so. Sources are pinned by their checksums, so
+/// fetching them again could bring nothing new.
+fn definition(job: &Job) -> pb::Definition {
+    let mut message = job.definition.message().clone();
+    if job.no_cache {
+        let is_source = |bytes: &Vec<u8>| {
+            matches!(
+                pb::Op::decode(bytes.as_slice()),
+                Ok(pb::Op {
+                    op: Some(pb::op::Op::Source(_)),
+                    ..
+                })
+            )
+        };
+        let sources: Vec<String> = message
+            .def
+            .iter()
+            .filter(|bytes| is_source(bytes))
+            .map(|bytes| crate::digest::sha256(bytes))
+            .collect();
+        for (digest, metadata) in &mut message.metadata {
+            metadata.ignore_cache = !sources.contains(digest);
+        }
+    }
+    message
+}
+
+async fn follow(daemon: &BuildKit, id: &str, monitor: &mut Monitor<'_>) {
+    let mut control = daemon.control();
+    let Ok(response) = control.status(StatusRequest { r#ref: id.to_owned() }).await else {
+        return;
+    };
+    let mut messages = response.into_inner();
+    // A stream that breaks is a solve that breaks, which tells why.
+    while let Ok(Some(message)) = messages.message().await {
+        monitor.take(message);
+    }
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    layers: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Descriptor {
+    digest: String,
+}
+
+/// The layers of what was exported: uncompressed, so their digests are the diff ids.
+fn solved(job: &Job, receiver: &ImageReceiver, exported: &HashMap<String, String>) -> Result<Solved, String> {
+    if !job.wants_layers {
+        return Ok(Solved::default());
+    }
+    let digest = exported
+        .get("containerimage.digest")
+        .ok_or("it exported no image")?;
+    let manifest = receiver
+        .small(digest)
+        .ok_or_else(|| format!("it did not send the manifest {digest}"))?;
+    let manifest: Manifest =
+        serde_json::from_slice(&manifest).map_err(|error| format!("its manifest {digest}: {error}"))?;
+    let layer = |descriptor: Descriptor| {
+        let layer = job.layers.layer(&descriptor.digest);
+        layer.ok_or_else(|| format!("it did not send the layer {}", descriptor.digest))
+    };
+    let layers = manifest.layers.into_iter().map(layer).collect::<Result<_, _>>()?;
+    Ok(Solved { layers })
+}

@@ -1,0 +1,123 @@
+//! Layers by what they hold: the digest of the unpacked archive leads to the one compressed blob that we made of it.
+//!
+//! A daemon's compressor is its own, and its bytes change with its version; so layers come uncompressed and are
+//! compressed here, once, by pinned code. The directory:
+//!
+//! ```text
+//! blobs/sha256/HEX          compressed layers
+//! layers/COMPRESSION/HEX    by the digest of the unpacked archive: which blob, and the sizes
+//! ```
+
+mod compression;
+mod writer;
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+
+pub use compression::Compression;
+pub(crate) use writer::LayerWriter;
+
+use crate::digest;
+
+/// A directory of compressed layers.
+#[derive(Clone, Debug)]
+pub struct LayerStore {
+    root: PathBuf,
+    compression: Compression,
+}
+
+/// A compressed layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// The digest of the compressed blob.
+    pub digest: String,
+    /// Its size.
+    pub size: u64,
+    /// The digest of the unpacked archive.
+    pub diff_id: String,
+    /// The size of the unpacked archive.
+    pub unpacked_size: u64,
+}
+
+impl LayerStore {
+    /// The store in a directory, which is made when the first layer comes, for one compression.
+    pub fn new(root: impl Into<PathBuf>, compression: Compression) -> Self {
+        LayerStore {
+            root: root.into(),
+            compression,
+        }
+    }
+
+    /// How its layers are compressed.
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// The layer with this unpacked digest, if the store has it whole.
+    pub fn layer(&self, diff_id: &str) -> Option<Layer> {
+        let record = fs::read(self.record(diff_id)?).ok()?;
+        let layer: Layer = serde_json::from_slice(&record).ok()?;
+        let found = fs::metadata(self.blob(&layer.digest)?).ok()?;
+        (layer.diff_id == diff_id && found.len() == layer.size).then_some(layer)
+    }
+
+    /// A reader of a layer's compressed bytes.
+    pub fn open(&self, layer: &Layer) -> io::Result<fs::File> {
+        let path = self
+            .blob(&layer.digest)
+            .ok_or_else(|| io::Error::other("a digest is not sha256"))?;
+        fs::File::open(path)
+    }
+
+    /// A reader of a layer's unpacked archive.
+    pub fn unpacked(&self, layer: &Layer) -> io::Result<Box<dyn Read + Send>> {
+        self.compression.decoder(self.open(layer)?)
+    }
+
+    /// A writer of a new layer.
+    pub(crate) fn writer(&self) -> io::Result<LayerWriter> {
+        LayerWriter::new(self.clone())
+    }
+
+    fn blob(&self, digest: &str) -> Option<PathBuf> {
+        Some(self.root.join("blobs/sha256").join(digest::hex(digest)?))
+    }
+
+    fn record(&self, diff_id: &str) -> Option<PathBuf> {
+        Some(
+            self.root
+                .join("layers")
+                .join(self.compression.name())
+                .join(digest::hex(diff_id)?),
+        )
+    }
+
+    fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
+        let directory = self.root.join("tmp");
+        fs::create_dir_all(&directory)?;
+        tempfile::NamedTempFile::new_in(directory)
+    }
+
+    /// Moves a whole blob into place, then the record that leads to it.
+    fn commit(&self, blob: tempfile::NamedTempFile, layer: &Layer) -> io::Result<()> {
+        let (Some(path), Some(record)) = (self.blob(&layer.digest), self.record(&layer.diff_id)) else {
+            return Err(io::Error::other("a digest is not sha256"));
+        };
+        // A record must never outlive a crash that its blob did not.
+        blob.as_file().sync_data()?;
+        place(blob, &path)?;
+        let mut file = self.temporary()?;
+        file.write_all(&serde_json::to_vec(layer)?)?;
+        place(file, &record)
+    }
+}
+
+fn place(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    file.persist(path).map(drop).map_err(|error| error.error)
+}

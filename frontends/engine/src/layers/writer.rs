@@ -1,0 +1,75 @@
+//! Compresses a layer while it arrives, on a thread of its own.
+
+use std::io::{self, Write};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::{Layer, LayerStore};
+use crate::digest::HashWriter;
+
+/// A layer on its way into the store. Dropping it leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct LayerWriter {
+    chunks: mpsc::Sender<Vec<u8>>,
+    finished: JoinHandle<io::Result<(tempfile::NamedTempFile, Layer)>>,
+    store: LayerStore,
+}
+
+impl LayerWriter {
+    pub(super) fn new(store: LayerStore) -> io::Result<Self> {
+        let file = store.temporary()?;
+        // A few chunks of a megabyte keep both sides busy.
+        let (chunks, incoming) = mpsc::channel(4);
+        let compression = store.compression();
+        let finished = tokio::task::spawn_blocking(move || compress(compression, file, incoming));
+        Ok(LayerWriter {
+            chunks,
+            finished,
+            store,
+        })
+    }
+
+    /// Takes bytes of the unpacked archive; false if the compressor failed, which [`finish`](Self::finish) explains.
+    pub(crate) async fn write(&self, bytes: Vec<u8>) -> bool {
+        self.chunks.send(bytes).await.is_ok()
+    }
+
+    /// Puts the layer into the store if it is the expected one.
+    pub(crate) async fn finish(self, diff_id: &str) -> io::Result<Layer> {
+        drop(self.chunks);
+        let (file, layer) = self.finished.await.map_err(io::Error::other)??;
+        if layer.diff_id != diff_id {
+            return Err(io::Error::other(format!(
+                "the engine sent {} for {diff_id}",
+                layer.diff_id
+            )));
+        }
+        self.store.commit(file, &layer)?;
+        Ok(layer)
+    }
+}
+
+fn compress(
+    compression: super::Compression,
+    file: tempfile::NamedTempFile,
+    mut chunks: mpsc::Receiver<Vec<u8>>,
+) -> io::Result<(tempfile::NamedTempFile, Layer)> {
+    let compressed = HashWriter::new(io::BufWriter::with_capacity(1 << 18, file));
+    let mut unpacked = HashWriter::new(compression.encoder(compressed)?);
+    while let Some(chunk) = chunks.blocking_recv() {
+        unpacked.write_all(&chunk)?;
+    }
+    let (encoder, diff_id, unpacked_size) = unpacked.finish();
+    let (buffered, digest, size) = encoder.finish()?.finish();
+    let file = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
+    Ok((
+        file,
+        Layer {
+            digest,
+            size,
+            diff_id,
+            unpacked_size,
+        },
+    ))
+}

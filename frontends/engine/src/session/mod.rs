@@ -1,0 +1,116 @@
+//! The session: what the daemon asks of us while it builds.
+//!
+//! `Control.Session` carries bytes in both directions; in them is an HTTP/2 connection in which we are the server. The
+//! daemon calls only methods that the call's metadata lists, and drops a session that answers no health check.
+
+mod content;
+mod health;
+mod tunnel;
+
+use kcompose_core::llb::proto::health::health_server::HealthServer;
+use kcompose_core::llb::proto::moby::buildkit::v1::control_client::ControlClient;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::metadata::{AsciiMetadataValue, MetadataMap};
+use tonic::transport::{Channel, Server};
+
+use content::ContentServer;
+pub(crate) use content::ImageReceiver;
+
+/// Daemons send up to 3 MiB in a message where tonic expects at most 4; gRPC in BuildKit goes to 16.
+pub(crate) const MESSAGE_LIMIT: usize = 16 << 20;
+
+/// What a session serves.
+#[derive(Debug, Default)]
+pub(crate) struct Services {
+    /// Where the image goes.
+    pub(crate) image: Option<ImageReceiver>,
+}
+
+/// A running session. Dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Session {
+    id: String,
+    _running: DropGuard,
+}
+
+impl Session {
+    /// Opens a session; it serves in the background, and the daemon waits for it when a solve names it.
+    pub(crate) fn open(channel: &Channel, services: Services) -> Self {
+        let id = random_id();
+        let stop = CancellationToken::new();
+        let (ours, theirs) = tokio::io::duplex(1 << 20);
+        let mut methods = vec!["/grpc.health.v1.Health/Check"];
+        let mut router = Server::builder()
+            .max_frame_size(Some(1 << 20))
+            .initial_stream_window_size(Some(8 << 20))
+            .initial_connection_window_size(Some(16 << 20))
+            .add_service(HealthServer::new(health::Healthy));
+        if let Some(image) = services.image {
+            methods.extend(ContentServer::METHODS);
+            router = router.add_service(ContentServer::new(image));
+        }
+        let client = ControlClient::new(channel.clone()).max_decoding_message_size(MESSAGE_LIMIT);
+        let metadata = metadata(&id, &methods);
+        tokio::spawn(
+            stop.clone()
+                .run_until_cancelled_owned(tunnel::serve(router, ours)),
+        );
+        tokio::spawn(
+            stop.clone()
+                .run_until_cancelled_owned(tunnel::pump(client, metadata, theirs)),
+        );
+        Session {
+            id,
+            _running: stop.drop_guard(),
+        }
+    }
+
+    /// What a solve names it by.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+fn metadata(id: &str, methods: &[&'static str]) -> MetadataMap {
+    let mut metadata = MetadataMap::new();
+    let value = AsciiMetadataValue::try_from(id).expect("an id is letters and digits");
+    metadata.insert("x-docker-expose-session-uuid", value);
+    metadata.insert(
+        "x-docker-expose-session-name",
+        AsciiMetadataValue::from_static("kcompose"),
+    );
+    metadata.insert(
+        "x-docker-expose-session-sharedkey",
+        AsciiMetadataValue::from_static(""),
+    );
+    for method in methods {
+        metadata.append(
+            "x-docker-expose-session-grpc-method",
+            AsciiMetadataValue::from_static(method),
+        );
+    }
+    metadata
+}
+
+/// 25 letters and digits that nobody else has, which is how BuildKit names things.
+pub(crate) fn random_id() -> String {
+    const DIGITS: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut bytes = [0; 25];
+    fill_random(&mut bytes);
+    bytes
+        .iter()
+        .map(|byte| char::from(DIGITS[usize::from(*byte) % DIGITS.len()]))
+        .collect()
+}
+
+fn fill_random(bytes: &mut [u8]) {
+    use std::hash::{BuildHasher, Hasher};
+    // Every `RandomState` has keys of its own, from the system; ids need to be unique, not secret.
+    for chunk in bytes.chunks_mut(8) {
+        let random = std::hash::RandomState::new()
+            .build_hasher()
+            .finish()
+            .to_le_bytes();
+        chunk.copy_from_slice(&random[..chunk.len()]);
+    }
+}
