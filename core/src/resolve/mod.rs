@@ -1,11 +1,29 @@
 //! Names into exact versions.
 //!
-//! [`Resolved`] is what a flavor becomes when no name is left to look up; the lock is its text form.
+//! [`resolve`] takes a flavor and what is known of the world ([`Facts`]). Either it has all it needs and returns the
+//! packages of the image, each with version and checksum, or it says what it [`Need`]s; a frontend answers and calls
+//! again. [`Resolved`] is what a flavor becomes when no name is left to look up; the [`lock`] is its text form.
+
+mod accounts;
+mod answer;
+mod explain;
+mod facts;
+pub mod lock;
+mod problems;
+mod solve;
+mod universe;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Architecture, PackageName};
+use crate::diagnostic::{Diagnostics, Sink, Warned};
+use crate::model::{Architecture, Flavor, PackageName};
 use crate::step::Ids;
+
+pub use facts::{Facts, Location, Movement, Need, SuiteFacts, SuiteKey, SuiteNeed};
+
+use universe::{Choice, Universe, Width};
+use wishes::Wishes;
 
 /// A package, pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,4 +82,85 @@ pub struct Resolved {
     pub ids: Ids,
     /// Ids of the flavor's own users, by name.
     pub accounts: BTreeMap<String, u32>,
+}
+
+impl Resolved {
+    /// The packages that some packages need, with themselves: the closure over `depends`.
+    pub fn closure<'a>(&'a self, roots: impl IntoIterator<Item = &'a PackageName>) -> BTreeSet<&'a PackageName> {
+        let mut found = BTreeSet::new();
+        let mut open: Vec<&PackageName> = roots.into_iter().collect();
+        while let Some(name) = open.pop() {
+            if let Some(package) = self.packages.get(name)
+                && found.insert(&package.name)
+            {
+                open.extend(&package.depends);
+            }
+        }
+        found
+    }
+}
+
+/// What resolving comes to.
+#[derive(Debug)]
+pub enum Resolution {
+    /// Every package is known, with what a person should hear about it.
+    Done(Warned<Resolved>),
+    /// These have to be known first.
+    Needs(BTreeSet<Need>),
+    /// The flavor asks for what cannot be.
+    Failed(Diagnostics),
+}
+
+/// Resolves the packages of a flavor.
+///
+/// A lock that fits is the answer, and no index is asked for; a lock that does not keeps every version that it can.
+pub fn resolve(flavor: &Flavor, facts: &Facts) -> Resolution {
+    if let Some(lock) = facts.lock.as_ref().filter(|_| facts.movement == Movement::Keep)
+        && lock.fits(flavor).is_empty()
+    {
+        return Resolution::Done(Warned { value: lock.resolved.clone(), warnings: Diagnostics::default() });
+    }
+    resolve_anew(flavor, facts, Recommends::Off)
+}
+
+/// Whether packages that others only recommend are taken too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recommends {
+    /// They are not: an image has what is asked for and what that needs.
+    Off,
+    /// They are, where that is possible.
+    On,
+}
+
+/// Resolves the packages of a flavor from indexes, whether its lock fits or not.
+pub fn resolve_anew(flavor: &Flavor, facts: &Facts, recommends: Recommends) -> Resolution {
+    let wishes = Wishes::of(flavor);
+    let missing = wishes::needs(flavor, &wishes, facts, false);
+    if !missing.is_empty() {
+        return Resolution::Needs(missing);
+    }
+    let universe = Universe::new(flavor, &wishes, facts);
+    let choice = Choice::new(&universe, &wishes, facts, Width::Candidates);
+    if wishes.wants.iter().any(|wish| !choice.is_known(wish.name.as_str())) {
+        let helpful = wishes::needs(flavor, &wishes, facts, true);
+        if !helpful.is_empty() {
+            return Resolution::Needs(helpful);
+        }
+    }
+    let mut sink = Sink::new();
+    explain::judge_wishes(&choice, &wishes, flavor, facts, &mut sink);
+    if sink.has_errors() {
+        return Resolution::Failed(sink.into_diagnostics());
+    }
+    let wide = Choice::new(&universe, &wishes, facts, Width::AllVersions);
+    // The most wanted version of everything first: it is what people expect, and its failures are the ones to explain.
+    let answer = answer::find(&choice, &wishes, recommends).or_else(|| answer::find(&wide, &wishes, recommends));
+    let Some(answer) = answer else {
+        return Resolution::Failed(explain::no_solution(&choice, &wishes));
+    };
+    answer::judge(&answer, flavor, &mut sink);
+    match sink.finish(answer.resolved(flavor, facts)) {
+        Ok(resolved) => Resolution::Done(resolved),
+        Err(problems) => Resolution::Failed(problems),
+    }
 }

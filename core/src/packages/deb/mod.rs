@@ -2,6 +2,8 @@
 
 pub mod archive;
 #[cfg(feature = "compiler")]
+pub mod check;
+#[cfg(feature = "compiler")]
 pub mod index;
 #[cfg(feature = "compiler")]
 pub mod relation;
@@ -9,5 +11,4 @@ pub mod relation;
 pub mod release;
 #[cfg(feature = "compiler")]
 pub mod signature;
-#[cfg(feature = "compiler")]
 pub mod version;

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+#[cfg(feature = "compiler")]
 use crate::model::{Relation, VersionRequest};
 
 /// How two versions compare.
@@ -15,6 +16,7 @@ pub fn compare(left: &str, right: &str) -> Ordering {
         .then_with(|| compare_part(left_revision.as_bytes(), right_revision.as_bytes()))
 }
 
+#[cfg(feature = "compiler")]
 /// Whether a version stands in a relation to another: `satisfies("2", AtLeast, "1")`.
 pub fn satisfies(version: &str, relation: Relation, other: &str) -> bool {
     let order = compare(version, other);
@@ -27,6 +29,7 @@ pub fn satisfies(version: &str, relation: Relation, other: &str) -> bool {
     }
 }
 
+#[cfg(feature = "compiler")]
 /// Whether a version is one that a flavor asks for.
 ///
 /// A prefix is compared as text; the epoch may be left out of it.

@@ -1,0 +1,93 @@
+//! Whether a lock still answers what a flavor asks, and if not, what differs.
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use crate::diagnostic::{Diagnostics, Sink};
+use crate::model::Flavor;
+use crate::source::Span;
+
+use super::{LANGUAGE, Lock, Request};
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("{what} is asked for and not locked")]
+#[diagnostic(code("kcompose::lock::not-locked"), help("`kcompose lock` adds it, and moves nothing else"))]
+struct NotLocked {
+    what: String,
+    #[label("asked for here")]
+    span: Option<Span>,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("{what} is locked and no longer asked for")]
+#[diagnostic(code("kcompose::lock::no-longer-asked"), help("`kcompose lock` takes it out, and moves nothing else"))]
+struct NoLongerAsked {
+    what: String,
+    #[label("of this flavor")]
+    span: Option<Span>,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the data of the distro changed since the lock was made")]
+#[diagnostic(code("kcompose::lock::distro-changed"), help("`kcompose lock` takes the changes in, and moves as little as it can"))]
+struct DistroChanged {
+    #[label("the distro")]
+    span: Option<Span>,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the lock is of language version {found}, and this kcompose writes version {LANGUAGE}")]
+#[diagnostic(code("kcompose::lock::language"), help("`kcompose lock` rewrites it"))]
+struct OtherLanguage {
+    found: u32,
+}
+
+impl Lock {
+    /// Everything in which a flavor differs from what was locked; nothing if the lock fits.
+    pub fn fits(&self, flavor: &Flavor) -> Diagnostics {
+        let mut sink = Sink::new();
+        let request = Request::of(flavor);
+        if self.language != LANGUAGE {
+            sink.push(OtherLanguage { found: self.language });
+        }
+        if self.request == request.digest() {
+            return sink.into_diagnostics();
+        }
+        let some = |span: Span| Some(span).filter(|span| span.is_some());
+        let asked = request.asked.iter().filter(|(line, _)| !self.asked.contains(line));
+        for (line, span) in asked {
+            sink.push(NotLocked { what: in_words(line), span: some(*span) });
+        }
+        for line in self.asked.iter().filter(|line| !request.asked.contains_key(*line)) {
+            sink.push(NoLongerAsked { what: in_words(line), span: some(flavor.identity.name.span) });
+        }
+        let differences = sink.into_diagnostics();
+        if differences.is_empty() {
+            return DistroChanged { span: some(flavor.distro.span) }.into();
+        }
+        differences
+    }
+}
+
+/// `package "tree"`, as a report writes it.
+fn in_words(line: &str) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    match words[..] {
+        ["package", name] => format!("package `{name}`"),
+        ["package", name, "of", component] => format!("package `{name}` of component `{component}`"),
+        ["package", name, version] => format!("package `{name}` in version `{version}`"),
+        ["package", name, version, "of", component] => {
+            format!("package `{name}` in version `{version}` of component `{component}`")
+        }
+        ["kernel", name] => format!("kernel `{name}`"),
+        ["kernel", name, version] => format!("kernel `{name}` in version `{version}`"),
+        ["without", name] => format!("`without \"{name}\"`"),
+        ["prefer", wanted, provider] => format!("`prefer \"{wanted}\" \"{provider}\"`"),
+        ["hold", name, version] => format!("`hold \"{name}\"` at version `{version}`"),
+        ["user", name, id] => format!("user `{name}` with id {id}"),
+        ["user", name] => format!("user `{name}`"),
+        ["repository", name, suite, ..] => format!("repository `{name}` with suite `{suite}`"),
+        ["base", distro, release, architecture] => format!("base `{distro}` `{release}` for {architecture}"),
+        _ => format!("`{line}`"),
+    }
+}

@@ -1,0 +1,152 @@
+//! What can be wrong with the packages that a flavor asks for.
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use crate::source::Span;
+
+/// `a`, `b` or `c`, in backticks.
+pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>, word: &str) -> String {
+    let quoted: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    match quoted.as_slice() {
+        [] => String::new(),
+        [one] => one.clone(),
+        [head @ .., last] => format!("{} {word} {last}", head.join(", ")),
+    }
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("no package is called `{name}` in {searched}")]
+#[diagnostic(code("kcompose::resolve::package-unknown"), help("{advice}"))]
+pub(crate) struct PackageUnknown {
+    pub(crate) name: String,
+    pub(crate) searched: String,
+    pub(crate) advice: String,
+    #[label("asked for here")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{name}` is no package of its own; {providers} provide it")]
+#[diagnostic(code("kcompose::resolve::package-virtual"), help("ask for one of them instead"))]
+pub(crate) struct PackageVirtual {
+    pub(crate) name: String,
+    pub(crate) providers: String,
+    #[label("asked for here")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("no version of `{name}` is `{wanted}`; there is {available}")]
+#[diagnostic(code("kcompose::resolve::version-unavailable"), help("ask for a version that there is, or for none"))]
+pub(crate) struct VersionUnavailable {
+    pub(crate) name: String,
+    pub(crate) wanted: String,
+    pub(crate) available: String,
+    #[label("asked for here")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{name}` is asked for in versions that exclude each other: {wanted}")]
+#[diagnostic(code("kcompose::resolve::version-contradiction"), help("take all but one of them out"))]
+pub(crate) struct VersionContradiction {
+    pub(crate) name: String,
+    pub(crate) wanted: String,
+    #[label(collection, "asked for here")]
+    pub(crate) spans: Vec<miette::SourceSpan>,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{name}` is asked for, and `without` keeps it out")]
+#[diagnostic(code("kcompose::resolve::wanted-and-unwanted"), help("take one of the two out"))]
+pub(crate) struct WantedAndUnwanted {
+    pub(crate) name: String,
+    #[label(primary, "kept out here")]
+    pub(crate) without: Span,
+    #[label("asked for here")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("no suite of the distro has a component `{name}`")]
+#[diagnostic(code("kcompose::resolve::component-unknown"), help("{advice}"))]
+pub(crate) struct ComponentUnknown {
+    pub(crate) name: String,
+    pub(crate) advice: String,
+    #[label("named here")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{first}` cannot be installed with `{second}`: {reason}")]
+#[diagnostic(code("kcompose::resolve::conflict"), help("{advice}"))]
+pub(crate) struct Conflict {
+    pub(crate) first: String,
+    pub(crate) second: String,
+    pub(crate) reason: String,
+    pub(crate) advice: String,
+    #[label(primary, "{first_label}")]
+    pub(crate) first_span: Span,
+    pub(crate) first_label: String,
+    #[label("{second_label}")]
+    pub(crate) second_span: Option<Span>,
+    pub(crate) second_label: String,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{name}` cannot be installed: {reason}")]
+#[diagnostic(code("kcompose::resolve::unsatisfiable"), help("{advice}"))]
+pub(crate) struct Unsatisfiable {
+    pub(crate) name: String,
+    pub(crate) reason: String,
+    pub(crate) advice: String,
+    #[label(primary, "asked for here")]
+    pub(crate) span: Span,
+    #[label("kept out here")]
+    pub(crate) without: Option<Span>,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{name}` brings no kernel: no package `linux-image-…` with a version in its name is among what it needs")]
+#[diagnostic(code("kcompose::resolve::kernel-missing"), help("{advice}"))]
+pub(crate) struct KernelMissing {
+    pub(crate) name: String,
+    pub(crate) advice: String,
+    #[label("the kernel")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("there is more than one kernel: {kernels}")]
+#[diagnostic(
+    code("kcompose::resolve::kernel-not-one"),
+    help("take out what asks for the others; an image has exactly one kernel")
+)]
+pub(crate) struct KernelNotOne {
+    pub(crate) kernels: String,
+    #[label("the kernel")]
+    pub(crate) span: Span,
+    #[label("this brings another")]
+    pub(crate) other: Option<Span>,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{chosen}` was taken for `{wanted}`, which {needing} needs, only because its name comes first")]
+#[diagnostic(severity(Warning), code("kcompose::resolve::provider-by-name"), help("{advice}"))]
+pub(crate) struct ProviderByName {
+    pub(crate) wanted: String,
+    pub(crate) chosen: String,
+    pub(crate) needing: String,
+    pub(crate) advice: String,
+    #[label("needed because of this")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the solution breaks what the packages declare: {0}")]
+#[diagnostic(
+    code("kcompose::resolve::unsound"),
+    help("this is an error of kcompose; please report it together with the flavor and the lock")
+)]
+pub(crate) struct Unsound(pub(crate) String);

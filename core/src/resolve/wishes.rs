@@ -1,0 +1,141 @@
+//! What a flavor asks of packages, gathered from all its places.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{Flavor, Hold, PackageName, Packages, Repository, VersionRequest};
+use crate::source::{Span, Spanned};
+
+use super::facts::{Facts, Location, Need, SuiteKey, SuiteNeed};
+
+/// Who asks for a package; later ones are closer to the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Origin {
+    /// Every image has it, because it is Essential.
+    Essential,
+    /// The distro's data of the library.
+    Distro,
+    /// A block of the library.
+    Block,
+    /// The kernel.
+    Kernel,
+    /// The user's `packages`.
+    User,
+}
+
+/// A package that must be there.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) name: PackageName,
+    pub(crate) version: Option<Spanned<VersionRequest>>,
+    pub(crate) component: Option<Spanned<String>>,
+    pub(crate) span: Span,
+    pub(crate) origin: Origin,
+}
+
+/// All that a flavor asks of packages.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wishes {
+    pub(crate) wants: Vec<Wish>,
+    pub(crate) without: BTreeMap<PackageName, Span>,
+    pub(crate) prefer: BTreeMap<PackageName, Spanned<PackageName>>,
+    pub(crate) holds: BTreeMap<PackageName, Hold>,
+}
+
+impl Wishes {
+    /// Gathers the wishes of a flavor for its architecture.
+    pub(crate) fn of(flavor: &Flavor) -> Self {
+        let mut wishes = Wishes::default();
+        let distro = &flavor.distro.value;
+        let base = flavor.distro.span;
+        let plain = |name: &PackageName| Wish {
+            name: name.clone(),
+            version: None,
+            component: None,
+            span: base,
+            origin: Origin::Distro,
+        };
+        wishes.wants.extend(distro.packages.iter().chain(&distro.core_packages).map(plain));
+        wishes.without.extend(distro.without.iter().map(|name| (name.clone(), base)));
+        wishes.add(flavor, &flavor.block_packages, Origin::Block);
+        let kernel = &flavor.kernel.value;
+        wishes.wants.push(Wish {
+            name: kernel.package.value.clone(),
+            version: kernel.version.clone(),
+            component: None,
+            span: kernel.package.span,
+            origin: Origin::Kernel,
+        });
+        wishes.add(flavor, &flavor.packages, Origin::User);
+        wishes
+    }
+
+    fn add(&mut self, flavor: &Flavor, packages: &Packages, origin: Origin) {
+        let here = |architecture: &Option<Spanned<_>>| {
+            architecture.as_ref().is_none_or(|wanted| wanted.value == flavor.architecture)
+        };
+        self.wants.extend(packages.requests.iter().filter(|request| here(&request.value.architecture)).map(|request| {
+            Wish {
+                name: request.value.name.clone(),
+                version: request.value.version.clone(),
+                component: request.value.component.clone(),
+                span: request.span,
+                origin,
+            }
+        }));
+        self.without.extend(packages.without.iter().map(|name| (name.value.clone(), name.span)));
+        self.prefer.extend(packages.prefer.iter().map(|prefer| {
+            (prefer.value.wanted.clone(), Spanned::new(prefer.value.provider.clone(), prefer.span))
+        }));
+        self.holds.extend(packages.holds.iter().map(|hold| (hold.value.name.clone(), hold.value.clone())));
+    }
+
+    /// The components that wishes name, beside those of the sources.
+    fn components(&self) -> BTreeSet<String> {
+        self.wants.iter().filter_map(|wish| wish.component.as_ref()).map(|component| component.value.clone()).collect()
+    }
+}
+
+/// The package sources of a flavor: the distro's, then its own.
+pub(crate) fn sources(flavor: &Flavor) -> impl Iterator<Item = (&Repository, bool)> {
+    let own = flavor.repositories.iter().map(|repository| (&repository.value, false));
+    flavor.distro.value.sources.iter().map(|repository| (repository, true)).chain(own)
+}
+
+/// Everything that has to be read to resolve a flavor; `unknown` says whether places to look further would help.
+pub(crate) fn needs(flavor: &Flavor, wishes: &Wishes, facts: &Facts, unknown: bool) -> BTreeSet<Need> {
+    let extra = wishes.components();
+    let suites = sources(flavor).flat_map(|(source, is_distro)| {
+        let extra = &extra;
+        source.suites.iter().map(move |suite| {
+            let key = SuiteKey { source: source.name.value.clone(), suite: suite.name.clone() };
+            let mut components: BTreeSet<String> = suite.components.iter().cloned().collect();
+            if is_distro {
+                components.extend(extra.iter().cloned());
+            }
+            let helpful = match facts.suites.get(&key) {
+                Some(known) if unknown && is_distro => known.release.components.iter().cloned().collect(),
+                _ => BTreeSet::new(),
+            };
+            Need::Suite(SuiteNeed {
+                location: location(flavor, source, suite.security, is_distro),
+                architecture: flavor.architecture,
+                helpful: helpful.difference(&components).cloned().collect(),
+                components,
+                keys: source.keys.iter().map(|key| key.value.clone()).collect(),
+                not_before: facts.lock.as_ref().and_then(|lock| lock.date(&key)),
+                key,
+            })
+        })
+    });
+    suites.filter(|need| !facts.answers(need)).collect()
+}
+
+fn location(flavor: &Flavor, source: &Repository, security: bool, is_distro: bool) -> Location {
+    let distro = &flavor.distro.value;
+    Location {
+        url: source.url.as_ref().map(|url| url.value.clone()),
+        distro: is_distro.then(|| distro.id.clone()),
+        fallback: if security { distro.security_mirror.clone() } else { distro.mirror.clone() },
+        security,
+    }
+}
