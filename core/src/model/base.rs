@@ -11,4 +11,6 @@ pub struct Base {
     pub release: Option<Spanned<String>>,
     /// The mirror to use instead of the default, as an http or https URL without a trailing `/`.
     pub mirror: Option<Spanned<String>>,
+    /// The security archive to use instead of the default, likewise.
+    pub security_mirror: Option<Spanned<String>>,
 }

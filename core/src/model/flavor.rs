@@ -71,6 +71,10 @@ pub struct Distro {
     pub version_id: String,
     /// The distro's family as Kairos calls it, such as `debian`.
     pub family: String,
+    /// Its mirror, without a trailing `/`.
+    pub mirror: String,
+    /// Its security archive, likewise.
+    pub security_mirror: String,
     /// The package sources of the distro.
     pub sources: Vec<Repository>,
     /// Packages that every image has, beside Essential ones.

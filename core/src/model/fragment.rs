@@ -3,8 +3,8 @@
 use crate::source::{Span, Spanned};
 
 use super::{
-    Base, CloudConfig, FileNode, Identity, ImageSettings, Kairos, Kernel, Layout, Packages, Repository, Run, Service,
-    Sysctl, Use, User,
+    Base, CloudConfig, FileNode, Identity, ImageSettings, Kairos, KernelPart, Layout, Packages, Repository, Run, Service,
+    Size, Sysctl, Use, User,
 };
 
 /// Everything that one document says; nothing is required, nothing is merged.
@@ -15,13 +15,15 @@ pub struct Fragment {
     /// `base` nodes.
     pub bases: Vec<Spanned<Base>>,
     /// `kernel` nodes.
-    pub kernels: Vec<Spanned<Kernel>>,
+    pub kernels: Vec<Spanned<KernelPart>>,
     /// `packages` nodes, one after the other.
     pub packages: Packages,
     /// `repository` nodes.
     pub repositories: Vec<Spanned<Repository>>,
     /// `layout` nodes, one after the other.
     pub layout: Layout,
+    /// Sizes of the memory behind ephemeral paths that `layout` nodes say (compose takes one; `layout.size` stays empty).
+    pub sizes: Vec<Spanned<Size>>,
     /// Entries of `files` nodes.
     pub files: Vec<Spanned<FileNode>>,
     /// Entries of `users` nodes.
@@ -40,6 +42,8 @@ pub struct Fragment {
     pub runs: Vec<Spanned<Run>>,
     /// `use` nodes.
     pub uses: Vec<Spanned<Use>>,
+    /// What `override` nodes say: values that win.
+    pub overriding: Option<Box<Fragment>>,
     /// The span of the whole document.
     pub span: Span,
 }

@@ -4,6 +4,21 @@ use crate::source::Spanned;
 
 use super::{PackageName, VersionRequest};
 
+/// What one `kernel` node says; one that only adds arguments or modules names no package.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelPart {
+    /// The package.
+    pub package: Option<Spanned<PackageName>>,
+    /// The version that is wanted.
+    pub version: Option<Spanned<VersionRequest>>,
+    /// Kernel arguments, in order.
+    pub cmdline: Vec<Spanned<String>>,
+    /// Modules to load at boot.
+    pub load: Vec<Spanned<String>>,
+    /// Modules that must not be loaded.
+    pub deny: Vec<Spanned<String>>,
+}
+
 /// The kernel's package, its arguments and modules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {

@@ -29,7 +29,7 @@ pub use flavor::{Distro, Flavor, Identity};
 pub use fragment::Fragment;
 pub use image::{ImageSettings, Label};
 pub use kairos::{Kairos, Runtime, RuntimeSource, Variant};
-pub use kernel::Kernel;
+pub use kernel::{Kernel, KernelPart};
 pub use layout::{Layout, LayoutRule, OnMissing, OnMissingRule, PathClass};
 pub use packages::{Hold, PackageRequest, Packages, Prefer};
 pub use repository::{Repository, Suite};
