@@ -1,0 +1,305 @@
+//! The nodes of a distro's documents.
+
+use kcompose_core::model::{
+    AbsPath, Base, Distro, FileBody, FileNode, PackageName, Repository, Size, Suite,
+};
+use kcompose_core::source::Spanned;
+
+use crate::nodes::{files, layout, services};
+use crate::schema::{ArgumentSpec, Children, NodeSpec, Properties, PropertySpec, Section};
+use crate::syntax::Node;
+use crate::values::{
+    ACCOUNT, BOOLEAN, KERNEL_ARGUMENT, LINE, MODE, PACKAGE, PATH, SYSTEM_ID, TEXT, URL, ValueType, WORD, words,
+};
+
+/// A distro while its documents are read.
+pub(crate) struct Draft {
+    /// What was read so far.
+    pub(crate) distro: Distro,
+    /// The release when a flavor names none.
+    pub(crate) default_release: String,
+    /// The folder of the distro in the library.
+    folder: String,
+    suites: Vec<Suite>,
+    keys: Vec<Spanned<String>>,
+    sizes: Vec<Spanned<Size>>,
+}
+
+impl Draft {
+    pub(crate) fn new(name: &str) -> Self {
+        Draft {
+            distro: Distro { id: name.to_owned(), ..Distro::default() },
+            default_release: String::new(),
+            folder: format!("distros/{name}"),
+            suites: Vec::new(),
+            keys: Vec::new(),
+            sizes: Vec::new(),
+        }
+    }
+
+    /// The distro, with the mirrors that a flavor names.
+    pub(crate) fn finish(self, base: &Base) -> Distro {
+        let Draft { mut distro, suites, keys, sizes, .. } = self;
+        let (security, main): (Vec<Suite>, Vec<Suite>) = suites.into_iter().partition(|suite| suite.security);
+        let source = |name: String, url: &Option<Spanned<String>>, suites| Repository {
+            name: Spanned::unplaced(name),
+            url: url.clone(),
+            suites,
+            keys: keys.clone(),
+        };
+        distro.sources.push(source(distro.id.clone(), &base.mirror, main));
+        if !security.is_empty() {
+            distro.sources.push(source(format!("{}-security", distro.id), &base.security_mirror, security));
+        }
+        distro.layout.size = sizes.into_iter().next_back();
+        distro
+    }
+}
+
+/// A file of the library, by its path in the distro's folder.
+static LIBRARY_FILE: ValueType = ValueType::text("library file", "a file of the library", "A path in the distro's folder.");
+
+macro_rules! packages_node {
+    ($name:literal, $doc:literal, $field:ident) => {
+        Section {
+            spec: NodeSpec {
+                name: $name,
+                doc: $doc,
+                children: Children::Named { known: &[], any: &PACKAGE_NODE, name: &PACKAGE },
+                example: concat!($name, " {\n    systemd\n}"),
+                ..NodeSpec::EMPTY
+            },
+            lower: |node, draft: &mut Draft| draft.distro.$field.extend(package_names(node)),
+        }
+    };
+}
+
+static PACKAGE_NODE: NodeSpec = NodeSpec { name: "PACKAGE", doc: "A package.", example: "systemd", ..NodeSpec::EMPTY };
+
+fn package_names(node: &Node) -> impl Iterator<Item = PackageName> {
+    node.children().iter().filter_map(|child| child.name.value.parse().ok())
+}
+
+/// Every node of a distro's documents.
+pub(crate) static ALL: &[Section<Draft>] = &[
+    Section {
+        spec: NodeSpec {
+            name: "distro",
+            doc: "What all releases share.",
+            arguments: &[ArgumentSpec::one("ID", &WORD, "`ID` of os-release; the name of the folder.")],
+            properties: Properties::Known(&[
+                PropertySpec::required("family", &WORD, "The family as Kairos calls it."),
+                PropertySpec::required("default", &WORD, "The release when a flavor names none."),
+                PropertySpec::required("mirror", &URL, "The mirror."),
+                PropertySpec::required("security-mirror", &URL, "The security archive."),
+            ]),
+            example: "distro \"debian\" family=\"debian\" default=\"trixie\"",
+            ..NodeSpec::EMPTY
+        },
+        lower: |node, draft| {
+            let text = |name: &str| node.value::<String>(name).map(|text| text.value).unwrap_or_default();
+            draft.default_release = text("default");
+            draft.distro.family = text("family");
+            draft.distro.mirror = text("mirror");
+            draft.distro.security_mirror = text("security-mirror");
+        },
+    },
+    Section {
+        spec: NodeSpec {
+            name: "release",
+            doc: "Which release the document is about.",
+            arguments: &[ArgumentSpec::one("NAME", &WORD, "Its code name.")],
+            properties: Properties::Known(&[PropertySpec::required("version-id", &LINE, "`VERSION_ID` of os-release.")]),
+            example: "release \"trixie\" version-id=\"13\"",
+            ..NodeSpec::EMPTY
+        },
+        lower: |node, draft| {
+            if let Some(name) = node.argument::<String>(0) {
+                draft.distro.release = name.value;
+            }
+            if let Some(version) = node.value::<String>("version-id") {
+                draft.distro.version_id = version.value;
+            }
+        },
+    },
+    Section {
+        spec: NodeSpec {
+            name: "suite",
+            doc: "A suite of the archive, in order of preference.",
+            arguments: &[ArgumentSpec::one("NAME", &WORD, "Its name below `dists/`.")],
+            properties: Properties::Known(&[
+                PropertySpec::required("components", &LINE, "Components, separated by spaces."),
+                PropertySpec::optional("security", &BOOLEAN, "Whether it lies in the security archive."),
+            ]),
+            example: "suite \"trixie\" components=\"main\"",
+            ..NodeSpec::EMPTY
+        },
+        lower: |node, draft| {
+            let (Some(name), Some(components)) = (node.argument::<String>(0), node.value::<String>("components")) else {
+                return;
+            };
+            draft.suites.push(Suite {
+                name: name.value,
+                components: words(&components.value).map(str::to_owned).collect(),
+                security: node.value::<bool>("security").is_some_and(|security| security.value),
+            });
+        },
+    },
+    Section {
+        spec: NodeSpec {
+            name: "key",
+            doc: "Keys that sign the archive.",
+            arguments: &[ArgumentSpec::many("FILE", &LIBRARY_FILE, "A file with ASCII-armoured OpenPGP keys.")],
+            example: "key \"keys/archive.asc\"",
+            ..NodeSpec::EMPTY
+        },
+        lower: |node, draft| {
+            let paths = node.all_arguments::<String>();
+            draft.keys.extend(paths.into_iter().filter_map(|path| {
+                let text = kcompose_library::file(&format!("{}/{}", draft.folder, path.value))?;
+                Some(Spanned::new(text.to_owned(), path.span))
+            }));
+        },
+    },
+    packages_node!("packages", "Packages that every image has, beside Essential ones.", packages),
+    packages_node!("core-packages", "Packages for the boot, in the lowest stratum.", core_packages),
+    packages_node!("without", "Packages that no image has.", without),
+    Section {
+        spec: NodeSpec {
+            name: "ids",
+            doc: "Fixed numbers of users and groups that packages make.",
+            children: Children::Known(&[
+                NodeSpec {
+                    name: "user",
+                    doc: "A user, and the group of the same name.",
+                    arguments: &[ArgumentSpec::one("NAME", &ACCOUNT, "Its name."), ArgumentSpec::one("ID", &SYSTEM_ID, "Its uid.")],
+                    properties: Properties::Known(&[PropertySpec::optional(
+                        "group",
+                        &SYSTEM_ID,
+                        "The gid of its own group; 65534 and others that have a name already are no group of its own.",
+                    )]),
+                    example: "user \"messagebus\" 981",
+                    ..NodeSpec::EMPTY
+                },
+                NodeSpec {
+                    name: "group",
+                    doc: "A group.",
+                    arguments: &[ArgumentSpec::one("NAME", &ACCOUNT, "Its name."), ArgumentSpec::one("ID", &SYSTEM_ID, "Its gid.")],
+                    example: "group \"_ssh\" 101",
+                    ..NodeSpec::EMPTY
+                },
+            ]),
+            example: "ids {\n    user \"messagebus\" 981\n}",
+            ..NodeSpec::EMPTY
+        },
+        lower: lower_ids,
+    },
+    Section {
+        spec: NodeSpec {
+            name: "selections",
+            doc: "Answers for debconf, as `debconf-set-selections` takes them.",
+            arguments: &[ArgumentSpec::many("LINE", &LINE, "An answer.")],
+            example: "selections \"locales locales/default_environment_locale select C.UTF-8\"",
+            ..NodeSpec::EMPTY
+        },
+        lower: |node, draft| {
+            draft.distro.selections.extend(node.all_arguments::<String>().into_iter().map(|line| line.value));
+            draft.distro.selections.sort();
+        },
+    },
+    Section {
+        spec: NodeSpec {
+            name: "cmdline",
+            doc: "Kernel arguments of every image.",
+            arguments: &[ArgumentSpec::many("ARGUMENT", &KERNEL_ARGUMENT, "One kernel argument.")],
+            example: "cmdline \"console=tty1\" \"console=ttyS0\"",
+            ..NodeSpec::EMPTY
+        },
+        lower: |node, draft| {
+            draft.distro.cmdline.extend(node.all_arguments::<String>().into_iter().map(|argument| argument.value));
+        },
+    },
+    Section {
+        spec: NodeSpec {
+            name: "directories",
+            doc: "Directories that every image has, with mode 0755.",
+            arguments: &[ArgumentSpec::many("PATH", &PATH, "A path.")],
+            example: "directories \"/oem\"",
+            ..NodeSpec::EMPTY
+        },
+        lower: |node, draft| {
+            draft.distro.directories.extend(node.all_arguments::<AbsPath>().into_iter().map(|path| path.value));
+        },
+    },
+    Section {
+        spec: layout::SPEC,
+        lower: |node, draft| {
+            let mut layout = std::mem::take(&mut draft.distro.layout);
+            layout::lower(node, &mut layout, &mut draft.sizes);
+            draft.distro.layout = layout;
+        },
+    },
+    Section { spec: services::SPEC, lower: |node, draft| services::lower(node, &mut draft.distro.services) },
+    Section {
+        spec: NodeSpec {
+            name: "files",
+            doc: "Files that every image has.",
+            children: Children::Known(&[
+                NodeSpec {
+                    name: "file",
+                    doc: "A file with this text, or with that of a file of the library.",
+                    arguments: &[
+                        ArgumentSpec::one("PATH", &PATH, "Where it is in the image."),
+                        ArgumentSpec::optional("TEXT", &TEXT, "Its text."),
+                    ],
+                    properties: Properties::Known(&[
+                        PropertySpec::optional("mode", &MODE, "Permission bits; 0644 when absent."),
+                        PropertySpec::optional("from", &LIBRARY_FILE, "The file with its text."),
+                    ]),
+                    example: "file \"/usr/lib/sysctl.d/60-kairos.conf\" from=\"sysctl.conf\"",
+                    ..NodeSpec::EMPTY
+                },
+                files::DIRECTORY,
+                files::LINK,
+            ]),
+            example: "files {\n    directory \"/oem\"\n}",
+            ..NodeSpec::EMPTY
+        },
+        lower: |node, draft| {
+            let files: Vec<_> = node.children().iter().filter_map(|child| lower_file(child, draft)).collect();
+            draft.distro.files.extend(files);
+        },
+    },
+];
+
+fn lower_ids(node: &Node, draft: &mut Draft) {
+    for child in node.children() {
+        let (Some(name), Some(id)) = (child.argument::<String>(0), child.argument::<u32>(1)) else { continue };
+        if child.name.value == "group" {
+            draft.distro.ids.groups.insert(name.value, id.value);
+            continue;
+        }
+        if let Some(group) = child.value::<u32>("group") {
+            draft.distro.ids.groups.insert(name.value.clone(), group.value);
+        }
+        draft.distro.ids.users.insert(name.value, id.value);
+    }
+}
+
+fn lower_file(node: &Node, draft: &Draft) -> Option<Spanned<FileNode>> {
+    if node.name.value != "file" {
+        return files::lower(node);
+    }
+    let text = match node.value::<String>("from") {
+        Some(from) => kcompose_library::file(&format!("{}/{}", draft.folder, from.value))?.to_owned(),
+        None => node.argument::<String>(1)?.value,
+    };
+    let file = FileNode {
+        path: node.argument(0)?,
+        mode: node.value("mode"),
+        user: None,
+        group: None,
+        body: FileBody::Text(text),
+    };
+    Some(Spanned::new(file, node.span))
+}

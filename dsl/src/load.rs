@@ -1,0 +1,447 @@
+//! A flavor with everything that it uses, into one [`Flavor`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kcompose_core::compose::{Part, Parts, compose};
+use kcompose_core::diagnostic::{Diagnostics, Sink, Warned, did_you_mean};
+use kcompose_core::model::{Architecture, Flavor, Fragment, Use};
+use kcompose_core::source::{SourceFile, SourceMap, Span, Spanned};
+use miette::Diagnostic;
+use thiserror::Error;
+
+use crate::distro;
+use crate::nodes::{self, Parameter};
+use crate::syntax::{self, Node, Value};
+
+/// What a load is told beside the text.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The architecture to build for.
+    pub architecture: Architecture,
+    /// Values for the parameters that the flavor declares.
+    pub parameters: BTreeMap<String, String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { architecture: Architecture::Amd64, parameters: BTreeMap::new() }
+    }
+}
+
+/// Why a file cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadError {
+    /// Nothing is at the path.
+    Missing,
+    /// Something is there and cannot be read: why.
+    Unreadable(String),
+}
+
+impl From<std::io::Error> for LoadError {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::NotFound { LoadError::Missing } else { LoadError::Unreadable(error.to_string()) }
+    }
+}
+
+/// Gives the text of a file by its path.
+///
+/// Paths are of the same kind as the name of the flavor: for a flavor `a/flavor.kdl` that uses `./b.kdl` it is asked for
+/// `a/b.kdl`. It is asked for documents, for keys of repositories and for cloud-configs.
+pub type Loader<'a> = dyn FnMut(&str) -> Result<String, LoadError> + 'a;
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{first}` uses itself: {circle}")]
+#[diagnostic(code("kcompose::use::cycle"), help("take one `use` of the cycle out"))]
+struct Cycle {
+    first: String,
+    circle: String,
+    #[label("this closes the cycle")]
+    span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("there is no {what} `{name}`")]
+#[diagnostic(code("kcompose::use::not-found"), help("{help}"))]
+struct NotFound {
+    what: &'static str,
+    name: String,
+    help: String,
+    #[label("not found")]
+    span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{path}` cannot be read: {reason}")]
+#[diagnostic(code("kcompose::use::unreadable"), help("it must be a text file in UTF-8 that you may read"))]
+struct Unreadable {
+    path: String,
+    reason: String,
+    #[label("asked for here")]
+    span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{document}` has no parameter `{name}`")]
+#[diagnostic(code("kcompose::use::unknown-parameter"), help("{help}"))]
+struct UnknownParameter {
+    document: String,
+    name: String,
+    help: String,
+    #[label("unknown")]
+    span: Option<Span>,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the parameter `{name}` of `{document}` has no value")]
+#[diagnostic(code("kcompose::use::missing-parameter"), help("{help}"))]
+struct MissingParameter {
+    document: String,
+    name: String,
+    help: String,
+    #[label("declared here, without a default")]
+    declared: Span,
+    #[label(primary, "used here without it")]
+    used: Option<Span>,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the parameter `{name}` cannot be `{value}`")]
+#[diagnostic(code("kcompose::use::parameter-value"), help("{help}"))]
+struct ParameterValue {
+    name: String,
+    value: String,
+    help: String,
+    #[label("choices are declared here")]
+    declared: Span,
+    #[label(primary, "chosen here")]
+    span: Option<Span>,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("there is no parameter `{name}` in this document")]
+#[diagnostic(code("kcompose::use::undeclared-parameter"), help("{help}"))]
+struct Undeclared {
+    name: String,
+    help: String,
+    #[label("undeclared")]
+    span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{document}` is used twice, with different parameters")]
+#[diagnostic(code("kcompose::use::conflict"), help("a document counts once: use it with the same parameters, or only once"))]
+struct UsedDifferently {
+    document: String,
+    #[label("used here")]
+    first: Span,
+    #[label(primary, "and differently here")]
+    second: Span,
+}
+
+/// Parses, lowers and composes a flavor with everything that it uses.
+///
+/// `name` is what reports call the flavor, and the path that what it uses is relative to. Every text lands in `sources`.
+pub fn load(
+    sources: &mut SourceMap,
+    name: &str,
+    text: &str,
+    loader: &mut Loader<'_>,
+    options: &Options,
+) -> Result<Warned<Flavor>, Diagnostics> {
+    let chosen = options.parameters.iter().map(|(name, value)| (name.clone(), Spanned::unplaced(value.clone()))).collect();
+    let mut loading = Loading::new(sources, loader, folder_of(name));
+    loading.document(Request { name: name.to_owned(), text: text.to_owned(), block: None, chosen, used: None });
+    let Loading { sources, mut sink, parts, meant, complete, .. } = loading;
+    let parts = Parts { parts, architecture: options.architecture, meant, complete };
+    let composed = compose(&parts, &mut |base| distro::distro(sources, base));
+    match composed {
+        Ok(composed) => {
+            sink.extend(composed.warnings);
+            sink.finish(composed.value)
+        }
+        Err(problems) => {
+            sink.extend(problems);
+            Err(sink.into_diagnostics())
+        }
+    }
+}
+
+/// A document that is to be read.
+struct Request {
+    name: String,
+    text: String,
+    block: Option<String>,
+    chosen: BTreeMap<String, Spanned<String>>,
+    used: Option<Span>,
+}
+
+struct Loading<'a, 'l> {
+    sources: &'a mut SourceMap,
+    loader: &'a mut Loader<'l>,
+    /// The folder of the flavor: the build context.
+    context: String,
+    sink: Sink,
+    parts: Vec<Part>,
+    meant: BTreeSet<&'static str>,
+    complete: bool,
+    /// The documents that are being read, outermost first.
+    path: Vec<String>,
+    /// Every document that was used: the place, and the parameters.
+    done: BTreeMap<String, (Span, BTreeMap<String, Spanned<String>>)>,
+}
+
+impl<'a, 'l> Loading<'a, 'l> {
+    fn new(sources: &'a mut SourceMap, loader: &'a mut Loader<'l>, context: String) -> Self {
+        Loading {
+            sources,
+            loader,
+            context,
+            sink: Sink::new(),
+            parts: Vec::new(),
+            meant: BTreeSet::new(),
+            complete: true,
+            path: Vec::new(),
+            done: BTreeMap::new(),
+        }
+    }
+
+    /// Reads a document, and then what it uses.
+    fn document(&mut self, request: Request) {
+        let shown = request.block.as_ref().map_or_else(|| request.name.clone(), |_| format!("library:{}", request.name));
+        let file = self.sources.add(shown, request.text.as_str()).clone();
+        let mut document = match syntax::parse(&file) {
+            Ok(document) => document,
+            Err(problems) => {
+                self.sink.extend(problems);
+                self.complete = false;
+                return;
+            }
+        };
+        self.take_parameters(&mut document.nodes, &request, &file);
+        let lowered = nodes::lower(&document, &mut self.sink);
+        self.meant.extend(lowered.meant);
+        let mut fragment = lowered.fragment;
+        self.take_texts(&mut fragment, &request);
+        let uses = all_uses(&fragment);
+        self.parts.push(Part { fragment, block: request.block.clone() });
+        self.path.push(request.name.clone());
+        for used in uses {
+            self.used(&request, &used);
+        }
+        self.path.pop();
+    }
+
+    fn used(&mut self, by: &Request, used: &Spanned<Use>) {
+        let target = &used.value.target;
+        let is_document = target.value.starts_with("./") || target.value.starts_with("../");
+        let name = if is_document {
+            joined(&folder_of(&by.name), &target.value)
+        } else {
+            format!("blocks/{}/block.kdl", target.value)
+        };
+        if let Some(begin) = self.path.iter().position(|earlier| *earlier == name) {
+            let circle: Vec<&str> = self.path[begin..].iter().map(String::as_str).chain([name.as_str()]).collect();
+            self.sink.push(Cycle { first: name.clone(), circle: circle.join(" → "), span: target.span });
+            return;
+        }
+        if let Some((first, parameters)) = self.done.get(&name) {
+            if *parameters != used.value.parameters {
+                self.sink.push(UsedDifferently { document: name, first: *first, second: used.span });
+            }
+            return;
+        }
+        self.done.insert(name.clone(), (used.span, used.value.parameters.clone()));
+        let Some(text) = self.text_of(&name, target, is_document) else {
+            self.complete = false;
+            return;
+        };
+        let block = (!is_document).then(|| target.value.clone());
+        // What a block uses, and what a document of a block uses, is the library's too.
+        let block = block.or_else(|| by.block.clone());
+        let chosen = used.value.parameters.clone();
+        self.document(Request { name, text, block, chosen, used: Some(target.span) });
+    }
+
+    fn text_of(&mut self, name: &str, target: &Spanned<String>, is_document: bool) -> Option<String> {
+        if !is_document {
+            let found = kcompose_library::file(name).map(str::to_owned);
+            if found.is_none() {
+                let blocks = kcompose_library::blocks();
+                let help = did_you_mean(&target.value, &blocks, || {
+                    format!("blocks are {}; a document of your own begins with `./`", crate::check::listed(&blocks))
+                });
+                self.sink.push(NotFound { what: "block", name: target.value.clone(), help, span: target.span });
+            }
+            return found;
+        }
+        self.read(name, "document", target.span)
+    }
+
+    /// Asks for a text, and notes when it cannot be had.
+    fn read(&mut self, path: &str, what: &'static str, span: Span) -> Option<String> {
+        match (self.loader)(path) {
+            Ok(text) => Some(text),
+            Err(LoadError::Missing) => {
+                let help = format!("paths are relative to the folder of the document; looked for {path}");
+                self.sink.push(NotFound { what, name: path.to_owned(), help, span });
+                None
+            }
+            Err(LoadError::Unreadable(reason)) => {
+                self.sink.push(Unreadable { path: path.to_owned(), reason, span });
+                None
+            }
+        }
+    }
+
+    /// Replaces the paths of keys and cloud-configs by the texts that they name.
+    fn take_texts(&mut self, fragment: &mut Fragment, by: &Request) {
+        for repository in &mut fragment.repositories {
+            for key in &mut repository.value.keys {
+                if let Some(text) = self.context_text(&key.value, "key", key.span, by) {
+                    key.value = text;
+                }
+            }
+        }
+        for config in &mut fragment.cloud_configs {
+            let (Some(from), None) = (&config.value.from, &config.value.text) else { continue };
+            let (path, span) = (from.value.as_str().to_owned(), from.span);
+            config.value.text = self.context_text(&path, "file", span, by).map(|text| Spanned::new(text, span));
+        }
+        if let Some(overriding) = &mut fragment.overriding {
+            self.take_texts(overriding, by);
+        }
+    }
+
+    /// A file of the build context; for a block of the library, of the block's folder.
+    fn context_text(&mut self, path: &str, what: &'static str, span: Span, by: &Request) -> Option<String> {
+        if by.block.is_none() {
+            return self.read(&joined(&self.context.clone(), path), what, span);
+        }
+        let path = joined(&folder_of(&by.name), path);
+        let found = kcompose_library::file(&path).map(str::to_owned);
+        if found.is_none() {
+            self.sink.push(NotFound { what, name: path, help: "this is a mistake of the library".to_owned(), span });
+        }
+        found
+    }
+
+    /// Puts the values of parameters where the document names them.
+    fn take_parameters(&mut self, nodes: &mut [Node], request: &Request, file: &SourceFile) {
+        let declared = nodes::parameters(nodes);
+        let mut values: BTreeMap<&str, &str> = BTreeMap::new();
+        for parameter in &declared {
+            let chosen = request.chosen.get(&parameter.name.value);
+            match chosen.map(|chosen| &chosen.value).or(parameter.default.as_ref()) {
+                Some(value) => drop(values.insert(&parameter.name.value, value)),
+                None => self.push_missing(parameter, request),
+            }
+            if let Some(chosen) = chosen {
+                self.check_choice(parameter, chosen);
+            }
+        }
+        let names: Vec<&str> = declared.iter().map(|parameter| parameter.name.value.as_str()).collect();
+        for (name, value) in request.chosen.iter().filter(|(name, _)| !names.contains(&name.as_str())) {
+            let help = did_you_mean(name, &names, || {
+                if names.is_empty() { "it has no parameters".to_owned() } else { format!("its parameters are {}", crate::check::listed(&names)) }
+            });
+            let span = Some(value.span).filter(|span| span.is_some());
+            self.sink.push(UnknownParameter { document: file.name.to_string(), name: name.clone(), help, span });
+        }
+        for node in nodes {
+            substitute(node, &values, &names, &mut self.sink);
+        }
+    }
+
+    fn push_missing(&mut self, parameter: &Parameter, request: &Request) {
+        let name = parameter.name.value.clone();
+        let help = if request.used.is_some() {
+            format!("write it behind the document's name: {name}=\"…\"")
+        } else {
+            format!("say it on the command line: --build-arg {name}=…, or give it a default")
+        };
+        let document = request.name.clone();
+        self.sink.push(MissingParameter { document, name, help, declared: parameter.span, used: request.used });
+    }
+
+    fn check_choice(&mut self, parameter: &Parameter, chosen: &Spanned<String>) {
+        if parameter.choices.is_empty() || parameter.choices.contains(&chosen.value) {
+            return;
+        }
+        let choices: Vec<&str> = parameter.choices.iter().map(String::as_str).collect();
+        self.sink.push(ParameterValue {
+            name: parameter.name.value.clone(),
+            value: chosen.value.clone(),
+            help: did_you_mean(&chosen.value, &choices, || format!("choose {}", crate::check::listed(&choices))),
+            declared: parameter.span,
+            span: Some(chosen.span).filter(|span| span.is_some()),
+        });
+    }
+}
+
+/// Replaces `(parameter)"NAME"` by the parameter's value.
+fn substitute(node: &mut Node, values: &BTreeMap<&str, &str>, names: &[&str], sink: &mut Sink) {
+    let arguments = node.arguments.iter_mut().chain(node.properties.iter_mut().map(|property| &mut property.value));
+    for argument in arguments {
+        if argument.annotation.as_ref().is_none_or(|annotation| annotation.value != "parameter") {
+            continue;
+        }
+        let Value::Text(name) = &argument.value else { continue };
+        argument.annotation = None;
+        if let Some(value) = values.get(name.as_str()) {
+            argument.value = value_of(value);
+        } else if !names.contains(&name.as_str()) {
+            let help = did_you_mean(name, names, || format!("declare it: parameter \"{name}\" default=\"…\""));
+            sink.push(Undeclared { name: name.clone(), help, span: argument.span });
+        }
+    }
+    for child in node.children.iter_mut().flatten() {
+        substitute(child, values, names, sink);
+    }
+}
+
+/// A parameter's text as the KDL value that it looks like, so that it can stand for booleans too.
+fn value_of(text: &str) -> Value {
+    match text {
+        "#true" => Value::Boolean(true),
+        "#false" => Value::Boolean(false),
+        _ => Value::Text(text.to_owned()),
+    }
+}
+
+fn all_uses(fragment: &Fragment) -> Vec<Spanned<Use>> {
+    let mut uses = fragment.uses.clone();
+    uses.extend(fragment.overriding.iter().flat_map(|fragment| all_uses(fragment)));
+    uses
+}
+
+/// The folder of a path; empty for a bare name.
+fn folder_of(path: &str) -> String {
+    path.rsplit_once('/').map_or_else(String::new, |(folder, _)| if folder.is_empty() { "/".to_owned() } else { folder.to_owned() })
+}
+
+/// A relative path behind a folder, without `.` and with `..` taken back where possible.
+fn joined(folder: &str, path: &str) -> String {
+    let root = if folder.starts_with('/') { "/" } else { "" };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in folder.split('/').chain(path.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("{root}{}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_joined_without_dots() {
+        assert_eq!(joined(&folder_of("a/flavor.kdl"), "./b.kdl"), "a/b.kdl");
+        assert_eq!(joined(&folder_of("flavor.kdl"), "../b.kdl"), "../b.kdl");
+        assert_eq!(joined(&folder_of("/a/b/flavor.kdl"), "../c.kdl"), "/a/c.kdl");
+        assert_eq!(joined(&folder_of("/flavor.kdl"), "./c.kdl"), "/c.kdl");
+    }
+}

@@ -1,0 +1,36 @@
+//! `base`: what the image builds on.
+
+use kcompose_core::model::{Base, Fragment};
+use kcompose_core::source::Spanned;
+
+use crate::schema::{ArgumentSpec, NodeSpec, Properties, PropertySpec, Section};
+use crate::syntax::Node;
+use crate::values::{URL, WORD};
+
+pub(super) const NODE: Section<Fragment> = Section {
+    spec: NodeSpec {
+        name: "base",
+        doc: "The distro that the image builds on, from the library. Exactly one.",
+        arguments: &[ArgumentSpec::one("DISTRO", &WORD, "A distro of the library, such as `debian`.")],
+        properties: Properties::Known(&[
+            PropertySpec::optional("release", &WORD, "The release by its code name; the distro's default when absent."),
+            PropertySpec::optional("mirror", &URL, "A mirror to use instead of the distro's own."),
+            PropertySpec::optional("security-mirror", &URL, "A mirror of the distro's security archive."),
+        ]),
+        example: "base \"debian\" release=\"trixie\"",
+        ..NodeSpec::EMPTY
+    },
+    lower,
+};
+
+fn lower(node: &Node, fragment: &mut Fragment) {
+    let Some(distro) = node.argument(0) else { return };
+    let without_slash = |url: Spanned<String>| url.map(|url| url.trim_end_matches('/').to_owned());
+    let base = Base {
+        distro,
+        release: node.value("release"),
+        mirror: node.value("mirror").map(without_slash),
+        security_mirror: node.value("security-mirror").map(without_slash),
+    };
+    fragment.bases.push(Spanned::new(base, node.span));
+}

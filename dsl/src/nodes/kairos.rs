@@ -1,0 +1,87 @@
+//! `kairos`: what makes the image a Kairos image.
+
+use kcompose_core::model::{Fragment, Kairos, Runtime, RuntimeSource, Variant};
+use kcompose_core::source::Spanned;
+
+use crate::schema::{ArgumentSpec, Children, NodeSpec, Properties, PropertySpec, Repeat, Section};
+use crate::syntax::Node;
+use crate::values::{LINE, ValueType, WORD};
+
+static RUNTIME: ValueType = ValueType::choice(
+    "runtime",
+    "a runtime",
+    "`systemd`: systemd and the distro's own packages. `immucore`: Kairos' immucore and agent; not built yet.",
+    &["systemd", "immucore"],
+);
+static VARIANT: ValueType =
+    ValueType::choice("variant", "a variant", "`core`: without Kubernetes. `standard`: with it.", &["core", "standard"]);
+
+pub(super) const NODE: Section<Fragment> = Section {
+    spec: NodeSpec {
+        name: "kairos",
+        doc: "What makes the image a Kairos image: who sets the layout up at boot, and what the release file says.",
+        children: Children::Known(&[
+            NodeSpec {
+                name: "runtime",
+                doc: "Who sets the layout up at boot; `systemd` unless said.",
+                arguments: &[ArgumentSpec::one("RUNTIME", &RUNTIME, "The runtime.")],
+                properties: Properties::Known(&[PropertySpec::optional(
+                    "from",
+                    &LINE,
+                    "Where the upstream parts of runtime `immucore` come from.",
+                )]),
+                repeat: Repeat::Once,
+                example: "runtime \"systemd\"",
+                ..NodeSpec::EMPTY
+            },
+            NodeSpec {
+                name: "model",
+                doc: "The machine's model; `generic` unless said.",
+                arguments: &[ArgumentSpec::one("MODEL", &WORD, "The model, as Kairos names it.")],
+                repeat: Repeat::Once,
+                example: "model \"generic\"",
+                ..NodeSpec::EMPTY
+            },
+            NodeSpec {
+                name: "variant",
+                doc: "Kairos' variant; `core` unless said.",
+                arguments: &[ArgumentSpec::one("VARIANT", &VARIANT, "The variant.")],
+                repeat: Repeat::Once,
+                example: "variant \"core\"",
+                ..NodeSpec::EMPTY
+            },
+        ]),
+        example: "kairos {\n    runtime \"systemd\"\n}",
+        ..NodeSpec::EMPTY
+    },
+    lower,
+};
+
+fn lower(node: &Node, fragment: &mut Fragment) {
+    let from = node.children_named("runtime").find_map(|runtime| runtime.value::<String>("from"));
+    let kairos = Kairos {
+        runtime: node.child_value("runtime").and_then(runtime),
+        from: from.map(|from| from.map(RuntimeSource)),
+        model: node.child_value("model"),
+        variant: node.child_value("variant").and_then(variant),
+    };
+    fragment.kairos.push(Spanned::new(kairos, node.span));
+}
+
+fn runtime(word: Spanned<String>) -> Option<Spanned<Runtime>> {
+    let value = match word.value.as_str() {
+        "systemd" => Runtime::Systemd,
+        "immucore" => Runtime::Immucore,
+        _ => return None,
+    };
+    Some(Spanned::new(value, word.span))
+}
+
+fn variant(word: Spanned<String>) -> Option<Spanned<Variant>> {
+    let value = match word.value.as_str() {
+        "core" => Variant::Core,
+        "standard" => Variant::Standard,
+        _ => return None,
+    };
+    Some(Spanned::new(value, word.span))
+}
