@@ -1,2 +1,89 @@
-//! TBD.
-fn main() {}
+//! The program that runs inside build steps.
+//!
+//! It reads one [`Program`] and runs its actions in order: `kcompose-step /run/kcompose/program/program.json`. It is
+//! static and small, because it travels in every definition, and it needs nothing of the root that it works on.
+
+mod accounts;
+mod command;
+mod configure;
+mod deb822;
+mod depmod;
+mod files;
+mod fs;
+mod initrd;
+mod normalise;
+mod problem;
+mod root_tree;
+mod run;
+mod seed;
+mod services;
+mod stamp;
+mod unpack;
+mod verify;
+mod walk;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use kcompose_core::step::{Action, Program};
+
+use problem::{Doing, Outcome, Problem};
+
+fn main() -> ExitCode {
+    match run_program() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problems) => {
+            say(&problems.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_program() -> Outcome<()> {
+    let mut arguments = std::env::args_os().skip(1);
+    let (Some(path), None) = (arguments.next(), arguments.next()) else {
+        return Err(Problem::new("kcompose::step::usage", "usage: kcompose-step PROGRAM.json").into());
+    };
+    let program = read_program(Path::new(&path))?;
+    // What is made gets its mode by name, never by what the caller's umask leaves of it.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    program
+        .actions
+        .iter()
+        .try_for_each(|action| act(action, program.epoch))
+}
+
+fn read_program(path: &Path) -> Outcome<Program> {
+    let text = std::fs::read(path).doing("read", path)?;
+    serde_json::from_slice(&text).map_err(|error| {
+        let message = format!("`{}` is no program for this step: {error}", path.display());
+        Problem::new("kcompose::step::program", message).into()
+    })
+}
+
+fn act(action: &Action, epoch: i64) -> Outcome<()> {
+    let root = Path::new("/");
+    match action {
+        Action::Unpack(unpack) => unpack::run(unpack, epoch),
+        Action::Configure(configure) => configure::run(configure, epoch),
+        Action::Depmod(depmod) => depmod::run(depmod, epoch),
+        Action::Initrd(initrd) => initrd::run(initrd, epoch),
+        Action::Files(files) => files::run(files, root, epoch),
+        Action::Accounts(accounts) => accounts::run(accounts, root, epoch),
+        Action::Services(services) => services::run(services, root),
+        Action::Run(script) => run::run(script, epoch),
+        Action::Normalise(normalise) => normalise::run(normalise, root, epoch),
+        Action::Seed(seed) => seed::run(seed, root, epoch),
+        Action::Verify(verify) => verify::run(verify),
+        Action::Stamp(_) => stamp::run(root, epoch),
+    }
+}
+
+/// Prints for the log of the build.
+#[expect(
+    clippy::print_stderr,
+    reason = "this is the frontend of a build step: its log is stderr"
+)]
+pub(crate) fn say(text: &str) {
+    eprintln!("{text}");
+}

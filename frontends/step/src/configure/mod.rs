@@ -1,0 +1,211 @@
+//! Configures unpacked packages with the dpkg of the root, without network.
+//!
+//! Essential packages come first and alone, because maintainer scripts may rely on them without saying so. What dpkg
+//! would have done while unpacking is done here: the joined `status`, interests in triggers, file triggers, `preinst`.
+
+mod conflicts;
+mod ids;
+mod scripts;
+mod status;
+mod triggers;
+
+use std::path::Path;
+
+use kcompose_core::step::Configure;
+
+use crate::command::{self, Run};
+use crate::fs::{self, Meta};
+use crate::problem::{Doing, Outcome, Problem};
+use crate::unpack::{ADMIN, DIRECTORIES, STATUS};
+
+use status::Status;
+
+/// Configures everything that is unpacked and not configured.
+pub(crate) fn run(configure: &Configure, epoch: i64) -> Outcome<()> {
+    let root = Path::new("/");
+    let known = ids::read(root)?;
+    let new = join_parts(root, configure, epoch)?;
+    conflicts::check(root, &new, &configure.parts)?;
+    restore_directories(root, configure)?;
+    triggers::write_interests(root, &new, epoch)?;
+    set_selections(configure, epoch)?;
+    let guard = scripts::Guard::install(root, configure.stub_depmod)?;
+    scripts::run_preinsts(root, &new, epoch)?;
+    if !configure.first.is_empty() {
+        triggers::pend(root, &new, epoch)?;
+        dpkg_configure(&configure.first, epoch)?;
+    }
+    let rest: Vec<_> = new
+        .iter()
+        .filter(|package| !configure.first.contains(&package.name))
+        .cloned()
+        .collect();
+    triggers::pend(root, &rest, epoch)?;
+    dpkg_configure(&["-a".to_owned()], epoch)?;
+    guard.remove()?;
+    audit(root, epoch)?;
+    ids::settle(root, &known, &configure.ids)?;
+    ldconfig(epoch)
+}
+
+/// Joins the fragments into `status`, and makes the files that dpkg expects; returns the new packages.
+fn join_parts(root: &Path, configure: &Configure, epoch: i64) -> Outcome<Vec<status::Package>> {
+    let admin = root.join(ADMIN);
+    for directory in ["info", "triggers", "updates", "alternatives"] {
+        let directory = admin.join(directory);
+        fs::make_directories(&directory).doing("make directory", &directory)?;
+    }
+    let mut status = Status::read(root)?;
+    let mut fragments = String::new();
+    for parts in &configure.parts {
+        let path = Path::new(parts).join(STATUS);
+        fragments.push_str(&String::from_utf8_lossy(
+            &std::fs::read(&path).doing("read", &path)?,
+        ));
+        fragments.push_str("\n\n");
+    }
+    let new = status.add(&fragments)?;
+    status.write(root, epoch)?;
+    write_if_missing(root, "info/format", "1\n", epoch)?;
+    for empty in [
+        "diversions",
+        "statoverride",
+        "available",
+        "triggers/File",
+        "triggers/Unincorp",
+    ] {
+        write_if_missing(root, empty, "", epoch)?;
+    }
+    status.write_architectures(root, epoch)?;
+    Ok(new)
+}
+
+fn write_if_missing(root: &Path, name: &str, text: &str, epoch: i64) -> Outcome<()> {
+    let path = root.join(ADMIN).join(name);
+    if fs::look(&path)?.is_some() {
+        return Ok(());
+    }
+    fs::write_file(&path, text.as_bytes(), Meta::root(0o644, epoch))
+}
+
+/// Sets owner and mode of directories again that another group's plain directory covered in the merge.
+fn restore_directories(root: &Path, configure: &Configure) -> Outcome<()> {
+    // The first package that says something special about a directory decides, as within a group.
+    let mut lines: Vec<String> = Vec::new();
+    for parts in &configure.parts {
+        lines.extend(
+            fs::read_text(&Path::new(parts).join(DIRECTORIES))?
+                .lines()
+                .map(str::to_owned),
+        );
+    }
+    lines.sort_by_key(|line| std::cmp::Reverse(line.split(' ').nth(3).map(str::to_owned)));
+    for line in lines {
+        let mut fields = line.splitn(5, ' ');
+        let mut number = |radix| {
+            fields
+                .next()
+                .and_then(|field| u32::from_str_radix(field, radix).ok())
+        };
+        let (Some(mode), Some(uid), Some(gid)) = (number(8), number(10), number(10)) else {
+            continue;
+        };
+        let Some(path) = fields.nth(1) else { continue };
+        let at = root.join(fs::relative(path.as_bytes()));
+        let Some(found) = fs::look(&at)?.filter(std::fs::Metadata::is_dir) else {
+            continue;
+        };
+        let wanted = Meta {
+            mode,
+            uid,
+            gid,
+            ..fs::meta_of(&found)
+        };
+        if wanted != fs::meta_of(&found) {
+            fs::set_meta(&at, wanted).doing("set owner and mode of", &at)?;
+        }
+    }
+    Ok(())
+}
+
+fn set_selections(configure: &Configure, epoch: i64) -> Outcome<()> {
+    if configure.selections.is_empty() {
+        return Ok(());
+    }
+    let input = configure.selections.join("\n") + "\n";
+    let run = command::run_with_input(&mut command::command("debconf-set-selections", epoch), &input)?;
+    if run.status.success() {
+        return Ok(());
+    }
+    let message = format!("debconf did not take the selections:{}", run.shown_tail());
+    Err(Problem::new("kcompose::step::selections", message).into())
+}
+
+/// Runs `dpkg --configure`.
+fn dpkg_configure(what: &[String], epoch: i64) -> Outcome<()> {
+    let mut dpkg = command::command("dpkg", epoch);
+    dpkg.env("PATH", scripts::path())
+        .args(["--force-unsafe-io", "--configure"])
+        .args(what);
+    let run = command::run(&mut dpkg)?;
+    if run.status.success() {
+        Ok(())
+    } else {
+        Err(failed_packages(&run).into())
+    }
+}
+
+/// Names the packages that dpkg could not configure.
+fn failed_packages(run: &Run) -> Problem {
+    let failed: Vec<&str> = run
+        .tail
+        .iter()
+        .filter_map(|line| {
+            line.strip_prefix("dpkg: error processing package ")?
+                .split(' ')
+                .next()
+        })
+        .collect();
+    let what = match failed.as_slice() {
+        [] => "the packages".to_owned(),
+        names => names
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    let message = format!(
+        "{what} could not be configured ({}):{}",
+        run.status,
+        run.shown_tail()
+    );
+    Problem::new("kcompose::step::configure", message)
+}
+
+/// Everything is configured, and dpkg has nothing to complain about.
+fn audit(root: &Path, epoch: i64) -> Outcome<()> {
+    let open = Status::read(root)?.unfinished();
+    if !open.is_empty() {
+        let message = format!("dpkg left packages unfinished: {}", open.join(", "));
+        return Err(Problem::new("kcompose::step::configure", message).into());
+    }
+    let run = command::run(command::command("dpkg", epoch).arg("--audit"))?;
+    if run.status.success() && run.tail.is_empty() {
+        return Ok(());
+    }
+    let message = format!("dpkg finds faults in what it configured:{}", run.shown_tail());
+    Err(Problem::new("kcompose::step::configure", message).into())
+}
+
+/// Libraries of packages without a trigger of ldconfig must be found, too.
+fn ldconfig(epoch: i64) -> Outcome<()> {
+    let run = command::run(&mut command::command("ldconfig", epoch))?;
+    if run.status.success() {
+        return Ok(());
+    }
+    Err(Problem::new(
+        "kcompose::step::ldconfig",
+        format!("ldconfig failed:{}", run.shown_tail()),
+    )
+    .into())
+}

@@ -1,0 +1,96 @@
+//! The indexes of the kernel's modules, by the `depmod` of the root.
+
+use std::path::{Path, PathBuf};
+
+use kcompose_core::step::Depmod;
+
+use crate::command;
+use crate::fs::{self, Meta};
+use crate::problem::{Doing, Outcome, Problem};
+
+/// Runs `depmod` for the one kernel of the root.
+pub(crate) fn run(depmod: &Depmod, epoch: i64) -> Outcome<()> {
+    let out = Path::new(&depmod.out);
+    let version = kernel_version(Path::new("/"))?;
+    let scratch = out.join(".depmod");
+    fs::make_directories(&scratch).doing("make directory", &scratch)?;
+    let mut command = command::command("depmod", epoch);
+    command.arg("--all").arg("--outdir").arg(&scratch).arg(&version);
+    let run = command::run(&mut command)?;
+    if !run.status.success() {
+        let message = format!(
+            "depmod failed for the kernel {version} ({}):{}",
+            run.status,
+            run.shown_tail()
+        );
+        return Err(Problem::new("kcompose::step::depmod", message).into());
+    }
+    move_indexes(&scratch, out, &version, epoch)?;
+    fs::remove(&scratch)?;
+    fs::set_mtime(out, epoch).doing("set the time of", out)
+}
+
+/// The version of the only kernel whose modules a root has.
+pub(crate) fn kernel_version(root: &Path) -> Outcome<String> {
+    let modules = root.join("usr/lib/modules");
+    let versions: Vec<String> = fs::names(&modules)
+        .into_iter()
+        .filter(|name| modules.join(name).join("kernel").is_dir())
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    match versions.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(Problem::new(
+            "kcompose::step::kernel",
+            "there is no kernel below `/usr/lib/modules`",
+        )
+        .into()),
+        several => {
+            let message = format!(
+                "there is more than one kernel below `/usr/lib/modules`: {}",
+                several.join(", ")
+            );
+            Err(Problem::new("kcompose::step::kernel", message).into())
+        }
+    }
+}
+
+/// kmod writes below `lib/modules` or `usr/lib/modules`, as it was built.
+fn move_indexes(scratch: &Path, out: &Path, version: &str, epoch: i64) -> Outcome<()> {
+    let candidates = ["usr/lib/modules", "lib/modules"].map(|prefix| scratch.join(prefix).join(version));
+    let written: &PathBuf = candidates
+        .iter()
+        .find(|directory| directory.is_dir())
+        .ok_or_else(|| {
+            Problem::new(
+                "kcompose::step::depmod",
+                format!("depmod wrote no indexes for the kernel {version}"),
+            )
+        })?;
+    let target = out.join("usr/lib/modules").join(version);
+    let made = fs::make_directories(&target).doing("make directory", &target)?;
+    for name in fs::names(written) {
+        let to = target.join(&name);
+        std::fs::rename(written.join(&name), &to).doing("move to", &to)?;
+        fs::set_meta(&to, Meta::root(0o644, epoch)).doing("set owner and mode of", &to)?;
+    }
+    made.iter()
+        .try_for_each(|directory| fs::set_mtime(directory, epoch).doing("set the time of", directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_one_kernel_is_expected() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(kernel_version(root.path()).is_err());
+        for version in ["1", "2"] {
+            std::fs::create_dir_all(root.path().join("usr/lib/modules").join(version).join("kernel"))
+                .unwrap();
+            std::fs::create_dir_all(root.path().join("usr/lib/modules/leftover")).unwrap();
+            assert_eq!(kernel_version(root.path()).is_ok(), version == "1");
+        }
+    }
+}

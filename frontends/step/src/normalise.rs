@@ -1,0 +1,174 @@
+//! Makes a tree the same each time: deletes logs, caches, backups, identities and the builder's traces, and sets every
+//! time stamp.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use kcompose_core::step::Normalise;
+
+use crate::fs;
+use crate::problem::{Doing, Outcome};
+use crate::walk;
+
+/// What is deleted: exact paths, or with one `*` for any part of the last name.
+const DELETED: &[&str] = &[
+    // Logs and caches that say when and in which order something was done.
+    "var/log/dpkg.log",
+    "var/log/alternatives.log",
+    "var/log/bootstrap.log",
+    "var/log/apt/*",
+    "var/cache/apt/*.bin",
+    "var/cache/ldconfig/aux-cache",
+    "var/cache/debconf/*-old",
+    "var/lib/dpkg/*-old",
+    "var/lib/dpkg/available",
+    "var/lib/ucf/*.0",
+    "var/lib/ucf/*.1",
+    "var/lib/apt/lists/lock",
+    // Backups and locks of the account tables.
+    "etc/passwd-",
+    "etc/group-",
+    "etc/shadow-",
+    "etc/gshadow-",
+    "etc/subuid-",
+    "etc/subgid-",
+    "etc/.pwd.lock",
+    // What makes a machine itself: each one makes its own.
+    "etc/ssh/ssh_host_*",
+    "etc/iscsi/initiatorname.iscsi",
+    "etc/nvme/hostid",
+    "etc/nvme/hostnqn",
+    "var/lib/systemd/random-seed",
+    "var/lib/systemd/credential.secret",
+    // Stamps of an earlier step; the last step writes them anew.
+    "etc/.updated",
+    "var/.updated",
+];
+
+/// How the builder names its machine in every build step.
+const BUILDER: &str = "buildkitsandbox";
+/// Files of `/etc` above this size are not searched for it.
+const SEARCHED: u64 = 256 * 1024;
+
+/// Deletes what must not be in an image, and sets every time stamp.
+pub(crate) fn run(normalise: &Normalise, root: &Path, epoch: i64) -> Outcome<()> {
+    DELETED.iter().try_for_each(|pattern| delete(root, pattern))?;
+    for path in &normalise.delete {
+        fs::remove(&fs::inside(root, path)?)?;
+    }
+    forget_machine_id(root)?;
+    let etc = root.join("etc");
+    if etc.is_dir() {
+        walk::walk(&etc, &mut |path, found| forget_builder(path, found))?;
+    }
+    walk::walk(root, &mut |path, found| set_time(path, found, epoch))
+}
+
+fn delete(root: &Path, pattern: &str) -> Outcome<()> {
+    let Some((head, tail)) = pattern.split_once('*') else {
+        return fs::remove(&root.join(pattern));
+    };
+    let (directory, start) = head.rsplit_once('/').unwrap_or(("", head));
+    let directory = root.join(directory);
+    for name in fs::names(&directory) {
+        let shown = name.to_string_lossy();
+        if shown.len() >= start.len() + tail.len() && shown.starts_with(start) && shown.ends_with(tail) {
+            fs::remove(&directory.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+/// `/etc/machine-id` stays as an empty file, which the boot fills (machine-id(5)); copies of it go.
+fn forget_machine_id(root: &Path) -> Outcome<()> {
+    let path = root.join("etc/machine-id");
+    if let Some(found) = fs::look(&path)?.filter(|found| found.is_file() && found.len() > 0) {
+        fs::write_file(&path, b"", fs::meta_of(&found))?;
+    }
+    let copy = root.join("var/lib/dbus/machine-id");
+    if fs::look(&copy)?.is_some_and(|found| found.is_file()) {
+        fs::remove(&copy)?;
+    }
+    Ok(())
+}
+
+/// Scripts write the name of the machine into configuration (`/etc/mailname`); it becomes `localhost`.
+fn forget_builder(path: &Path, found: &Metadata) -> Outcome<()> {
+    if !found.is_file() || found.len() < BUILDER.len() as u64 || found.len() > SEARCHED {
+        return Ok(());
+    }
+    let content = std::fs::read(path).doing("read", path)?;
+    let Ok(text) = String::from_utf8(content) else {
+        return Ok(());
+    };
+    if !text.contains(BUILDER) {
+        return Ok(());
+    }
+    fs::write_file(
+        path,
+        text.replace(BUILDER, "localhost").as_bytes(),
+        fs::meta_of(found),
+    )
+}
+
+/// Every directory gets the epoch, as what was made or deleted in it moved its time; files keep older times.
+fn set_time(path: &Path, found: &Metadata, epoch: i64) -> Outcome<()> {
+    let now = (found.mtime(), found.mtime_nsec());
+    let wrong = if found.is_dir() {
+        now != (epoch, 0)
+    } else {
+        now > (epoch, 0)
+    };
+    // An untouched path stays untouched, or it would be copied into the layer of this step.
+    if wrong {
+        fs::set_mtime(path, epoch).doing("set the time of", path)
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_and_identities_go_and_times_are_set() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        put("etc/machine-id", "abc\n");
+        put("etc/mailname", "buildkitsandbox\n");
+        put("etc/ssh/ssh_host_rsa_key.pub", "k");
+        put("etc/ssh/sshd_config", "c");
+        put("var/lib/dpkg/status-old", "s");
+        put("extra/x", "x");
+        let old = root.path().join("etc/old");
+        std::fs::write(&old, "").unwrap();
+        fs::set_mtime(&old, 5).unwrap();
+        run(
+            &Normalise {
+                delete: vec!["/extra".to_owned()],
+            },
+            root.path(),
+            1000,
+        )
+        .unwrap();
+        let read = |path: &str| std::fs::read_to_string(root.path().join(path)).ok();
+        assert_eq!(read("etc/machine-id").as_deref(), Some(""));
+        assert_eq!(read("etc/mailname").as_deref(), Some("localhost\n"));
+        assert_eq!(read("etc/ssh/sshd_config").as_deref(), Some("c"));
+        assert_eq!(fs::names(&root.path().join("etc/ssh")), ["sshd_config"]);
+        assert!(
+            fs::names(&root.path().join("var/lib/dpkg")).is_empty() && !root.path().join("extra").exists()
+        );
+        let mtime = |path: &str| root.path().join(path).symlink_metadata().unwrap().mtime();
+        assert_eq!(
+            (mtime("etc/old"), mtime("etc"), mtime(""), mtime("etc/machine-id")),
+            (5, 1000, 1000, 1000)
+        );
+    }
+}

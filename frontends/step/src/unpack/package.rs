@@ -1,0 +1,235 @@
+//! What a package says of itself: the members of its `control.tar`.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use kcompose_core::packages::deb::archive::DebArchive;
+use kcompose_core::packages::deb::version::compare;
+
+use crate::deb822::Stanza;
+use crate::problem::{Doing, Outcome, Problem, Problems};
+
+/// A package that is to be unpacked.
+#[derive(Debug)]
+pub(crate) struct Package {
+    /// Where its archive is.
+    pub(crate) archive: String,
+    /// The size of the archive, as a measure of the work.
+    pub(crate) archive_size: u64,
+    /// Its name.
+    pub(crate) name: String,
+    /// Its version.
+    pub(crate) version: String,
+    /// Its architecture.
+    pub(crate) architecture: String,
+    /// Whether it can be installed for several architectures at once.
+    pub(crate) same: bool,
+    /// The stanza of `control`.
+    pub(crate) control: String,
+    /// The other members: maintainer scripts, triggers and the like, with their modes.
+    pub(crate) members: BTreeMap<String, (u32, Vec<u8>)>,
+    /// What it replaces: names with a relation and a version.
+    pub(crate) replaces: Vec<Replaces>,
+}
+
+/// One entry of `Replaces`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Replaces {
+    name: String,
+    version: Option<(String, String)>,
+}
+
+/// Reads what all archives say of themselves, sorted by name and architecture.
+pub(crate) fn read_all(archives: &[String]) -> Outcome<Vec<Package>> {
+    let mut problems = Problems::default();
+    let mut packages = Vec::new();
+    for archive in archives {
+        match Package::read(archive) {
+            Ok(package) => packages.push(package),
+            Err(Problems(more)) => problems.0.extend(more),
+        }
+    }
+    packages.sort_by(|a, b| (&a.name, &a.architecture).cmp(&(&b.name, &b.architecture)));
+    for pair in packages.windows(2) {
+        if (&pair[0].name, &pair[0].architecture) == (&pair[1].name, &pair[1].architecture) {
+            let message = format!(
+                "`{}` and `{}` are the same package",
+                pair[0].archive, pair[1].archive
+            );
+            problems.push(Problem::new("kcompose::step::package_twice", message));
+        }
+    }
+    problems.or(packages)
+}
+
+impl Package {
+    fn read(archive: &str) -> Outcome<Self> {
+        let bytes = std::fs::read(archive).doing("read", Path::new(archive))?;
+        let deb = DebArchive::parse(&bytes).map_err(|error| broken(archive, &error))?;
+        let mut members = control_members(deb).map_err(|error| broken(archive, &error))?;
+        let (_, control) = members
+            .remove("control")
+            .ok_or_else(|| broken(archive, &"it has no `control`"))?;
+        let control = String::from_utf8_lossy(&control).trim_matches('\n').to_owned();
+        let field = |name: &str| Stanza(&control).field(name).map(str::to_owned);
+        let needed = |name: &str| field(name).ok_or_else(|| broken(archive, &format!("it has no `{name}`")));
+        Ok(Package {
+            archive: archive.to_owned(),
+            archive_size: bytes.len() as u64,
+            name: needed("Package")?,
+            version: needed("Version")?,
+            architecture: needed("Architecture")?,
+            same: field("Multi-Arch").as_deref() == Some("same"),
+            replaces: parse_replaces(&field("Replaces").unwrap_or_default()),
+            members,
+            control,
+        })
+    }
+
+    /// The name of its files in dpkg's database: `name`, or `name:architecture` if it may be there several times.
+    pub(crate) fn database_name(&self) -> String {
+        database_name(&self.name, &self.architecture, self.same)
+    }
+
+    /// Whether it may take over files of another package (Debian Policy 7.6.1); provided names do not count there.
+    pub(crate) fn replaces(&self, name: &str, version: &str) -> bool {
+        replaces(&self.replaces, name, version)
+    }
+
+    /// Whether it moves other packages' files away before it is unpacked.
+    pub(crate) fn diverts(&self) -> bool {
+        let preinst = self.members.get("preinst");
+        preinst.is_some_and(|(_, script)| script.windows(11).any(|part| part == b"dpkg-divert"))
+    }
+
+    /// Its conffiles, and whether each is one that is to be removed.
+    pub(crate) fn conffiles(&self) -> Vec<(String, bool)> {
+        let Some((_, text)) = self.members.get("conffiles") else {
+            return Vec::new();
+        };
+        let lines = String::from_utf8_lossy(text).into_owned();
+        let lines = lines.lines().map(str::trim).filter(|line| !line.is_empty());
+        lines
+            .map(|line| match line.strip_prefix("remove-on-upgrade ") {
+                Some(path) => (path.trim().to_owned(), true),
+                None => (line.to_owned(), false),
+            })
+            .collect()
+    }
+
+    /// The names of `MERGED` that the package ships as links.
+    pub(crate) fn top_level_links(&self) -> Outcome<Vec<String>> {
+        let bytes = std::fs::read(&self.archive).doing("read", Path::new(&self.archive))?;
+        let names = (|| {
+            let deb = DebArchive::parse(&bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
+            let mut names = Vec::new();
+            for entry in tar::Archive::new(deb.data_tar()).entries()? {
+                let entry = entry?;
+                let path = entry.path_bytes();
+                let name = String::from_utf8_lossy(path.strip_prefix(b"./").unwrap_or(&path)).into_owned();
+                if entry.header().entry_type().is_symlink() && super::MERGED.contains(&name.as_str()) {
+                    names.push(name);
+                }
+            }
+            Ok(names)
+        })();
+        names.map_err(|error: std::io::Error| broken(&self.archive, &error).into())
+    }
+}
+
+/// The name of a package's files in dpkg's database.
+pub(crate) fn database_name(name: &str, architecture: &str, same: bool) -> String {
+    if same {
+        format!("{name}:{architecture}")
+    } else {
+        name.to_owned()
+    }
+}
+
+/// Whether one of the entries matches a package.
+pub(crate) fn replaces(entries: &[Replaces], name: &str, version: &str) -> bool {
+    entries.iter().any(|entry| {
+        entry.name == name
+            && entry.version.as_ref().is_none_or(|(relation, bound)| {
+                let order = compare(version, bound);
+                match relation.as_str() {
+                    "<<" => order.is_lt(),
+                    "<=" | "<" => order.is_le(),
+                    "=" => order.is_eq(),
+                    ">=" | ">" => order.is_ge(),
+                    ">>" => order.is_gt(),
+                    _ => false,
+                }
+            })
+    })
+}
+
+/// The entries of a `Replaces` field.
+pub(crate) fn parse_replaces(field: &str) -> Vec<Replaces> {
+    let entries = field.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    entries
+        .map(|entry| {
+            let (name, bound) = entry
+                .split_once('(')
+                .map_or((entry, None), |(name, rest)| (name, Some(rest)));
+            let name = name.trim().split(':').next().unwrap_or_default().to_owned();
+            let version = bound.map(|bound| {
+                let bound = bound.trim_end().trim_end_matches(')');
+                let start = bound
+                    .find(|letter| !"<>=".contains(letter))
+                    .unwrap_or(bound.len());
+                (bound[..start].to_owned(), bound[start..].trim().to_owned())
+            });
+            Replaces { name, version }
+        })
+        .collect()
+}
+
+fn control_members(deb: DebArchive<'_>) -> std::io::Result<BTreeMap<String, (u32, Vec<u8>)>> {
+    let mut members = BTreeMap::new();
+    for entry in tar::Archive::new(deb.control_tar()).entries()? {
+        let mut entry = entry?;
+        let path = entry.path()?.into_owned();
+        let Some(name) = path.file_name().filter(|_| entry.header().entry_type().is_file()) else {
+            continue;
+        };
+        let name = String::from_utf8_lossy(name.as_bytes()).into_owned();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content)?;
+        members.insert(name, (entry.header().mode()? & 0o7777, content));
+    }
+    Ok(members)
+}
+
+/// A problem with an archive.
+pub(crate) fn broken(archive: &str, error: &dyn std::fmt::Display) -> Problem {
+    Problem::new(
+        "kcompose::step::archive",
+        format!("the package `{archive}` cannot be read: {error}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(field: &str, name: &str, version: &str, expected: bool) {
+        assert_eq!(
+            replaces(&parse_replaces(field), name, version),
+            expected,
+            "{field} / {name} {version}"
+        );
+    }
+
+    #[test]
+    fn replaces_looks_at_name_and_version() {
+        check("a, b (<< 2), c:any (<= 1.0)", "a", "9", true);
+        check("a, b (<< 2), c:any (<= 1.0)", "b", "2~rc", true);
+        check("a, b (<< 2), c:any (<= 1.0)", "b", "2", false);
+        check("a, b (<< 2), c:any (<= 1.0)", "c", "1.0", true);
+        check("", "a", "1", false);
+    }
+}
