@@ -40,7 +40,7 @@ pub struct Flavor {
     pub repositories: Vec<Spanned<Repository>>,
     /// The layout: the stock one of the distro, and what the flavor adds or takes out.
     pub layout: Layout,
-    /// Files, in declaration order.
+    /// Files of the flavor and its blocks, in declaration order.
     pub files: Vec<Spanned<FileNode>>,
     /// Users, by name.
     pub users: Vec<Spanned<User>>,

@@ -5,6 +5,7 @@
 mod nodes;
 
 use kcompose_core::diagnostic::{Diagnostics, Sink, did_you_mean};
+use kcompose_core::layout::systemd::initrd_recipe;
 use kcompose_core::model::{Base, Distro};
 use kcompose_core::source::{SourceMap, Span, Spanned};
 use miette::Diagnostic;
@@ -37,6 +38,15 @@ struct UnknownRelease {
     span: Span,
 }
 
+#[derive(Debug, Error, Diagnostic)]
+#[error("the initrd of this release is not described: {reason}")]
+#[diagnostic(code("kcompose::library::initrd"), help("this is a mistake of the library; please report it"))]
+struct NoInitrd {
+    reason: String,
+    #[label("this release")]
+    release: Span,
+}
+
 /// The data of the distro and release that a flavor builds on.
 pub(crate) fn distro(sources: &mut SourceMap, base: &Spanned<Base>) -> Result<Distro, Diagnostics> {
     let wanted = &base.value.distro;
@@ -52,7 +62,12 @@ pub(crate) fn distro(sources: &mut SourceMap, base: &Spanned<Base>) -> Result<Di
         return Err(unknown_release(&found, name, span).into());
     };
     draft.distro.span = read(sources, release.path, release.text, &mut draft, &mut sink);
-    let distro = draft.finish(&base.value);
+    let mut distro = draft.finish(&base.value);
+    let texts = |path: &str| kcompose_library::file(&format!("runtime/systemd/{path}"));
+    match initrd_recipe(&texts, release.name) {
+        Ok(recipe) => distro.initrd = recipe,
+        Err(problem) => sink.push(NoInitrd { reason: problem.to_string(), release: distro.span }),
+    }
     sink.finish(distro).map(|distro| distro.value)
 }
 

@@ -116,7 +116,7 @@ mod tests {
     fn open_braces_are_found_through_strings_and_comments() {
         check("a { b \"}\" // }\n}", &[]);
         check("a { b /* } */ #\"}\"# \"\"\"\n}\n\"\"\"", &[(Opener::Brace, 2)]);
-        check("a {\n b {\n", &[(Opener::Brace, 2), (Opener::Brace, 6)]);
+        check("a {\n b {\n", &[(Opener::Brace, 2), (Opener::Brace, 7)]);
         check("a #true \"\\\"{\"", &[]);
     }
 
