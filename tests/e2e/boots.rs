@@ -110,11 +110,18 @@ impl Machine {
         std::os::unix::fs::FileExt::write_all_at(&file, &[0; 65536], start).unwrap();
     }
 
+    /// Asserts that no process has the disk open.
     fn assert_off(&self) {
-        let disk = self.folder().join("d.img").display().to_string();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let line = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
-            assert!(!line.contains(&disk), "a machine is left running: {line}");
+        let disk = fs::canonicalize(self.folder().join("d.img")).unwrap();
+        for process in fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()) {
+            // Not a process, or one that has just ended.
+            let Ok(files) = fs::read_dir(process.join("fd")) else {
+                continue;
+            };
+            let holds = files
+                .flatten()
+                .any(|file| fs::read_link(file.path()).is_ok_and(|target| target == disk));
+            assert!(!holds, "{} still has the disk open", process.display());
         }
     }
 }
