@@ -7,7 +7,19 @@
 #     cos-img/filename=/cOS/active.img    the image on that partition
 # Called with three directories: normal, early, late. Units go into `early`, which wins over other generators.
 set -uf
+export PATH=/usr/sbin:/usr/bin
 units=$2
+
+# unit NAME TEXT: builtins only, as processes are what an early boot is made of.
+unit() {
+    printf '%s\n' "$2" > "$units/$1"
+}
+
+# requires TARGET UNIT
+requires() {
+    mkdir -p "$units/$1.d"
+    printf '[Unit]\nRequires=%s\nAfter=%s\n' "$2" "$2" > "$units/$1.d/10-kcompose.conf"
+}
 
 label='' image='' reset=no
 read -r arguments < /proc/cmdline
@@ -35,7 +47,6 @@ case $image in
 esac
 
 [ -d /run/cos ] || mkdir /run/cos
-[ -d "$units/initrd-root-fs.target.requires" ] || mkdir "$units/initrd-root-fs.target.requires"
 
 # What every unit says when it fails. "replace-irreversibly": nothing may take the emergency back.
 failure='OnFailure=emergency.target
@@ -44,8 +55,7 @@ OnFailureJobMode=replace-irreversibly'
 # Nothing is waited for when the boot cannot succeed: this unit fails at once.
 if [ -n "$refusal" ]; then
     : > /run/cos/unknown
-    cat > "$units/kcompose-refuse.service" <<UNIT
-[Unit]
+    unit "kcompose-refuse.service" "[Unit]
 Description=Refuse a mode that is not known
 DefaultDependencies=no
 Before=initrd-root-fs.target
@@ -53,10 +63,9 @@ $failure
 
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c 'echo "kcompose: cannot boot this: $refusal"; exit 1'
-StandardOutput=journal+console
-UNIT
-    ln -s ../kcompose-refuse.service "$units/initrd-root-fs.target.requires/kcompose-refuse.service"
+ExecStart=/bin/sh -c 'echo kcompose: this cannot boot: $refusal; exit 1'
+StandardOutput=journal+console"
+    requires initrd-root-fs.target kcompose-refuse.service
     exit 0
 fi
 
@@ -64,8 +73,7 @@ fi
 state=/run/initramfs/cos-state
 
 # systemd-fsck@.service waits for the root device, which is on this very partition: an ordering cycle. Hence our own.
-cat > "$units/cos-fsck.service" <<UNIT
-[Unit]
+unit "cos-fsck.service" "[Unit]
 Description=File system check of $partition
 DefaultDependencies=no
 BindsTo=dev-disk-by\\x2dlabel-$partition.device
@@ -74,12 +82,10 @@ After=dev-disk-by\\x2dlabel-$partition.device
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=-/usr/lib/systemd/systemd-fsck /dev/disk/by-label/$partition
-UNIT
+ExecStart=-/usr/lib/systemd/systemd-fsck /dev/disk/by-label/$partition"
 
 # systemd leaves mounts below /run/initramfs alone at shutdown, and Kairos' tools look there.
-cat > "$units/run-initramfs-cos\\x2dstate.mount" <<UNIT
-[Unit]
+unit "run-initramfs-cos\\x2dstate.mount" "[Unit]
 Description=Partition with the root images, $partition
 DefaultDependencies=no
 Wants=cos-fsck.service
@@ -89,11 +95,9 @@ $failure
 [Mount]
 What=/dev/disk/by-label/$partition
 Where=$state
-Options=ro
-UNIT
+Options=ro"
 
-cat > "$units/cos-image.service" <<UNIT
-[Unit]
+unit "cos-image.service" "[Unit]
 Description=Root image $image
 DefaultDependencies=no
 RequiresMountsFor=$state
@@ -103,13 +107,11 @@ $failure
 Type=oneshot
 RemainAfterExit=yes
 TimeoutStartSec=30
-ExecStartPre=/bin/sh -c 'test -f $state$image || { echo "kcompose: there is no $image on $partition"; exit 1; }'
+ExecStartPre=/bin/sh -c 'test -f $state$image || { echo kcompose: there is no $image on $partition; exit 1; }'
 ExecStart=/usr/sbin/losetup -r -f $state$image
-StandardOutput=journal+console
-UNIT
+StandardOutput=journal+console"
 
-cat > "$units/sysroot.mount" <<UNIT
-[Unit]
+unit "sysroot.mount" "[Unit]
 Description=Root file system $label
 DefaultDependencies=no
 Requires=cos-image.service
@@ -120,22 +122,18 @@ $failure
 [Mount]
 What=/dev/disk/by-label/$label
 Where=/sysroot
-Options=ro,suid,dev,exec
-UNIT
-ln -s ../sysroot.mount "$units/initrd-root-fs.target.requires/sysroot.mount"
+Options=ro,suid,dev,exec"
+requires initrd-root-fs.target sysroot.mount
 
 # The default of 90 s counts from the start of PID 1; a boot that cannot succeed is said earlier.
-for device in "$partition:60" "$label:30"; do
-    dropin="$units/dev-disk-by\\x2dlabel-${device%:*}.device.d"
-    mkdir -p "$dropin"
-    cat > "$dropin/10-kcompose.conf" <<UNIT
-[Unit]
-JobTimeoutSec=${device#*:}
-UNIT
-done
+wait_for() {
+    mkdir -p "$units/dev-disk-by\\x2dlabel-$1.device.d"
+    printf '[Unit]\nJobTimeoutSec=%s\n' "$2" > "$units/dev-disk-by\\x2dlabel-$1.device.d/10-kcompose.conf"
+}
+wait_for "$partition" 60
+wait_for "$label" 30
 
-cat > "$units/kcompose-layout.service" <<UNIT
-[Unit]
+unit "kcompose-layout.service" "[Unit]
 Description=Immutable layout, $mode
 DefaultDependencies=no
 Requires=sysroot.mount
@@ -148,7 +146,5 @@ Type=oneshot
 RemainAfterExit=yes
 TimeoutStartSec=600
 ExecStart=/usr/lib/kcompose/layout $layout
-StandardOutput=journal
-UNIT
-mkdir -p "$units/initrd-fs.target.requires"
-ln -s ../kcompose-layout.service "$units/initrd-fs.target.requires/kcompose-layout.service"
+StandardOutput=journal"
+requires initrd-fs.target kcompose-layout.service

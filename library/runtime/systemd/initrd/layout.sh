@@ -51,6 +51,7 @@ read_arguments() {
         case $argument in
             rd.cos.oemlabel=* | rd.immucore.oemlabel=*) oem_label=${argument#*=} ;;
             rd.cos.oemtimeout=* | rd.immucore.oemtimeout=*) oem_timeout=${argument#*=} ;;
+            rd.cos.debug | rd.immucore.debug) set -x ;;
             rd.cos.overlay=tmpfs:* | rd.immucore.overlay=tmpfs:*) overlay_size=${argument#*=tmpfs:} ;;
         esac
     done
@@ -139,7 +140,7 @@ seed_kept_paths() {
     [ "$here" != "$there" ] || return 0
     mkdir -p "$state"
     mount --bind /dev "$root/dev"
-    if ! chroot "$root" /bin/sh /usr/lib/kcompose/seed; then
+    if ! chroot "$root" /bin/sh "-$-" /usr/lib/kcompose/seed; then
         critical "the kept paths could not be brought to this image; the next boot tries again"
         : > /run/cos/seed_failed
     fi
