@@ -14,7 +14,6 @@ mod text;
 
 pub use emit::{CONTEXT, EmitOptions, Emitted, emit};
 pub use graph::{Fetch, Mount, MountSource, Plan, Role, Step, StepId, StepKind};
-pub use programs::{IMAGE_ID, SEED_MANIFEST};
 pub use strata::{Group, Strata, strata};
 
 use crate::model::{FileBody, Flavor, Run};

@@ -2,19 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Distro, FileBody, FileNode, PackageName, Run, Service, ServiceVerb};
+use crate::layout::{IMAGE_ID, SEED_MANIFEST};
+use crate::model::{AbsPath, Distro, FileBody, FileNode, PackageName, Run, Service, ServiceVerb};
 use crate::source::{SourceMap, Span, Spanned};
 use crate::step::{
-    Account, Accounts, Action, Configure, Depmod, FileContent, FileEntry, Initrd, Normalise, RunScript, Seed,
+    Account, Accounts, Action, Configure, Depmod, FileContent, FileEntry, Files, Initrd, Normalise, RunScript, Seed,
     Services, Stamp, Unpack, Verify,
 };
 
 use super::{Group, Input, Strata};
-
-/// Where the seed manifest lies in an image.
-pub const SEED_MANIFEST: &str = "/usr/lib/kcompose/seed.manifest";
-/// Where the image's id lies in an image.
-pub const IMAGE_ID: &str = "/usr/lib/kcompose/image-id";
 
 /// Where the status fragments of a group are mounted.
 pub(super) fn part(index: usize) -> String {
@@ -100,11 +96,13 @@ pub(super) fn initrd(distro: &Distro) -> Vec<Action> {
 /// Files, accounts and services; and the context paths that have to be mounted, in order.
 pub(super) fn compose(input: &Input) -> (Vec<Action>, Vec<Spanned<String>>) {
     let flavor = input.flavor;
-    let mut files = input.image_files.clone();
+    let distro = &flavor.distro.value;
+    let mut files = Files { entries: distro.directories.iter().map(directory).collect() };
     let mut copies = Vec::new();
-    for file in &flavor.files {
-        files.entries.push(file_entry(file, input.sources, &mut copies));
-    }
+    // Compose took out of the distro what the flavor says itself, so adding up is all that is left.
+    files.entries.extend(distro.files.iter().map(|file| file_entry(file, input.sources, &mut copies)));
+    files.entries.extend(input.image_files.entries.iter().cloned());
+    files.entries.extend(flavor.files.iter().map(|file| file_entry(file, input.sources, &mut copies)));
     let actions = vec![
         Action::Accounts(accounts(input)),
         Action::Files(files),
@@ -112,6 +110,17 @@ pub(super) fn compose(input: &Input) -> (Vec<Action>, Vec<Spanned<String>>) {
         Action::Normalise(Normalise::default()),
     ];
     (actions, copies)
+}
+
+fn directory(path: &AbsPath) -> FileEntry {
+    FileEntry {
+        path: path.as_str().to_owned(),
+        mode: Some(0o755),
+        user: None,
+        group: None,
+        content: FileContent::Directory,
+        origin: String::new(),
+    }
 }
 
 fn file_entry(file: &Spanned<FileNode>, sources: &SourceMap, copies: &mut Vec<Spanned<String>>) -> FileEntry {

@@ -1,2 +1,62 @@
-//! TBD.
-fn main() {}
+//! `kcompose`: composes immutable, Kairos-compatible operating system images from a declaration.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod args;
+mod commands;
+mod compile;
+mod failure;
+mod difference;
+mod interrupt;
+mod pinning;
+mod progress;
+mod project;
+mod prove;
+mod terminal;
+mod values;
+mod world;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use kcompose_core::source::SourceMap;
+
+use args::{Cli, Command};
+use failure::Failure;
+use terminal::Terminal;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let terminal = Terminal::new(cli.global.color);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let failure = failure::FileFailed::new("cannot start threads", error);
+            return terminal.fail(&Failure::world(failure), &SourceMap::new());
+        }
+    };
+    let mut sources = SourceMap::new();
+    let result = runtime.block_on(run(cli, &terminal, &mut sources));
+    // A download that was given up must not hold the exit.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => terminal.fail(&failure, &sources),
+    }
+}
+
+async fn run(cli: Cli, terminal: &Terminal, sources: &mut SourceMap) -> Result<(), Failure> {
+    let global = &cli.global;
+    match cli.command {
+        Command::New(args) => commands::new::run(&args, terminal),
+        Command::Check(args) => commands::check::run(global, &args, terminal, sources).await,
+        Command::Lock(args) => commands::lock::run(global, &args, terminal, sources).await,
+        Command::Update(args) => commands::update::run(global, &args, terminal, sources).await,
+        Command::Config(args) => commands::config::run(&args, terminal, sources),
+        Command::Build(args) => commands::build::run(global, &args, terminal, sources).await,
+        Command::Plan(args) => commands::plan::run(global, &args, terminal, sources).await,
+        Command::Verify(args) => commands::verify::run(&args, terminal),
+        Command::Boot(args) => commands::boot::run(&args, terminal).await,
+        Command::Cache(args) => commands::cache::run(global, &args, terminal),
+        Command::Doctor(args) => commands::doctor::run(&args, terminal).await,
+    }
+}

@@ -1,0 +1,112 @@
+//! `kcompose boot`: an image in a virtual machine.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kcompose_engine::rootfs;
+use kcompose_vm::{Mode, Outcome};
+
+use crate::args::{Boot, BootMode};
+use crate::failure::{BadFlag, Failure, FileFailed};
+use crate::interrupt;
+use crate::terminal::Terminal;
+
+/// Boots an image and hands the script's output and exit code on.
+pub(crate) async fn run(args: &Boot, terminal: &Terminal) -> Result<(), Failure> {
+    let image = super::verify::open(&args.image)?;
+    let script = args.script.as_deref().map(read_script).transpose()?;
+    let architecture = image.architecture.clone().unwrap_or_default();
+    let id = image.id.clone();
+    let what = kcompose_vm::Boot {
+        root: Arc::new(Unpacked(image)),
+        image_id: &id,
+        architecture: &architecture,
+        disk: args.disk.as_deref(),
+        mode: mode(args.mode),
+        script: script.as_deref(),
+        check: args.check,
+        timeout: args.timeout,
+        memory: args.memory,
+    };
+    let cancel = interrupt::token();
+    let mut relay = Relay { terminal: *terminal };
+    let outcome = tokio::select! {
+        outcome = kcompose_vm::boot(what, &mut relay) => outcome,
+        () = cancel.cancelled() => return Err(Failure::Interrupted),
+    };
+    let outcome = outcome.map_err(failed)?;
+    if script.is_none() && !args.check {
+        summary(&outcome, terminal);
+    }
+    match outcome.exit_code {
+        0 => Ok(()),
+        code => Err(Failure::Exit(code)),
+    }
+}
+
+fn summary(outcome: &Outcome, terminal: &Terminal) {
+    terminal.data(&format!("state: {}\n", outcome.state));
+    for unit in &outcome.failed_units {
+        terminal.data(&format!("failed: {unit}\n"));
+    }
+    for job in &outcome.waiting_jobs {
+        terminal.data(&format!("waiting: {job}\n"));
+    }
+}
+
+fn read_script(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs_err::read(path).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            let fact = format!("there is no script `{}`", path.display());
+            return Failure::usage(BadFlag::new(fact, "`--script` takes a file on this machine"));
+        }
+        Failure::world(FileFailed::new(format!("cannot read `{}`", path.display()), error))
+    })
+}
+
+fn mode(mode: BootMode) -> Mode {
+    match mode {
+        BootMode::Active => Mode::Active,
+        BootMode::Passive => Mode::Passive,
+        BootMode::Recovery => Mode::Recovery,
+    }
+}
+
+fn failed(failure: kcompose_vm::Failure) -> Failure {
+    let code = failure.exit_code();
+    let problems = std::iter::once(failure.into_problem()).collect();
+    if code == 1 { Failure::Wrong(problems) } else { Failure::World(problems) }
+}
+
+/// An image whose tree is unpacked when the machine needs it.
+#[derive(Debug)]
+struct Unpacked(rootfs::Image);
+
+impl kcompose_vm::Root for Unpacked {
+    fn tree(&self, scratch: &Path) -> Result<PathBuf, kcompose_vm::Problem> {
+        self.0.tree(scratch).map_err(|error| -> kcompose_vm::Problem { Box::new(error) })
+    }
+}
+
+/// The script's output is ours; the console is shown when something goes wrong.
+struct Relay {
+    terminal: Terminal,
+}
+
+impl kcompose_vm::Output for Relay {
+    fn stdout(&mut self, bytes: &[u8]) {
+        let mut out = std::io::stdout().lock();
+        let _ = out.write_all(bytes).and_then(|()| out.flush());
+    }
+
+    fn stderr(&mut self, bytes: &[u8]) {
+        let _ = std::io::stderr().lock().write_all(bytes);
+    }
+
+    fn console(&mut self, _: &[u8]) {}
+
+    fn progress(&mut self, what: &str) {
+        self.terminal.say(what);
+    }
+}

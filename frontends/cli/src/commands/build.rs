@@ -1,0 +1,230 @@
+//! `kcompose build`: resolves, plans, builds, exports.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use kcompose_core::diagnostic::Diagnostics;
+use kcompose_core::model::Flavor;
+use kcompose_core::plan::CONTEXT;
+use kcompose_core::source::SourceMap;
+use kcompose_engine::{
+    Address, Bridge, BuildKit, BuildRequest, BuildResult, EngineError, Fault, Output, OutputKind, Secret,
+};
+
+use crate::args::{Build, EngineChoice, Global};
+use crate::commands::lock;
+use crate::compile;
+use crate::failure::{BadFlag, Failure};
+use crate::interrupt;
+use crate::pinning::{self, Pinned, Pinning};
+use crate::progress::Shown;
+use crate::project::{self, Project};
+use crate::prove;
+use crate::terminal::Terminal;
+use crate::world::World;
+
+/// Builds the image of a flavor.
+pub(crate) async fn run(
+    global: &Global,
+    args: &Build,
+    terminal: &Terminal,
+    sources: &mut SourceMap,
+) -> Result<(), Failure> {
+    let cancel = interrupt::token();
+    let project = Project::load(&args.source, sources, terminal)?;
+    let outputs = outputs(args, &project.flavor)?;
+    let secrets = secrets(&args.secrets)?;
+    let context = context(args, &project)?;
+    let layout = compile::layout(&project.flavor, sources, terminal)?;
+    let engine = connect(args.engine, args.builder.as_deref()).await?;
+    let mut world = World::new(global, args.lock.offline(), terminal)?;
+    let pinned = tokio::select! {
+        pinned = prepare(args, &project, &layout, &mut world, sources, terminal) => pinned?,
+        () = cancel.cancelled() => return Err(Failure::Interrupted),
+    };
+    let epoch = project::epoch(&args.source, pinned.resolved.epoch)?;
+    let compiled = compile::compile(&project.flavor, &pinned.resolved, &layout, epoch, sources);
+    let urls = world.urls(&project.flavor, &pinned.resolved)?;
+    let merge = engine.capabilities().has("mergeop");
+    let emitted = compile::definition(&compiled, &project.flavor, &|fetch| urls.of(fetch), merge, args.no_cache, sources);
+    let mut request = BuildRequest::new(emitted.definition, compiled.config, world.store.root().join("layers"));
+    request.outputs = outputs;
+    request.tags = tags(args, &project.flavor);
+    request.locals = BTreeMap::from([(CONTEXT.to_owned(), context)]);
+    request.secrets = secrets;
+    request.no_cache = args.no_cache;
+    let (events, shown) = Shown::begin(args.progress, sources);
+    let result = kcompose_engine::build(&engine, &request, &events, &cancel).await;
+    drop(events);
+    shown.end().await;
+    let result = result.map_err(engine_failed)?;
+    finish(args, &request, &result, terminal)
+}
+
+/// The packages: pinned, in the store, proved against the layout, and the lock written.
+async fn prepare(
+    args: &Build,
+    project: &Project,
+    layout: &kcompose_core::layout::CompiledLayout,
+    world: &mut World,
+    sources: &SourceMap,
+    terminal: &Terminal,
+) -> Result<Pinned, Failure> {
+    let pinned = pinning::pin(project, world, Pinning::of(args.lock), sources, terminal).await?;
+    if !args.lock.offline() {
+        world.fetch_archives(&project.flavor, &pinned.resolved).await?;
+    }
+    prove::prove(project, layout, &pinned.resolved, world, sources, terminal)?;
+    if !args.lock.locked() && pinned.changed() {
+        lock::finish(project, &pinned, terminal)?;
+    }
+    Ok(pinned)
+}
+
+/// Connects to the engine that a person chose, or to the first that answers.
+pub(crate) async fn connect(choice: EngineChoice, builder: Option<&str>) -> Result<BuildKit, Failure> {
+    match choice {
+        EngineChoice::Auto | EngineChoice::Buildkit => {}
+        EngineChoice::Embedded => {
+            return Err(Failure::usage(BadFlag::new(
+                "this kcompose has no embedded engine",
+                "leave `--engine` out, and name a BuildKit with `--builder ADDRESS` or BUILDKIT_HOST",
+            )));
+        }
+    }
+    let variable = |name: &str| std::env::var(name).ok();
+    let candidates = Address::candidates(builder, variable).map_err(engine_failed)?;
+    BuildKit::connect(&candidates).await.map_err(engine_failed)
+}
+
+/// Why an engine failed, with the exit code of whose fault it is.
+pub(crate) fn engine_failed(error: EngineError) -> Failure {
+    match error.fault() {
+        Fault::Flavor => Failure::Wrong(Diagnostics::from(error)),
+        Fault::World => Failure::World(Diagnostics::from(error)),
+        Fault::Interrupted => Failure::Interrupted,
+    }
+}
+
+/// What comes out: the flags, else an OCI archive named after the flavor.
+fn outputs(args: &Build, flavor: &Flavor) -> Result<Vec<Output>, Failure> {
+    only_one_target(args)?;
+    let mut outputs = Vec::new();
+    for text in &args.outputs {
+        let mut output: Output = text.parse().map_err(|error: EngineError| Failure::usage(error))?;
+        if output.kind.is_path() && output.destination.is_none() {
+            output.destination = Some(PathBuf::from(default_name(flavor, output.kind)));
+        }
+        outputs.push(output);
+    }
+    if args.push {
+        outputs.push(named(OutputKind::Registry));
+    }
+    if args.load {
+        return Err(Failure::usage(BadFlag::new(
+            "`--load` needs Docker's engine, which this kcompose does not talk to yet",
+            "write `-o type=docker,dest=image.tar`, then `docker load -i image.tar`",
+        )));
+    }
+    if outputs.is_empty() {
+        outputs.push(Output::oci(default_name(flavor, OutputKind::Oci)));
+    }
+    let unnamed = outputs.iter().any(|output| !output.kind.is_path() && output.name.is_none());
+    if unnamed && tags(args, flavor).is_empty() {
+        return Err(Failure::usage(BadFlag::new(
+            "a push needs a name",
+            "name the image with `-t REGISTRY/NAME:TAG`, or by `image { repository \"…\" }` in the flavor",
+        )));
+    }
+    Ok(outputs)
+}
+
+fn named(kind: OutputKind) -> Output {
+    Output { kind, destination: None, name: None, compression: Default::default() }
+}
+
+fn only_one_target(args: &Build) -> Result<(), Failure> {
+    match args.target.as_deref() {
+        None | Some("image") => Ok(()),
+        Some(other) => {
+            Err(Failure::usage(BadFlag::new(format!("there is no target `{other}`"), "a flavor has one target, `image`")))
+        }
+    }
+}
+
+fn default_name(flavor: &Flavor, kind: OutputKind) -> String {
+    let name = format!("{}-{}", flavor.identity.name.value, flavor.identity.version.value);
+    match kind {
+        OutputKind::Oci => format!("{name}.oci.tar"),
+        OutputKind::Docker => format!("{name}.docker.tar"),
+        OutputKind::Tar => format!("{name}.tar"),
+        OutputKind::Local | OutputKind::Registry | OutputKind::Image => name,
+    }
+}
+
+/// The names of the image: the flags, else the flavor's repository with its version.
+fn tags(args: &Build, flavor: &Flavor) -> Vec<String> {
+    if !args.tags.is_empty() {
+        return args.tags.clone();
+    }
+    let repository = flavor.image.repository.as_ref();
+    repository.map(|repository| format!("{}:{}", repository.value, flavor.identity.version.value)).into_iter().collect()
+}
+
+fn context(args: &Build, project: &Project) -> Result<PathBuf, Failure> {
+    let mut context = project.folder.clone();
+    for text in &args.build_contexts {
+        match text.split_once('=') {
+            Some((CONTEXT, path)) => context = PathBuf::from(path),
+            Some((name, _)) => {
+                let fact = format!("there is no build context `{name}` to replace");
+                return Err(Failure::usage(BadFlag::new(fact, "the folder of the flavor is called `context`")));
+            }
+            None => {
+                let fact = format!("`--build-context {text}` has no path");
+                return Err(Failure::usage(BadFlag::new(fact, "write it as --build-context context=PATH")));
+            }
+        }
+    }
+    Ok(context)
+}
+
+fn secrets(texts: &[String]) -> Result<BTreeMap<String, Secret>, Failure> {
+    let mut secrets = BTreeMap::new();
+    for text in texts {
+        let wrong = |reason: String| {
+            Failure::usage(BadFlag::new(
+                format!("`--secret {text}` cannot be read: {reason}"),
+                "write it as --secret id=ID,src=FILE or --secret id=ID,env=VARIABLE",
+            ))
+        };
+        let pairs: BTreeMap<&str, &str> = crate::values::pairs(text).map_err(wrong)?.into_iter().collect();
+        let id = pairs.get("id").ok_or_else(|| wrong("it has no `id`".to_owned()))?;
+        let file = pairs.get("src").or_else(|| pairs.get("source"));
+        let secret = match (file, pairs.get("env")) {
+            (Some(file), _) => Secret::File(PathBuf::from(file)),
+            (None, Some(name)) => Secret::Variable((*name).to_owned()),
+            (None, None) => Secret::Variable((*id).to_owned()),
+        };
+        secrets.insert((*id).to_owned(), secret);
+    }
+    Ok(secrets)
+}
+
+/// Writes what scripts read, and says what was made.
+fn finish(args: &Build, request: &BuildRequest, result: &BuildResult, terminal: &Terminal) -> Result<(), Failure> {
+    if let Some(file) = &args.metadata_file {
+        let text = super::config::pretty(&result.metadata());
+        pinning::whole(file, text.as_bytes())?;
+    }
+    if let Some(file) = &args.iidfile {
+        pinning::whole(file, result.image.config_digest.as_bytes())?;
+    }
+    for output in &request.outputs {
+        let place = output.destination.as_deref().map(Path::display).map(|path| path.to_string());
+        let place = place.or_else(|| output.name.clone()).unwrap_or_else(|| request.tags.join(", "));
+        terminal.say(&format!("{}: {place}", output.kind.word()));
+    }
+    terminal.say(&result.image.digest);
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! `kcompose cache`: the local store.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use kcompose_engine::store::{Shelf, Store, StoreError};
+
+use crate::args::{Cache, CacheCommand, Global};
+use crate::failure::{Failure, FileFailed};
+use crate::progress::bytes;
+use crate::terminal::Terminal;
+use crate::world::cache_folder;
+
+/// Lists, deletes from or verifies the store.
+pub(crate) fn run(global: &Global, args: &Cache, terminal: &Terminal) -> Result<(), Failure> {
+    let store = Store::new(cache_folder(global)?);
+    match args.command {
+        CacheCommand::Ls => list(&store, terminal),
+        CacheCommand::Prune { all } => prune(&store, all, terminal),
+        CacheCommand::Verify => verify(&store, terminal),
+    }
+}
+
+fn list(store: &Store, terminal: &Terminal) -> Result<(), Failure> {
+    let blobs = store.blobs().map_err(failed)?;
+    let total = blobs.iter().map(|blob| blob.size).sum();
+    terminal.data(&format!("{:<10} {:>6} {:>10}\n", "packages", blobs.len(), bytes(total)));
+    for shelf in Shelf::ALL {
+        let (count, size) = store.shelf_size(shelf).map_err(failed)?;
+        terminal.data(&format!("{:<10} {count:>6} {:>10}\n", shelf.folder(), bytes(size)));
+    }
+    let (count, size) = folder_size(&layers(store));
+    terminal.data(&format!("{:<10} {count:>6} {:>10}\n", "layers", bytes(size)));
+    Ok(())
+}
+
+/// Without `--all` the archives and layers go, which are the bulk; indexes stay, so that `check` still works.
+fn prune(store: &Store, all: bool, terminal: &Terminal) -> Result<(), Failure> {
+    let gone = store.prune(&BTreeSet::new()).map_err(failed)?;
+    let mut freed: u64 = gone.iter().map(|blob| blob.size).sum();
+    if all {
+        for shelf in Shelf::ALL {
+            freed += store.shelf_size(shelf).map_err(failed)?.1;
+            store.clear(shelf).map_err(failed)?;
+        }
+    }
+    let folder = layers(store);
+    freed += folder_size(&folder).1;
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Failure::world(FileFailed::new(format!("cannot delete `{}`", folder.display()), error)));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    terminal.say(&format!("freed {}", bytes(freed)));
+    Ok(())
+}
+
+fn verify(store: &Store, terminal: &Terminal) -> Result<(), Failure> {
+    let broken = store.verify().map_err(failed)?;
+    if broken.is_empty() {
+        terminal.say("everything is as its checksum says");
+        return Ok(());
+    }
+    for blob in &broken {
+        terminal.data(&format!("damaged: {}\n", blob.sha256));
+    }
+    Err(Failure::Exit(1))
+}
+
+fn layers(store: &Store) -> std::path::PathBuf {
+    store.root().join("layers")
+}
+
+fn folder_size(folder: &Path) -> (usize, u64) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return (0, 0) };
+    entries.flatten().fold((0, 0), |(count, size), entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => {
+            let (inner, bytes) = folder_size(&entry.path());
+            (count + inner, size + bytes)
+        }
+        Ok(metadata) => (count + 1, size + metadata.len()),
+        Err(_) => (count, size),
+    })
+}
+
+fn failed(error: StoreError) -> Failure {
+    Failure::world(error)
+}

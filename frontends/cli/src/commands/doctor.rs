@@ -1,0 +1,113 @@
+//! `kcompose doctor`: what was found, what is missing, what to install.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::args::{DataFormat, Doctor, EngineChoice};
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+
+/// One thing that was looked for.
+#[derive(Debug)]
+struct Finding {
+    subject: &'static str,
+    found: Result<String, String>,
+    /// What it is for.
+    needed_for: &'static str,
+    help: &'static str,
+}
+
+/// Looks around, and fails if no engine answers.
+pub(crate) async fn run(args: &Doctor, terminal: &Terminal) -> Result<(), Failure> {
+    let mut findings = vec![engine(args.builder.as_deref()).await];
+    findings.extend(programs());
+    findings.push(kvm());
+    match args.format {
+        DataFormat::Human => findings.iter().for_each(|finding| terminal.data(&line(finding))),
+        DataFormat::Json => {
+            let list: Vec<_> = findings.iter().map(as_json).collect();
+            terminal.data(&super::config::pretty(&json!({ "version": 1, "findings": list })));
+        }
+    }
+    if findings[0].found.is_err() { Err(Failure::Exit(3)) } else { Ok(()) }
+}
+
+async fn engine(builder: Option<&str>) -> Finding {
+    let found = match super::build::connect(EngineChoice::Buildkit, builder).await {
+        Ok(daemon) => {
+            let merge = if daemon_merges(&daemon) { "with MergeOp" } else { "without MergeOp: trees are copied" };
+            Ok(format!("{}, {merge}", daemon.address()))
+        }
+        Err(Failure::World(problems) | Failure::Wrong(problems)) => {
+            Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        }
+        Err(_) => Err("the address cannot be read".to_owned()),
+    };
+    Finding {
+        subject: "BuildKit",
+        found,
+        needed_for: "kcompose build",
+        help: "start `buildkitd` as root, or name one with BUILDKIT_HOST",
+    }
+}
+
+fn daemon_merges(daemon: &kcompose_engine::BuildKit) -> bool {
+    use kcompose_engine::Bridge;
+    daemon.capabilities().merge()
+}
+
+fn programs() -> Vec<Finding> {
+    let wanted = [
+        ("qemu-system-x86_64", "apt-get install qemu-system-x86"),
+        ("mke2fs", "apt-get install e2fsprogs"),
+        ("sfdisk", "apt-get install fdisk"),
+        ("debugfs", "apt-get install e2fsprogs"),
+    ];
+    wanted
+        .into_iter()
+        .map(|(subject, help)| Finding {
+            subject,
+            found: find(subject).map(|path| path.display().to_string()).ok_or_else(|| "not on PATH".to_owned()),
+            needed_for: "kcompose boot",
+            help,
+        })
+        .collect()
+}
+
+fn kvm() -> Finding {
+    // That it opens does not mean that a guest lives in it; `boot` tries one and falls back.
+    let opened = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
+    Finding {
+        subject: "/dev/kvm",
+        found: opened.map(|_| "opens".to_owned()).map_err(|error| error.to_string()),
+        needed_for: "kcompose boot (it is slower without)",
+        help: "enable virtualisation, and join the group `kvm`",
+    }
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(more).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+fn line(finding: &Finding) -> String {
+    match &finding.found {
+        Ok(what) => format!("ok       {:<20} {what}\n", finding.subject),
+        Err(why) => format!(
+            "missing  {:<20} {why}\n         needed for {}; help: {}\n",
+            finding.subject, finding.needed_for, finding.help
+        ),
+    }
+}
+
+fn as_json(finding: &Finding) -> serde_json::Value {
+    json!({
+        "subject": finding.subject,
+        "found": finding.found.as_ref().ok(),
+        "missing": finding.found.as_ref().err(),
+        "needed_for": finding.needed_for,
+        "help": finding.help,
+    })
+}

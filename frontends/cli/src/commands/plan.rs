@@ -1,0 +1,45 @@
+//! `kcompose plan`: the graph, without building it.
+
+use std::io::Write;
+
+use kcompose_core::source::SourceMap;
+
+use crate::args::{Global, Plan, PlanFormat};
+use crate::compile::{self, Compiled};
+use crate::failure::{Failure, FileFailed};
+use crate::pinning::{self, Pinning};
+use crate::project::{self, Project};
+use crate::terminal::Terminal;
+use crate::world::{Urls, World};
+
+/// Prints the graph.
+pub(crate) async fn run(
+    global: &Global,
+    args: &Plan,
+    terminal: &Terminal,
+    sources: &mut SourceMap,
+) -> Result<(), Failure> {
+    let project = Project::load(&args.source, sources, terminal)?;
+    let layout = compile::layout(&project.flavor, sources, terminal)?;
+    let mut world = World::new(global, args.lock.offline(), terminal)?;
+    let pinned = pinning::pin(&project, &mut world, Pinning::of(args.lock), sources, terminal).await?;
+    let epoch = project::epoch(&args.source, pinned.resolved.epoch)?;
+    let compiled = compile::compile(&project.flavor, &pinned.resolved, &layout, epoch, sources);
+    match args.format {
+        PlanFormat::Text => terminal.data(&compiled.plan.to_text(sources)),
+        PlanFormat::Dot => terminal.data(&compiled.plan.to_dot()),
+        PlanFormat::Json => terminal.data(&super::config::pretty(&compiled.plan.to_json(sources))),
+        PlanFormat::Llb => {
+            let urls = world.urls(&project.flavor, &pinned.resolved)?;
+            return llb(&compiled, &project, &urls, sources);
+        },
+    }
+    Ok(())
+}
+
+fn llb(compiled: &Compiled, project: &Project, urls: &Urls, sources: &SourceMap) -> Result<(), Failure> {
+    let emitted = compile::definition(compiled, &project.flavor, &|fetch| urls.of(fetch), true, false, sources);
+    let mut out = std::io::stdout().lock();
+    out.write_all(&emitted.definition.bytes())
+        .map_err(|error| Failure::world(FileFailed::new("cannot write the definition", error)))
+}

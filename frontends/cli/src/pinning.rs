@@ -1,0 +1,131 @@
+//! The lock beside a flavor: read, compared, completed, written.
+
+use std::path::Path;
+
+use kcompose_core::diagnostic::Diagnostics;
+use kcompose_core::resolve::lock::{self, Lock};
+use kcompose_core::resolve::{Movement, Resolution, Resolved, resolve};
+use kcompose_core::source::SourceMap;
+use miette::Diagnostic;
+use thiserror::Error;
+
+use crate::args::LockMode;
+use crate::failure::{Failure, FileFailed};
+use crate::project::Project;
+use crate::terminal::Terminal;
+use crate::world::{World, fetch_failed};
+
+/// What may happen to the lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Pinning {
+    /// It must fit, and stays.
+    Locked,
+    /// What it lacks is resolved; the movement says what else may change.
+    Free(Movement),
+}
+
+impl Pinning {
+    /// What the flags of a build allow.
+    pub(crate) fn of(mode: LockMode) -> Self {
+        if mode.locked() { Pinning::Locked } else { Pinning::Free(Movement::Keep) }
+    }
+}
+
+/// A flavor with its packages pinned.
+#[derive(Clone, Debug)]
+pub(crate) struct Pinned {
+    /// The packages.
+    pub(crate) resolved: Resolved,
+    /// The lock that says so.
+    pub(crate) lock: Lock,
+    /// The lock that was there before.
+    pub(crate) before: Option<Lock>,
+}
+
+impl Pinned {
+    /// Whether the lock on disk has to be written.
+    pub(crate) fn changed(&self) -> bool {
+        self.before.as_ref() != Some(&self.lock)
+    }
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("there is no lock, `{file}`")]
+#[diagnostic(code(kcompose::lock::missing), help("`kcompose lock` writes it"))]
+struct NoLock {
+    file: String,
+}
+
+/// Pins the packages of a flavor: by its lock where that fits, else by the indexes.
+pub(crate) async fn pin(
+    project: &Project,
+    world: &mut World,
+    pinning: Pinning,
+    sources: &SourceMap,
+    terminal: &Terminal,
+) -> Result<Pinned, Failure> {
+    let before = read(&project.lock_file)?;
+    let movement = match pinning {
+        Pinning::Free(movement) => movement,
+        Pinning::Locked => {
+            must_fit(project, before.as_ref())?;
+            Movement::Keep
+        }
+    };
+    world.fetcher.facts.lock.clone_from(&before);
+    world.fetcher.facts.movement = movement;
+    let resolved = loop {
+        match resolve(&project.flavor, &world.fetcher.facts) {
+            Resolution::Done(resolved) => {
+                terminal.report(&resolved.warnings, sources);
+                break resolved.value;
+            }
+            Resolution::Needs(needs) => world.fetcher.answer(&needs).await.map_err(fetch_failed)?,
+            Resolution::Failed(problems) => return Err(Failure::Wrong(problems)),
+        }
+    };
+    let lock = Lock::new(&project.flavor, resolved.clone());
+    Ok(Pinned { resolved, lock, before })
+}
+
+/// The lock beside a flavor, if there is one.
+pub(crate) fn read(file: &Path) -> Result<Option<Lock>, Failure> {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(Failure::world(FileFailed::new(format!("cannot read `{}`", file.display()), error)));
+        }
+    };
+    lock::parse(&file.display().to_string(), &text).map(Some).map_err(Failure::wrong)
+}
+
+/// Fails when the lock is missing or answers another flavor.
+pub(crate) fn must_fit(project: &Project, lock: Option<&Lock>) -> Result<(), Failure> {
+    let Some(lock) = lock else {
+        return Err(Failure::wrong(NoLock { file: project.lock_file.display().to_string() }));
+    };
+    let differences: Diagnostics = lock.fits(&project.flavor);
+    if differences.is_empty() { Ok(()) } else { Err(Failure::Wrong(differences)) }
+}
+
+/// Writes the lock whole, or not at all.
+pub(crate) fn write(file: &Path, lock: &Lock) -> Result<(), Failure> {
+    whole(file, lock::render(lock).as_bytes())
+}
+
+/// Writes a file beside its place and renames it.
+pub(crate) fn whole(file: &Path, content: &[u8]) -> Result<(), Failure> {
+    use std::io::Write;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = || -> std::io::Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let mut draft = tempfile::Builder::new().prefix(".kcompose-").tempfile_in(folder)?;
+        draft.write_all(content)?;
+        draft.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        draft.as_file().sync_all()?;
+        draft.persist(file).map_err(|error| error.error)?;
+        Ok(())
+    };
+    written().map_err(|error| Failure::world(FileFailed::new(format!("cannot write `{}`", file.display()), error)))
+}

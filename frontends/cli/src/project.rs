@@ -1,0 +1,109 @@
+//! A flavor on disk: where it is, what it says.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use kcompose_core::diagnostic::Diagnostics;
+use kcompose_core::model::{Architecture, Flavor};
+use kcompose_core::source::SourceMap;
+use kcompose_dsl::{LoadError, Options};
+
+use crate::args::Source;
+use crate::failure::{BadFlag, Failure, FileFailed};
+use crate::terminal::Terminal;
+
+/// The name of a flavor's file in its folder.
+const FLAVOR: &str = "flavor.kdl";
+
+/// A flavor and its folder.
+#[derive(Debug)]
+pub(crate) struct Project {
+    /// The folder of the flavor: the build context.
+    pub(crate) folder: PathBuf,
+    /// The lock beside the flavor.
+    pub(crate) lock_file: PathBuf,
+    /// What the flavor says.
+    pub(crate) flavor: Flavor,
+}
+
+impl Project {
+    /// Reads a flavor and everything that it uses, and says its warnings.
+    pub(crate) fn load(source: &Source, sources: &mut SourceMap, terminal: &Terminal) -> Result<Project, Failure> {
+        let (project, warnings) = Project::read(source, sources)?;
+        terminal.report(&warnings, sources);
+        Ok(project)
+    }
+
+    /// Reads a flavor, and hands out its warnings.
+    pub(crate) fn read(
+        source: &Source,
+        sources: &mut SourceMap,
+    ) -> Result<(Project, Diagnostics), Failure> {
+        let options = options(source)?;
+        let file = flavor_file(&source.path);
+        let text = fs_err::read_to_string(&file).map_err(|error| no_flavor(&file, error))?;
+        let name = file.display().to_string();
+        let mut read = |path: &str| std::fs::read_to_string(path).map_err(LoadError::from);
+        let loaded = kcompose_dsl::load(sources, &name, &text, &mut read, &options)?;
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+        let lock_file = file.with_extension("lock");
+        Ok((Project { folder, lock_file, flavor: loaded.value }, loaded.warnings))
+    }
+}
+
+fn flavor_file(path: &Path) -> PathBuf {
+    if path.is_dir() {
+        // `.` is left out, so that reports say `flavor.kdl:1:1` as an editor would.
+        return if path == Path::new(".") { PathBuf::from(FLAVOR) } else { path.join(FLAVOR) };
+    }
+    path.to_owned()
+}
+
+fn no_flavor(file: &Path, error: std::io::Error) -> Failure {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return Failure::usage(BadFlag::new(
+            format!("there is no flavor at `{}`", file.display()),
+            "name a folder with flavor.kdl or a file; `kcompose new DIR` makes one",
+        ));
+    }
+    Failure::world(FileFailed::new(format!("cannot read `{}`", file.display()), error))
+}
+
+fn options(source: &Source) -> Result<Options, Failure> {
+    let mut parameters = BTreeMap::new();
+    for argument in &source.build_args {
+        let Some((name, value)) = argument.split_once('=') else {
+            return Err(Failure::usage(BadFlag::new(
+                format!("`--build-arg {argument}` has no value"),
+                "write it as --build-arg NAME=VALUE",
+            )));
+        };
+        if name != "SOURCE_DATE_EPOCH" {
+            parameters.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    Ok(Options { architecture: architecture(source.platform.as_deref())?, parameters })
+}
+
+fn architecture(platform: Option<&str>) -> Result<Architecture, Failure> {
+    match platform {
+        None | Some("linux/amd64" | "amd64") => Ok(Architecture::Amd64),
+        Some(other) => Err(Failure::usage(BadFlag::new(
+            format!("`{other}` cannot be built yet"),
+            "the platform is linux/amd64",
+        ))),
+    }
+}
+
+/// The time stamp of everything in the image: the flag, the environment, else what the lock says.
+pub(crate) fn epoch(source: &Source, locked: i64) -> Result<i64, Failure> {
+    let flag = source.build_args.iter().rev().find_map(|argument| argument.strip_prefix("SOURCE_DATE_EPOCH="));
+    let said = flag.map(str::to_owned).or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok());
+    let Some(text) = said.filter(|text| !text.is_empty()) else { return Ok(locked) };
+    text.parse().ok().filter(|epoch| *epoch >= 0).ok_or_else(|| {
+        Failure::usage(BadFlag::new(
+            format!("SOURCE_DATE_EPOCH is `{text}`"),
+            "it is a number of seconds since 1970",
+        ))
+    })
+}

@@ -1,0 +1,115 @@
+//! The world outside: the store, the mirrors, the clock.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kcompose_core::diagnostic::Diagnostics;
+use kcompose_core::model::Flavor;
+use kcompose_core::plan::Fetch;
+use kcompose_core::resolve::Resolved;
+use kcompose_engine::Fault;
+use kcompose_engine::fetch::{FetchError, Fetcher, Fetching, Mirrors, Network, Options, Progress};
+use kcompose_engine::store::Store;
+
+use crate::args::Global;
+use crate::failure::{BadFlag, Failure};
+use crate::progress::bytes;
+use crate::terminal::Terminal;
+
+/// The store, the mirrors, and what fetches.
+#[derive(Debug)]
+pub(crate) struct World {
+    /// What kcompose keeps between runs.
+    pub(crate) store: Store,
+    /// What fetches.
+    pub(crate) fetcher: Fetcher,
+}
+
+impl World {
+    /// The world as flags and environment say it is.
+    pub(crate) fn new(global: &Global, offline: bool, terminal: &Terminal) -> Result<World, Failure> {
+        let store = Store::new(cache_folder(global)?);
+        let options = Options {
+            store: store.clone(),
+            network: if offline { Network::Offline } else { Network::Online },
+            mirrors: Mirrors::of_host(global.mirror.clone()),
+            now: now(),
+            progress: reporter(*terminal),
+        };
+        let fetcher = Fetcher::new(options).map_err(fetch_failed)?;
+        Ok(World { store, fetcher })
+    }
+
+    /// Fetches the archives of a flavor that the store lacks.
+    pub(crate) async fn fetch_archives(&self, flavor: &Flavor, resolved: &Resolved) -> Result<(), Failure> {
+        self.fetcher.archives(flavor, resolved).await.map(|_| ()).map_err(fetch_failed)
+    }
+
+    /// The URL of every archive of a flavor on its mirror.
+    pub(crate) fn urls(&self, flavor: &Flavor, resolved: &Resolved) -> Result<Urls, Failure> {
+        let mut urls = BTreeMap::new();
+        for package in resolved.packages.values() {
+            let found = self.fetcher.urls(flavor, package).map_err(fetch_failed)?;
+            urls.insert(package.sha256.clone(), found.into_iter().next().unwrap_or_default());
+        }
+        Ok(Urls(urls))
+    }
+}
+
+/// The URLs of archives, by their sha256.
+#[derive(Clone, Debug)]
+pub(crate) struct Urls(BTreeMap<String, String>);
+
+impl Urls {
+    /// The URL of an archive.
+    pub(crate) fn of(&self, fetch: &Fetch) -> String {
+        self.0.get(&fetch.sha256).cloned().unwrap_or_default()
+    }
+}
+
+/// The folder of the store.
+pub(crate) fn cache_folder(global: &Global) -> Result<PathBuf, Failure> {
+    if let Some(folder) = &global.cache_dir {
+        return Ok(folder.clone());
+    }
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+    folder.map(|folder| folder.join("kcompose")).ok_or_else(|| {
+        Failure::usage(BadFlag::new("there is no folder for the cache: HOME is not set", "name one with --cache-dir"))
+    })
+}
+
+/// Seconds since 1970 on this machine's clock.
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Why something could not be fetched, with the exit code of whose fault it is.
+pub(crate) fn fetch_failed(error: FetchError) -> Failure {
+    match error.fault() {
+        Fault::Flavor => Failure::Wrong(Diagnostics::from(error)),
+        Fault::World => Failure::World(Diagnostics::from(error)),
+        Fault::Interrupted => Failure::Interrupted,
+    }
+}
+
+/// Says how far a download is: on a terminal in one line that moves, else at each quarter.
+fn reporter(terminal: Terminal) -> Arc<dyn Fn(Progress) + Send + Sync> {
+    let said = std::sync::Mutex::new((None, 0));
+    Arc::new(move |progress: Progress| {
+        let quarter = if progress.total == 0 { 0 } else { progress.done * 4 / progress.total };
+        let Ok(mut last) = said.lock() else { return };
+        if *last == (Some(progress.what), quarter) {
+            return;
+        }
+        *last = (Some(progress.what), quarter);
+        let what = match progress.what {
+            Fetching::Indexes => "indexes",
+            Fetching::Packages => "packages",
+        };
+        terminal.say(&format!("fetch {what}: {} of {}", bytes(progress.done), bytes(progress.total)));
+    })
+}
