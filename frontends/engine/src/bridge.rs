@@ -12,6 +12,7 @@ use kcompose_core::llb::Definition;
 use tokio_util::sync::CancellationToken;
 
 use crate::capabilities::Capabilities;
+use crate::credentials::Credentials;
 use crate::error::EngineError;
 use crate::event::Events;
 use crate::layers::{Layer, LayerStore};
@@ -29,6 +30,8 @@ pub struct Job {
     pub locals: BTreeMap<String, PathBuf>,
     /// Secrets, by the names that the definition uses.
     pub secrets: BTreeMap<String, Secret>,
+    /// Logins of registries.
+    pub credentials: Credentials,
     /// What happens to sources on their way to the engine.
     pub policy: Vec<SourceRule>,
     /// Whether steps run although their results are cached.

@@ -8,6 +8,7 @@ use kcompose_core::llb::Definition;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{Bridge, Job};
+use crate::credentials::Credentials;
 use crate::error::EngineError;
 use crate::event::Events;
 use crate::export::{self, Image, Output, OutputKind};
@@ -30,6 +31,8 @@ pub struct BuildRequest {
     pub locals: BTreeMap<String, PathBuf>,
     /// Secrets, by the names that the definition uses.
     pub secrets: BTreeMap<String, Secret>,
+    /// Logins of registries.
+    pub credentials: Credentials,
     /// What happens to sources on their way to the engine.
     pub policy: Vec<SourceRule>,
     /// Whether steps run although their results are cached.
@@ -48,6 +51,7 @@ impl BuildRequest {
             tags: Vec::new(),
             locals: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            credentials: Credentials::default(),
             policy: Vec::new(),
             no_cache: false,
             layer_directory: layer_directory.into(),
@@ -101,6 +105,7 @@ fn job(request: &BuildRequest, layers: LayerStore) -> Job {
         config: request.config.clone(),
         locals: request.locals.clone(),
         secrets: request.secrets.clone(),
+        credentials: request.credentials.clone(),
         policy: request.policy.clone(),
         no_cache: request.no_cache,
         layers,

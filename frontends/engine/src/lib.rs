@@ -14,12 +14,14 @@ pub mod digest;
 pub mod error;
 pub mod event;
 pub mod export;
+pub mod fetch;
 pub mod helper;
 pub mod layers;
 pub mod policy;
 pub mod rootfs;
 pub mod secret;
 mod session;
+pub mod store;
 
 pub use bridge::{Bridge, Job, Solved};
 pub use build::{BuildRequest, BuildResult, build};

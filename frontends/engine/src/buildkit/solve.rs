@@ -72,6 +72,9 @@ async fn build(
 ) -> Result<HashMap<String, String>, Status> {
     let services = Services {
         image: job.wants_layers.then(|| receiver.clone()),
+        locals: job.locals.clone(),
+        secrets: job.secrets.clone(),
+        credentials: job.credentials.clone(),
     };
     let session = Session::open(&daemon.channel, services);
     let id = random_id();

@@ -3,27 +3,55 @@
 //! `Control.Session` carries bytes in both directions; in them is an HTTP/2 connection in which we are the server. The
 //! daemon calls only methods that the call's metadata lists, and drops a session that answers no health check.
 
+mod auth;
 mod content;
+mod filesync;
 mod health;
+mod secrets;
 mod tunnel;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use kcompose_core::llb::proto::health::health_server::HealthServer;
+use kcompose_core::llb::proto::moby::buildkit::secrets::v1::secrets_server::SecretsServer;
 use kcompose_core::llb::proto::moby::buildkit::v1::control_client::ControlClient;
+use kcompose_core::llb::proto::moby::filesync::packet::file_sync_server::FileSyncServer;
+use kcompose_core::llb::proto::moby::filesync::v1::auth_server::AuthServer;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::transport::{Channel, Server};
 
 use content::ContentServer;
 pub(crate) use content::ImageReceiver;
+pub use filesync::dockerignore;
+
+use crate::credentials::Credentials;
+use crate::secret::Secret;
 
 /// Daemons send up to 3 MiB in a message where tonic expects at most 4; gRPC in BuildKit goes to 16.
 pub(crate) const MESSAGE_LIMIT: usize = 16 << 20;
+
+/// What every session serves. A method of the authentication service that is missing here is one that the daemon does
+/// itself.
+const METHODS: [&str; 4] = [
+    "/grpc.health.v1.Health/Check",
+    "/moby.filesync.v1.FileSync/DiffCopy",
+    "/moby.buildkit.secrets.v1.Secrets/GetSecret",
+    "/moby.filesync.v1.Auth/Credentials",
+];
 
 /// What a session serves.
 #[derive(Debug, Default)]
 pub(crate) struct Services {
     /// Where the image goes.
     pub(crate) image: Option<ImageReceiver>,
+    /// Directories that it may read, by name.
+    pub(crate) locals: BTreeMap<String, PathBuf>,
+    /// Secrets that steps may read, by name.
+    pub(crate) secrets: BTreeMap<String, Secret>,
+    /// Logins of registries.
+    pub(crate) credentials: Credentials,
 }
 
 /// A running session. Dropping it ends it.
@@ -39,12 +67,15 @@ impl Session {
         let id = random_id();
         let stop = CancellationToken::new();
         let (ours, theirs) = tokio::io::duplex(1 << 20);
-        let mut methods = vec!["/grpc.health.v1.Health/Check"];
+        let mut methods = METHODS.to_vec();
         let mut router = Server::builder()
             .max_frame_size(Some(1 << 20))
             .initial_stream_window_size(Some(8 << 20))
             .initial_connection_window_size(Some(16 << 20))
-            .add_service(HealthServer::new(health::Healthy));
+            .add_service(HealthServer::new(health::Healthy))
+            .add_service(FileSyncServer::new(filesync::Directories(services.locals)))
+            .add_service(SecretsServer::new(secrets::Secrets(services.secrets)))
+            .add_service(AuthServer::new(auth::Registries(services.credentials)));
         if let Some(image) = services.image {
             methods.extend(ContentServer::METHODS);
             router = router.add_service(ContentServer::new(image));

@@ -1,0 +1,296 @@
+//! Patterns of `.dockerignore`: `*`, `?`, `[…]`, `**`, and `!` for exceptions.
+//!
+//! The rules are those of `github.com/moby/patternmatcher`: a path matches if a pattern matches it or a directory above
+//! it, and the last pattern that says something wins.
+
+/// The patterns in the text of a `.dockerignore` file.
+pub fn dockerignore(text: &str) -> Vec<String> {
+    let lines = text.trim_start_matches('\u{feff}').lines();
+    lines
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| clean(line.trim()))
+        .collect()
+}
+
+/// A line as patterns are compared: without `.` and `..`, without a slash at its ends.
+fn clean(line: &str) -> Option<String> {
+    let (mark, pattern) = match line.strip_prefix('!') {
+        Some(rest) => ("!", rest.trim()),
+        None => ("", line),
+    };
+    if pattern.is_empty() {
+        return None;
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in pattern.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    let pattern = if parts.is_empty() {
+        ".".to_owned()
+    } else {
+        parts.join("/")
+    };
+    Some(format!("{mark}{pattern}"))
+}
+
+/// An ordered list of patterns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Patterns(Vec<Pattern>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pattern {
+    parts: Vec<String>,
+    exception: bool,
+}
+
+impl Patterns {
+    pub(super) fn new(patterns: &[String]) -> Self {
+        let cleaned = patterns.iter().filter_map(|pattern| clean(pattern.trim()));
+        Patterns(cleaned.map(|pattern| Pattern::new(&pattern)).collect())
+    }
+
+    /// Whether a path, or a directory above it, matches.
+    pub(super) fn matches(&self, path: &str) -> bool {
+        let parts: Vec<&str> = path.split('/').collect();
+        self.0.iter().fold(false, |matched, pattern| {
+            // A plain pattern says nothing about what already matches, an exception nothing about what does not.
+            let speaks = pattern.exception == matched && pattern.matches_or_parent(&parts);
+            if speaks { !pattern.exception } else { matched }
+        })
+    }
+
+    /// Whether a path below this directory might match by itself.
+    pub(super) fn may_match_below(&self, directory: &str) -> bool {
+        let parts: Vec<&str> = directory.split('/').collect();
+        self.0
+            .iter()
+            .any(|pattern| !pattern.exception && pattern.reaches_below(&parts))
+    }
+
+    /// Whether an exception might take a path below this directory back.
+    pub(super) fn may_except_below(&self, directory: &str) -> bool {
+        let parts: Vec<&str> = directory.split('/').collect();
+        self.0
+            .iter()
+            .any(|pattern| pattern.exception && pattern.reaches_below(&parts))
+    }
+}
+
+impl Pattern {
+    fn new(text: &str) -> Self {
+        let (exception, text) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
+        Pattern {
+            parts: text.split('/').map(str::to_owned).collect(),
+            exception,
+        }
+    }
+
+    fn matches_or_parent(&self, path: &[&str]) -> bool {
+        if self.parts == ["."] {
+            return true;
+        }
+        (1..=path.len()).any(|length| matches_parts(&self.parts, &path[..length]))
+    }
+
+    /// Whether the pattern's first parts fit the directory, so that its last ones may fit something in it.
+    fn reaches_below(&self, directory: &[&str]) -> bool {
+        let wild = self
+            .parts
+            .iter()
+            .position(|part| part.contains("**"))
+            .unwrap_or(self.parts.len());
+        let compared = wild.min(directory.len());
+        let fits = self
+            .parts
+            .iter()
+            .zip(directory)
+            .take(compared)
+            .all(|(part, name)| matches_part(part, name));
+        fits && (wild < self.parts.len() || self.parts.len() > directory.len())
+    }
+}
+
+fn matches_parts(pattern: &[String], path: &[&str]) -> bool {
+    match pattern.split_first() {
+        None => path.is_empty(),
+        // `a/**` is what is in `a`, not `a` itself; `**/a` is `a` at any depth.
+        Some((part, [])) if part == "**" => !path.is_empty(),
+        Some((part, rest)) if part == "**" => {
+            (0..=path.len()).any(|skipped| matches_parts(rest, &path[skipped..]))
+        }
+        // A `**` next to other characters spans directories too.
+        Some((part, rest)) if part.contains("**") => (1..=path.len()).any(|taken| {
+            matches_text(&characters(part), &characters(&path[..taken].join("/")))
+                && matches_parts(rest, &path[taken..])
+        }),
+        Some((part, rest)) => match path.split_first() {
+            Some((name, path)) => matches_part(part, name) && matches_parts(rest, path),
+            None => false,
+        },
+    }
+}
+
+fn matches_part(part: &str, name: &str) -> bool {
+    part == name || matches_text(&characters(part), &characters(name))
+}
+
+fn characters(text: &str) -> Vec<char> {
+    text.chars().collect()
+}
+
+fn matches_text(pattern: &[char], text: &[char]) -> bool {
+    match pattern {
+        [] => text.is_empty(),
+        ['*', '*', rest @ ..] => (0..=text.len()).any(|skipped| matches_text(rest, &text[skipped..])),
+        ['*', rest @ ..] => {
+            let limit = text
+                .iter()
+                .position(|character| *character == '/')
+                .unwrap_or(text.len());
+            (0..=limit).any(|skipped| matches_text(rest, &text[skipped..]))
+        }
+        ['?', rest @ ..] => match text {
+            [character, text @ ..] => *character != '/' && matches_text(rest, text),
+            [] => false,
+        },
+        ['[', rest @ ..] => match (class(rest), text) {
+            (Some((class, rest)), [character, text @ ..]) => {
+                class.contains(*character) && matches_text(rest, text)
+            }
+            (Some(_), []) => false,
+            // A bracket that nothing closes stands for itself.
+            (None, ['[', text @ ..]) => matches_text(rest, text),
+            (None, _) => false,
+        },
+        ['\\', escaped, rest @ ..] | [escaped, rest @ ..] => match text {
+            [character, text @ ..] => character == escaped && matches_text(rest, text),
+            [] => false,
+        },
+    }
+}
+
+/// What stands between brackets.
+struct Class<'a> {
+    negated: bool,
+    members: &'a [char],
+}
+
+/// The class that begins here, and what follows its bracket.
+fn class(pattern: &[char]) -> Option<(Class<'_>, &[char])> {
+    let (negated, body) = match pattern {
+        ['^', rest @ ..] => (true, rest),
+        rest => (false, rest),
+    };
+    // A bracket in the first place is a member.
+    let end = 1 + body.iter().skip(1).position(|character| *character == ']')?;
+    Some((
+        Class {
+            negated,
+            members: &body[..end],
+        },
+        &body[end + 1..],
+    ))
+}
+
+impl Class<'_> {
+    fn contains(&self, wanted: char) -> bool {
+        let mut members = self.members;
+        let mut found = false;
+        while let [first, rest @ ..] = members {
+            match rest {
+                ['-', last, after @ ..] => {
+                    found |= (*first..=*last).contains(&wanted);
+                    members = after;
+                }
+                _ => {
+                    found |= *first == wanted;
+                    members = rest;
+                }
+            }
+        }
+        found != self.negated && wanted != '/'
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(patterns: &[&str], path: &str, expected: bool) {
+        let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+        assert_eq!(
+            Patterns::new(&patterns).matches(path),
+            expected,
+            "{patterns:?} on {path}"
+        );
+    }
+
+    #[test]
+    fn stars_stay_in_their_directory_and_double_stars_do_not() {
+        check(&["*.txt"], "a.txt", true);
+        check(&["*.txt"], "d/a.txt", false);
+        check(&["*/a.txt"], "d/a.txt", true);
+        check(&["**/*.txt"], "a.txt", true);
+        check(&["**/*.txt"], "x/y/a.txt", true);
+        check(&["x/**"], "x/y/z", true);
+        check(&["x/**"], "x", false);
+        check(&["x/**/z"], "x/z", true);
+        check(&["x/**/z"], "x/a/b/z", true);
+        check(&["a**z"], "ab/cz", true);
+        check(&["**"], "anything/at/all", true);
+    }
+
+    #[test]
+    fn what_is_below_a_match_matches() {
+        check(&["node_modules"], "node_modules/a/b", true);
+        check(&["/node_modules/"], "node_modules/a", true);
+        check(&["./a/../b"], "b/c", true);
+        check(&["a/b"], "a", false);
+        check(&["."], "x", true);
+    }
+
+    #[test]
+    fn the_last_word_counts() {
+        check(&["*", "!keep"], "keep", false);
+        check(&["*", "!keep"], "other", true);
+        check(&["*", "!keep", "keep/secret"], "keep/secret/x", true);
+        check(&["docs", "!docs/README.md"], "docs/README.md", false);
+        check(&["!docs/README.md", "docs"], "docs/README.md", true);
+    }
+
+    #[test]
+    fn classes_and_escapes_are_single_characters() {
+        check(&["[a-c].x"], "b.x", true);
+        check(&["[^a-c].x"], "b.x", false);
+        check(&["[]a].x"], "].x", true);
+        check(&["a?c"], "abc", true);
+        check(&["a?c"], "a/c", false);
+        check(&[r"a\*c"], "a*c", true);
+        check(&[r"a\*c"], "abc", false);
+    }
+
+    #[test]
+    fn directories_are_walked_only_if_something_in_them_may_match() {
+        let patterns = Patterns::new(&["a/b/c".to_owned(), "x/**/y".to_owned(), "!k/m".to_owned()]);
+        assert!(patterns.may_match_below("a"));
+        assert!(patterns.may_match_below("a/b"));
+        assert!(!patterns.may_match_below("a/b/c"));
+        assert!(!patterns.may_match_below("b"));
+        assert!(patterns.may_match_below("x/deep/er"));
+        assert!(patterns.may_except_below("k"));
+        assert!(!patterns.may_except_below("a"));
+    }
+
+    #[test]
+    fn a_dockerignore_file_has_comments_and_blank_lines() {
+        let text = "\u{feff}# comment\n\n  *.log \n!/keep.log\n#\n/build/\n";
+        assert_eq!(dockerignore(text), ["*.log", "!keep.log", "build"]);
+    }
+}
