@@ -23,6 +23,23 @@ pub fn decode<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     Some(out)
 }
 
+/// How serde writes and reads 32 bytes as digits.
+pub mod text {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes bytes as digits.
+    pub fn serialize<S: Serializer>(bytes: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::encode(bytes))
+    }
+
+    /// Reads bytes from digits.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+        let digits = String::deserialize(deserializer)?;
+        super::decode(digits.as_bytes()).ok_or_else(|| D::Error::custom("64 hexadecimal digits are wanted"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

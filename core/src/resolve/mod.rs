@@ -21,6 +21,7 @@ use crate::model::{Architecture, Flavor, PackageName};
 use crate::step::Ids;
 
 pub use facts::{Facts, Location, Movement, Need, SuiteFacts, SuiteKey, SuiteNeed};
+pub use wishes::{beside, location_of};
 
 use universe::{Choice, Universe, Width};
 use wishes::Wishes;

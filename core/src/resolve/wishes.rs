@@ -132,10 +132,26 @@ pub(crate) fn needs(flavor: &Flavor, wishes: &Wishes, facts: &Facts, unknown: bo
 
 fn location(flavor: &Flavor, source: &Repository, security: bool, is_distro: bool) -> Location {
     let distro = &flavor.distro.value;
+    let own = source.url.as_ref().map(|url| url.value.clone());
+    // Who names a mirror of the distro and no security archive means the archive beside it.
+    let mirror = distro.sources.iter().filter(|_| security && is_distro).find_map(|other| other.url.as_ref());
     Location {
-        url: source.url.as_ref().map(|url| url.value.clone()),
+        url: own.or_else(|| beside(&mirror?.value)),
         distro: is_distro.then(|| distro.id.clone()),
         fallback: if security { distro.security_mirror.clone() } else { distro.mirror.clone() },
         security,
     }
+}
+
+/// `http://mirror/debian-security` for `http://mirror/debian`.
+pub fn beside(mirror: &str) -> Option<String> {
+    let (host, name) = mirror.rsplit_once('/')?;
+    (!name.is_empty() && !host.ends_with('/')).then(|| format!("{host}/{name}-security"))
+}
+
+/// Where a locked package lies, by the sources of the flavor; `None` if the flavor has no such source.
+pub fn location_of(flavor: &Flavor, source: &str, suite: &str) -> Option<Location> {
+    let (found, is_distro) = sources(flavor).find(|(known, _)| known.name.value == source)?;
+    let suite = found.suites.iter().find(|known| known.name == suite)?;
+    Some(location(flavor, found, suite.security, is_distro))
 }

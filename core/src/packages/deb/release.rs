@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::packages::decompress::Compression;
-use crate::packages::hex;
+use crate::packages::{hex, time};
 
 use super::signature::{self, CLOCK_TOLERANCE, Keyring, SignatureError};
 
@@ -63,12 +64,18 @@ pub struct Expected<'a> {
 }
 
 /// A release file that was verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Its serialised form is for a cache of what this module verified; nothing else may be read as one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     /// The sha256 of the file, in hex.
     pub sha256: String,
+    /// Its `Codename` and its `Suite`.
+    pub names: Vec<String>,
     /// Its `Date`, in seconds since 1970.
     pub date: i64,
+    /// Its `Valid-Until`, likewise.
+    pub valid_until: Option<i64>,
     /// Fingerprints of the keys whose signatures count, sorted.
     pub signed_by: Vec<String>,
     /// The components, by the names that their folders have.
@@ -84,9 +91,10 @@ pub struct Release {
 }
 
 /// What a release file says about another file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileEntry {
     /// Its sha256.
+    #[serde(with = "hex::text")]
     pub sha256: [u8; 32],
     /// Its size in bytes.
     pub size: u64,
@@ -110,10 +118,12 @@ impl Release {
     pub fn read(file: &[u8], expected: &Expected<'_>) -> Result<Self, ReleaseError> {
         let verified = signature::verify(file, expected.keys, expected.now)?;
         let fields = Fields::parse(verified.text());
-        let date = fields.time("Date").ok_or(ReleaseError::Field("Date"))?;
+        let names = ["Codename", "Suite"].into_iter().filter_map(|field| fields.text(field));
         let release = Release {
             sha256: hex::encode(&crate::packages::sha256(file)),
-            date,
+            names: names.map(str::to_owned).collect(),
+            date: fields.time("Date").ok_or(ReleaseError::Field("Date"))?,
+            valid_until: fields.time("Valid-Until"),
             signed_by: verified.signed_by().to_vec(),
             components: fields.words("Components").map(|name| last_part(name).to_owned()).collect(),
             architectures: fields.words("Architectures").map(str::to_owned).collect(),
@@ -122,8 +132,26 @@ impl Release {
             no_all_index: fields.words("No-Support-for-Architecture-all").any(|what| what == "Packages"),
             files: fields.files().ok_or(ReleaseError::Field("SHA256"))?,
         };
-        fields.judge(expected, date)?;
+        release.judge(expected)?;
         Ok(release)
+    }
+
+    /// Refuses it if it is that of another suite, expired, from the future, or older than one that was used before.
+    pub fn judge(&self, expected: &Expected<'_>) -> Result<(), ReleaseError> {
+        if expected.named && !self.names.iter().any(|name| name == expected.suite) {
+            let found = self.names.first().map_or("a suite without a name", String::as_str).to_owned();
+            return Err(ReleaseError::OtherSuite { wanted: expected.suite.to_owned(), found });
+        }
+        if self.date > expected.now.saturating_add(CLOCK_TOLERANCE) {
+            return Err(ReleaseError::FromTheFuture(time::format(self.date)));
+        }
+        if let Some(until) = self.valid_until.filter(|until| expected.fresh && *until < expected.now) {
+            return Err(ReleaseError::Expired(time::format(until)));
+        }
+        match expected.not_before.filter(|known| self.date < *known) {
+            Some(known) => Err(ReleaseError::Rollback { found: time::format(self.date), known: time::format(known) }),
+            None => Ok(()),
+        }
     }
 
     /// The `Packages` files of a component for an architecture, with that of `all` where it is a file of its own; none
@@ -202,8 +230,9 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The indexes of packages among the files; the rest is not looked at.
     fn files(&self) -> Option<BTreeMap<String, FileEntry>> {
-        let lines = self.0.get("SHA256")?.lines().filter(|line| !line.trim().is_empty());
+        let lines = self.0.get("SHA256")?.lines().filter(|line| line.contains("/Packages"));
         lines
             .map(|line| {
                 let mut words = line.split_whitespace();
@@ -212,26 +241,6 @@ impl<'a> Fields<'a> {
                 Some((words.next()?.to_owned(), FileEntry { sha256, size }))
             })
             .collect()
-    }
-
-    fn judge(&self, expected: &Expected<'_>, date: i64) -> Result<(), ReleaseError> {
-        let names: Vec<&str> = ["Codename", "Suite"].into_iter().filter_map(|field| self.text(field)).collect();
-        if expected.named && !names.contains(&expected.suite) {
-            let found = names.first().copied().unwrap_or("a suite without a name").to_owned();
-            return Err(ReleaseError::OtherSuite { wanted: expected.suite.to_owned(), found });
-        }
-        if date > expected.now.saturating_add(CLOCK_TOLERANCE) {
-            return Err(ReleaseError::FromTheFuture(format_date(date)));
-        }
-        if let Some(until) = self.time("Valid-Until").filter(|until| expected.fresh && *until < expected.now) {
-            return Err(ReleaseError::Expired(format_date(until)));
-        }
-        match expected.not_before.filter(|known| date < *known) {
-            Some(known) => {
-                Err(ReleaseError::Rollback { found: format_date(date), known: format_date(known) })
-            }
-            None => Ok(()),
-        }
     }
 }
 
@@ -247,10 +256,6 @@ fn parse_date(text: &str) -> Option<i64> {
     let month = i64::try_from(MONTHS.iter().position(|name| *name == month)?).ok()? + 1;
     let clock: Vec<i64> = time.split(':').map(str::parse).collect::<Result<_, _>>().ok()?;
     let [hour, minute, second] = clock[..] else { return None };
-    let days = crate::packages::time::days_since_1970(year.parse().ok()?, month, day.parse().ok()?);
+    let days = time::days_since_1970(year.parse().ok()?, month, day.parse().ok()?);
     Some(days * 86_400 + hour * 3_600 + minute * 60 + second)
-}
-
-fn format_date(seconds: i64) -> String {
-    crate::packages::time::format(seconds)
 }

@@ -1,0 +1,84 @@
+//! Package archives: every one of a lock into the store.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kcompose_core::model::Flavor;
+use kcompose_core::resolve::{LockedPackage, Resolved, location_of};
+
+use super::error::FetchError;
+use super::http::Wanted;
+use super::suites::all;
+use super::{Fetcher, Fetching, Network, Progress};
+
+/// What fetching the archives of a lock came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Archives that were fetched now.
+    pub archives: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Fetcher {
+    /// Fetches every archive of a lock that the store lacks; each is checked before it is kept.
+    pub async fn archives(&self, flavor: &Flavor, resolved: &Resolved) -> Result<Fetched, FetchError> {
+        let store = &self.options.store;
+        let missing: Vec<&LockedPackage> =
+            resolved.packages.values().filter(|package| !store.has_blob(&package.sha256)).collect();
+        let bytes = missing.iter().map(|package| package.size).sum();
+        if let Some(package) = missing.first().filter(|_| self.options.network == Network::Offline) {
+            let more = missing.len() - 1;
+            let others = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+            return Err(FetchError::Offline { what: format!("package `{}`{others}", package.name) });
+        }
+        let done = AtomicU64::new(0);
+        let on_bytes = |count: i64| {
+            let before = done.fetch_add(count as u64, Ordering::Relaxed);
+            let progress = Progress { what: Fetching::Packages, done: before.wrapping_add(count as u64), total: bytes };
+            (self.options.progress)(progress);
+        };
+        let outcomes = all(missing.iter().map(|package| self.archive(flavor, package, &on_bytes))).await?;
+        let gone: Vec<_> = outcomes.into_iter().flatten().collect();
+        if gone.is_empty() {
+            return Ok(Fetched { archives: missing.len(), bytes });
+        }
+        let mut packages = gone;
+        packages.sort();
+        Err(FetchError::Gone { packages })
+    }
+
+    /// Fetches one archive; returns what the mirror no longer has.
+    async fn archive(
+        &self,
+        flavor: &Flavor,
+        package: &LockedPackage,
+        on_bytes: &(dyn Fn(i64) + Send + Sync),
+    ) -> Result<Option<(String, String, String)>, FetchError> {
+        let mut asked = None;
+        for url in self.urls(flavor, package)? {
+            let wanted = Wanted { url: &url, sha256: &package.sha256, size: package.size };
+            match self.http.file(&wanted, &self.options.store, on_bytes).await {
+                Ok(draft) => {
+                    self.options.store.keep_blob(&package.sha256, draft)?;
+                    return Ok(None);
+                }
+                Err(FetchError::Refused { status, .. }) if status.starts_with("404") || status.starts_with("410") => {
+                    asked = asked.or(Some(url));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(asked.map(|url| (package.name.to_string(), package.version.clone(), url)))
+    }
+
+    /// The URLs that a locked package may be fetched from, best first.
+    pub fn urls(&self, flavor: &Flavor, package: &LockedPackage) -> Result<Vec<String>, FetchError> {
+        let location = location_of(flavor, &package.source, &package.suite);
+        let location = location.ok_or_else(|| FetchError::UnknownSource {
+            package: package.name.to_string(),
+            repository: package.source.clone(),
+        })?;
+        let bases = self.options.mirrors.bases(&location);
+        Ok(bases.into_iter().map(|base| format!("{base}/{}", package.path)).collect())
+    }
+}

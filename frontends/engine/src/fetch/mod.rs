@@ -1,0 +1,108 @@
+//! Answers to what resolving needs to know, from mirrors or from the store.
+//!
+//! [`Fetcher::answer`] reads signed indexes, [`Fetcher::archives`] fetches the packages of a lock; both in parallel, a
+//! few requests a host at a time, and everything by checksum. What a mirror serves is believed only as far as a
+//! signature or a checksum reaches.
+
+mod apt;
+mod archives;
+mod error;
+mod http;
+mod mirrors;
+mod suites;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use kcompose_core::resolve::{Facts, Need};
+
+use crate::store::Store;
+
+pub use archives::Fetched;
+pub use error::FetchError;
+pub use mirrors::Mirrors;
+
+use http::Http;
+
+/// Whether the network may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// It may.
+    Online,
+    /// Only what the store has is there.
+    Offline,
+}
+
+/// How far fetching is: bytes of how many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being fetched.
+    pub what: Fetching,
+    /// Bytes that are there.
+    pub done: u64,
+    /// Bytes that there will be, as far as is known by now.
+    pub total: u64,
+}
+
+/// What is being fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetching {
+    /// Release files and indexes.
+    Indexes,
+    /// Package archives.
+    Packages,
+}
+
+/// Who hears about the progress; called from several tasks.
+pub type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// How to fetch.
+#[derive(Clone)]
+pub struct Options {
+    /// Where things are kept.
+    pub store: Store,
+    /// Whether the network may be used.
+    pub network: Network,
+    /// Where distros are fetched from.
+    pub mirrors: Mirrors,
+    /// Now, in seconds since 1970: what expiry is judged by.
+    pub now: i64,
+    /// Who hears about the progress.
+    pub progress: OnProgress,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Options { store, network, mirrors, now, progress: _ } = self;
+        let mut out = f.debug_struct("Options");
+        out.field("store", store).field("network", network).field("mirrors", mirrors).field("now", now);
+        out.finish_non_exhaustive()
+    }
+}
+
+/// Fetches what resolving and building need, and keeps what it learnt.
+#[derive(Debug)]
+pub struct Fetcher {
+    options: Options,
+    http: Http,
+    /// What is known by now; put the lock in before the first [`Fetcher::answer`].
+    pub facts: Facts,
+}
+
+impl Fetcher {
+    /// A fetcher that knows nothing yet.
+    pub fn new(options: Options) -> Result<Self, FetchError> {
+        Ok(Fetcher { http: Http::new()?, options, facts: Facts::default() })
+    }
+
+    /// Answers all needs, in parallel, into [`Fetcher::facts`].
+    pub async fn answer(&mut self, needs: &BTreeSet<Need>) -> Result<(), FetchError> {
+        let source = suites::Source::new(&self.options, &self.http);
+        let answers = needs.iter().map(|Need::Suite(need)| source.suite(need));
+        for (key, facts) in suites::all(answers).await? {
+            self.facts.suites.entry(key).and_modify(|known| known.components.extend(facts.components.clone())).or_insert(facts);
+        }
+        Ok(())
+    }
+}

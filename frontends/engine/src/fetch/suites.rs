@@ -1,0 +1,216 @@
+//! Suites: a verified release file, and compact indexes of the components that are asked for.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kcompose_core::packages::deb::index::{self, PackageIndex};
+use kcompose_core::packages::deb::release::{Expected, IndexFile, Release};
+use kcompose_core::packages::deb::signature::Keyring;
+use kcompose_core::packages::decompress::{Compression, Decoder};
+use kcompose_core::packages::{hex, sha256};
+use kcompose_core::resolve::{SuiteFacts, SuiteKey, SuiteNeed};
+use tokio_stream::StreamExt;
+
+use crate::store::{Shelf, StoreError};
+
+use super::error::FetchError;
+use super::http::{Http, Wanted};
+use super::{Fetching, Network, Options, Progress};
+
+/// No release file of any distro is nearly as large.
+const RELEASE_LIMIT: u64 = 32 << 20;
+/// An index that unpacks to more than this is an attack.
+const INDEX_LIMIT: u64 = 1 << 30;
+
+/// Runs all at once, and stops at the first failure.
+pub(super) async fn all<T, F>(tasks: impl Iterator<Item = F>) -> Result<Vec<T>, FetchError>
+where
+    F: Future<Output = Result<T, FetchError>>,
+{
+    let mut running: futures_util::stream::FuturesUnordered<F> = tasks.collect();
+    let mut done = Vec::new();
+    while let Some(outcome) = running.next().await {
+        done.push(outcome?);
+    }
+    Ok(done)
+}
+
+/// Where suites are read from.
+pub(super) struct Source<'a> {
+    options: &'a Options,
+    http: &'a Http,
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(options: &'a Options, http: &'a Http) -> Self {
+        Source { options, http, done: AtomicU64::new(0), total: AtomicU64::new(0) }
+    }
+
+    /// The answer to one need.
+    pub(super) async fn suite(&self, need: &SuiteNeed) -> Result<(SuiteKey, SuiteFacts), FetchError> {
+        let keys = Keyring::from_armoured(need.keys.iter().map(String::as_str));
+        let keys = keys.map_err(|error| FetchError::Keys { repository: need.key.source.clone(), error })?;
+        let (base, release) = self.release(need, &keys).await?;
+        let required = need.components.iter().map(|name| self.component(need, &base, &release, name, true));
+        let helpful = need.helpful.iter().map(|name| self.component(need, &base, &release, name, false));
+        let mut components: BTreeMap<_, _> = all(required).await?.into_iter().collect();
+        components.extend(all(helpful).await?);
+        Ok((need.key.clone(), SuiteFacts { release, components }))
+    }
+
+    /// The release file and the URL of the suite that it came from.
+    async fn release(&self, need: &SuiteNeed, keys: &Keyring) -> Result<(String, Release), FetchError> {
+        let cached = self.cached_release(need)?;
+        if self.options.network == Network::Offline {
+            let missing = || FetchError::Offline { what: format!("the index of suite `{}`", need.key.suite) };
+            let release = cached.ok_or_else(missing)?;
+            let url = self.suite_url(&self.options.mirrors.base(&need.location), need);
+            // What the store has was fresh when it was fetched; without a network there is nothing newer.
+            let judged = release.judge(&Expected { fresh: false, ..self.expected(need, keys, need.not_before) });
+            judged.map_err(|error| FetchError::Release { url: format!("{url}/InRelease"), error })?;
+            return Ok((url, release));
+        }
+        let (url, bytes) = self.fetch_release(need).await?;
+        // A mirror must neither fall behind the lock nor behind what it served before.
+        let not_before = need.not_before.max(cached.as_ref().map(|known| known.date));
+        let expected = self.expected(need, keys, not_before);
+        let known = cached.filter(|known| known.sha256 == hex::encode(&sha256(&bytes)));
+        let release = match known {
+            Some(release) => release.judge(&expected).map(|()| release),
+            None => Release::read(&bytes, &expected),
+        };
+        let release = release.map_err(|error| FetchError::Release { url: format!("{url}/InRelease"), error })?;
+        let text = serde_json::to_vec(&release).expect("a release has only text and numbers");
+        self.options.store.keep_item(Shelf::Releases, &self.release_key(need), &text)?;
+        Ok((url, release))
+    }
+
+    async fn fetch_release(&self, need: &SuiteNeed) -> Result<(String, Vec<u8>), FetchError> {
+        let mut missing = None;
+        for base in self.options.mirrors.bases(&need.location) {
+            let suite = self.suite_url(&base, need);
+            match self.http.small(&format!("{suite}/InRelease"), RELEASE_LIMIT).await {
+                Ok(bytes) => {
+                    self.add(bytes.len() as u64, bytes.len() as u64);
+                    return Ok((suite, bytes));
+                }
+                Err(error @ FetchError::Refused { .. }) => missing = missing.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(missing.expect("there is always a mirror to ask"))
+    }
+
+    fn expected<'b>(&self, need: &'b SuiteNeed, keys: &'b Keyring, not_before: Option<i64>) -> Expected<'b> {
+        Expected {
+            suite: &need.key.suite,
+            // Suites of one distro are signed by the same keys, so each must say which it is. Others name theirs freely.
+            named: need.location.distro.is_some(),
+            keys,
+            now: self.options.now,
+            fresh: true,
+            not_before,
+        }
+    }
+
+    fn cached_release(&self, need: &SuiteNeed) -> Result<Option<Release>, StoreError> {
+        let text = self.options.store.item(Shelf::Releases, &self.release_key(need))?;
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+    }
+
+    /// What a cached release file is of: the place, the suite, and the keys that were trusted.
+    fn release_key(&self, need: &SuiteNeed) -> String {
+        let location = &need.location;
+        // Mirrors of a distro hold the same suites.
+        let place = match (&location.distro, &location.url) {
+            (Some(distro), _) => format!("{distro} {}", location.security),
+            (None, url) => url.clone().unwrap_or_default(),
+        };
+        let all = [&[place, need.key.suite.clone()][..], &need.keys[..]].concat();
+        hex::encode(&sha256(all.join("\n").as_bytes()))
+    }
+
+    fn suite_url(&self, base: &str, need: &SuiteNeed) -> String {
+        format!("{base}/dists/{}", need.key.suite)
+    }
+
+    /// The indexes of a component; none where the suite does not have it, or where it is only helpful and not at hand.
+    async fn component(
+        &self,
+        need: &SuiteNeed,
+        suite: &str,
+        release: &Release,
+        name: &str,
+        required: bool,
+    ) -> Result<(String, Vec<PackageIndex>), FetchError> {
+        let files = release.indexes(name, need.architecture.as_str());
+        match all(files.iter().map(|file| self.index(suite, file))).await {
+            Ok(indexes) => Ok((name.to_owned(), indexes)),
+            Err(_) if !required => Ok((name.to_owned(), Vec::new())),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn index(&self, suite: &str, file: &IndexFile) -> Result<PackageIndex, FetchError> {
+        let key = format!("{}-{}", hex::encode(&file.file.sha256), index::FORMAT);
+        if let Some(bytes) = self.options.store.item(Shelf::Indexes, &key)?
+            && let Ok(index) = PackageIndex::open(Arc::new(bytes))
+        {
+            return Ok(index);
+        }
+        if self.options.network == Network::Offline {
+            return Err(FetchError::Offline { what: format!("the index of component `{}`", file.component) });
+        }
+        let (url, bytes) = self.fetch_index(suite, file).await?;
+        let compression = file.compression;
+        let compact = tokio::task::spawn_blocking(move || compact(compression, &bytes));
+        let compact = compact.await.expect("reading an index neither panics nor is cancelled");
+        let compact = compact.map_err(|reason| FetchError::Index { url: url.clone(), reason })?;
+        self.options.store.keep_item(Shelf::Indexes, &key, &compact)?;
+        PackageIndex::open(Arc::new(compact)).map_err(|error| FetchError::index(&url, &error))
+    }
+
+    /// The file by its checksum, or by its name where the mirror has no such place.
+    async fn fetch_index(&self, suite: &str, file: &IndexFile) -> Result<(String, Vec<u8>), FetchError> {
+        self.add(0, file.file.size);
+        let sha256 = hex::encode(&file.file.sha256);
+        let mut missing = None;
+        for path in &file.paths {
+            let url = format!("{suite}/{path}");
+            let wanted = Wanted { url: &url, sha256: &sha256, size: file.file.size };
+            let on_bytes = |count: i64| self.add(count.try_into().unwrap_or(0), 0);
+            match self.http.file(&wanted, &self.options.store, &on_bytes).await {
+                Ok(draft) => {
+                    let bytes = fs_err::read(draft.path()).map_err(|error| self.options.store.failure(error))?;
+                    return Ok((url, bytes));
+                }
+                Err(error @ FetchError::Refused { .. }) => missing = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(missing.expect("an index has at least one path"))
+    }
+
+    fn add(&self, done: u64, total: u64) {
+        let done = self.done.fetch_add(done, Ordering::Relaxed) + done;
+        let total = self.total.fetch_add(total, Ordering::Relaxed) + total;
+        (self.options.progress)(Progress { what: Fetching::Indexes, done: done.min(total), total });
+    }
+}
+
+fn compact(compression: Compression, bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let mut text = Vec::new();
+    Decoder::new(compression, bytes)
+        .take(INDEX_LIMIT + 1)
+        .read_to_end(&mut text)
+        .map_err(|error| format!("it cannot be decompressed: {error}"))?;
+    if text.len() as u64 > INDEX_LIMIT {
+        return Err("it is larger than 1 GiB".to_owned());
+    }
+    index::compact(&text).map_err(|error| error.to_string())
+}

@@ -1,0 +1,162 @@
+//! A Debian flavor made by hand, and a fetcher for it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use kcompose_core::diagnostic::Diagnostics;
+use kcompose_core::model::{
+    Architecture, Distro, Flavor, Identity, ImageSettings, Kairos, Kernel, Layout, PackageRequest, Packages, Repository,
+    Suite,
+};
+use kcompose_core::resolve::{Recommends, Resolution, Resolved, resolve, resolve_anew};
+use kcompose_core::source::{Span, Spanned};
+use kcompose_engine::fetch::{FetchError, Fetcher, Mirrors, Network, Options};
+use kcompose_engine::store::Store;
+
+const TRIXIE_KEYS: [&str; 3] = [
+    include_str!("../../../../library/distros/debian/keys/trixie-automatic.asc"),
+    include_str!("../../../../library/distros/debian/keys/trixie-stable.asc"),
+    include_str!("../../../../library/distros/debian/keys/trixie-security-automatic.asc"),
+];
+
+fn plain<T>(value: T) -> Spanned<T> {
+    Spanned::unplaced(value)
+}
+
+fn source(name: &str, suites: &[(&str, bool)]) -> Repository {
+    let suite = |(name, security): &(&str, bool)| Suite {
+        name: (*name).to_owned(),
+        components: vec!["main".to_owned()],
+        security: *security,
+    };
+    Repository {
+        name: plain(name.to_owned()),
+        url: None,
+        suites: suites.iter().map(suite).collect(),
+        keys: TRIXIE_KEYS.iter().map(|key| plain((*key).to_owned())).collect(),
+    }
+}
+
+/// Packages of a distro or a flavor, by name.
+pub fn requests(names: &[&str]) -> Packages {
+    let request = |name: &&str| PackageRequest {
+        name: name.parse().unwrap(),
+        version: None,
+        component: None,
+        architecture: None,
+    };
+    Packages { requests: names.iter().map(|name| plain(request(name))).collect(), ..Packages::default() }
+}
+
+/// Trixie with a cloud kernel and some packages.
+pub fn trixie(packages: &[&str]) -> Flavor {
+    let distro = Distro {
+        id: "debian".to_owned(),
+        release: "trixie".to_owned(),
+        mirror: "http://deb.debian.org/debian".to_owned(),
+        security_mirror: "http://deb.debian.org/debian-security".to_owned(),
+        sources: vec![
+            source("debian", &[("trixie", false), ("trixie-updates", false)]),
+            source("debian-security", &[("trixie-security", true)]),
+        ],
+        packages: ["iproute2", "libpam-systemd", "systemd-resolved"].map(|name| name.parse().unwrap()).to_vec(),
+        core_packages: ["dbus", "kmod", "systemd-sysv", "udev"].map(|name| name.parse().unwrap()).to_vec(),
+        ..Distro::default()
+    };
+    let kernel = Kernel {
+        package: plain("linux-image-cloud-amd64".parse().unwrap()),
+        version: None,
+        cmdline: Vec::new(),
+        load: Vec::new(),
+        deny: Vec::new(),
+    };
+    Flavor {
+        identity: Identity {
+            name: plain("probe".to_owned()),
+            version: plain("1.0.0".parse().unwrap()),
+            title: None,
+            vendor: None,
+        },
+        distro: plain(distro),
+        architecture: Architecture::Amd64,
+        kernel: plain(kernel),
+        packages: requests(packages),
+        block_packages: Packages::default(),
+        repositories: Vec::new(),
+        layout: Layout::default(),
+        files: Vec::new(),
+        users: Vec::new(),
+        services: Vec::new(),
+        sysctls: Vec::new(),
+        cloud_configs: Vec::new(),
+        kairos: plain(Kairos { runtime: None, from: None, model: None, variant: None }),
+        image: ImageSettings::default(),
+        runs: Vec::new(),
+        blocks: Vec::new(),
+    }
+}
+
+/// Where tests keep what they fetched.
+pub fn cache() -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let home = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    set("KCOMPOSE_TEST_CACHE").or_else(|| Some(home()?.join("kcompose-test"))).unwrap_or_else(std::env::temp_dir)
+}
+
+/// Now, in seconds since 1970.
+pub fn now() -> i64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs().try_into().unwrap()
+}
+
+/// A fetcher with a store of its own.
+pub fn fetcher(store: &Path, network: Network) -> Fetcher {
+    let options = Options {
+        store: Store::new(store),
+        network,
+        mirrors: Mirrors::of_host(std::env::var("KCOMPOSE_MIRROR").ok()),
+        now: now(),
+        progress: Arc::new(|_| {}),
+    };
+    Fetcher::new(options).unwrap()
+}
+
+/// A flavor resolved, the fetcher asked for what that needs.
+pub async fn resolved(flavor: &Flavor, fetcher: &mut Fetcher, recommends: Recommends) -> Result<Resolved, FetchError> {
+    loop {
+        let resolution = match recommends {
+            Recommends::Off => resolve(flavor, &fetcher.facts),
+            Recommends::On => resolve_anew(flavor, &fetcher.facts, recommends),
+        };
+        match resolution {
+            Resolution::Done(resolved) => return Ok(resolved.value),
+            Resolution::Needs(needs) => fetcher.answer(&needs).await?,
+            Resolution::Failed(problems) => panic!("{}", text(&problems)),
+        }
+    }
+}
+
+/// Problems, one a line.
+pub fn text(problems: &Diagnostics) -> String {
+    problems.iter().map(|problem| format!("{problem}\n")).collect()
+}
+
+/// Whether a test can use the network; says loudly if not.
+pub fn is_online(error: &FetchError) -> bool {
+    match error {
+        FetchError::Unreachable { .. } if std::env::var_os("CI").is_none() => {
+            eprintln!("SKIPPED: no package mirror answers: {error}");
+            false
+        }
+        _ => true,
+    }
+}
+
+/// The versions of a solution, by name.
+pub fn versions(resolved: &Resolved) -> BTreeMap<String, String> {
+    resolved.packages.values().map(|package| (package.name.to_string(), package.version.clone())).collect()
+}
+
+/// No place at all.
+pub const NOWHERE: Span = Span::NONE;
