@@ -1,5 +1,7 @@
 //! The Kairos contract.
 
+pub mod checks;
+
 #[cfg(feature = "compiler")]
 pub mod grub;
 #[cfg(feature = "compiler")]

@@ -1,0 +1,169 @@
+//! What an image must hold: the checks of the Kairos contract and of the layout, as data.
+//!
+//! [`check_all`] runs every item of [`ALL`] over a [`Tree`]: in the last step of a build, and for `kcompose verify` on any
+//! image of any tool. The layout is read from the image itself ([`layout::LayoutData`]).
+
+mod boot;
+mod elf;
+mod hygiene;
+pub mod layout;
+mod libraries;
+mod release;
+mod report;
+mod seed;
+#[cfg(test)]
+mod tests;
+mod units;
+mod walk;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::tree::Tree;
+use layout::LayoutData;
+pub use report::{json, text};
+
+/// How bad it is that a check fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// The image does not keep the contract.
+    Error,
+    /// It works here, and something else will be missed.
+    Warning,
+}
+
+/// One check.
+#[derive(Clone, Copy, Debug)]
+pub struct Check {
+    /// Its name; what it begins with names the part of a flavor that is responsible (see [`origin`]).
+    pub name: &'static str,
+    /// What the check says, as a sentence that is true of a good image.
+    pub doc: &'static str,
+    /// How bad its failing is.
+    pub severity: Severity,
+    run: fn(&Subject<'_>) -> Vec<Fault>,
+}
+
+/// All checks, in the order of a report.
+pub const ALL: &[Check] = &[
+    release::OS_RELEASE,
+    release::KEYS,
+    release::VALUES,
+    release::QUOTING,
+    boot::ONE_KERNEL,
+    boot::KERNEL_LINK,
+    boot::INITRD,
+    boot::GRUB,
+    boot::BOOT_LOADER,
+    layout::DATA,
+    layout::ROOT_DIRECTORIES,
+    layout::MOUNT_POINTS,
+    layout::DIRECTORIES,
+    layout::DISJOINT,
+    layout::HIDDEN_FILES,
+    layout::FSTAB,
+    seed::SEED,
+    layout::STAMPS,
+    hygiene::IDENTITY,
+    hygiene::TRACES,
+    libraries::LIBRARIES,
+    units::UNITS,
+    hygiene::SIZE,
+];
+
+/// What is known about an image beside its tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expectations {
+    /// The architecture in the image's config, in OCI's words.
+    pub architecture: Option<String>,
+}
+
+/// A check that failed, at one place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The check's name.
+    pub check: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where in the image.
+    pub path: String,
+    /// What is wrong.
+    pub fact: String,
+    /// What to do.
+    pub help: String,
+}
+
+/// What a check finds; its name and severity are added by [`check_all`].
+#[derive(Debug)]
+struct Fault {
+    path: String,
+    fact: String,
+    help: String,
+}
+
+/// What a check looks at.
+struct Subject<'a> {
+    tree: &'a dyn Tree,
+    expectations: &'a Expectations,
+    layout: Option<LayoutData>,
+}
+
+/// Runs all checks; errors come first, each kind in the order of [`ALL`].
+pub fn check_all(tree: &dyn Tree, expectations: &Expectations) -> Vec<Finding> {
+    let subject = Subject {
+        tree,
+        expectations,
+        layout: LayoutData::read(tree),
+    };
+    let mut findings: Vec<Finding> = ALL.iter().flat_map(|check| run(check, &subject)).collect();
+    findings.sort_by_key(|finding| finding.severity);
+    findings
+}
+
+/// Whether one of the findings is an error.
+pub fn has_errors(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.severity == Severity::Error)
+}
+
+/// The place in a flavor that is responsible for a check: `origins` has them by the subject that a check's name begins with.
+pub fn origin<'a>(check: &str, origins: &'a BTreeMap<String, String>) -> Option<&'a str> {
+    let is_subject = |subject: &str| {
+        check
+            .strip_prefix(subject)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    origins
+        .iter()
+        .filter(|(subject, _)| is_subject(subject))
+        .max_by_key(|(subject, _)| subject.len())
+        .map(|(_, place)| place.as_str())
+}
+
+fn run(check: &Check, subject: &Subject<'_>) -> Vec<Finding> {
+    let faults = (check.run)(subject);
+    faults
+        .into_iter()
+        .map(|Fault { path, fact, help }| Finding {
+            check: check.name,
+            severity: check.severity,
+            path,
+            fact,
+            help,
+        })
+        .collect()
+}
+
+fn fault(path: impl Into<String>, fact: impl Into<String>, help: impl Into<String>) -> Fault {
+    Fault {
+        path: path.into(),
+        fact: fact.into(),
+        help: help.into(),
+    }
+}
+
+/// Bytes of a name for a message.
+fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
