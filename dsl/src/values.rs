@@ -198,6 +198,9 @@ pub static ACCOUNT: ValueType = ValueType::checked(
     "Lower case letters, digits, `-` and `_`, at most 31; begins with a letter or `_`.",
     check_account,
 );
+/// The name of a system user or group: packages also make such as `Debian-snmp`.
+pub static SYSTEM_ACCOUNT: ValueType =
+    ValueType::checked("account", "an account's name", "The name of a user or group.", check_system_account);
 /// An owner.
 pub static OWNER: ValueType = ValueType {
     kind: Kind::IntegerOrText,
@@ -335,11 +338,15 @@ fn check_account(text: &str) -> Result<(), InvalidValue> {
     )
 }
 
+fn check_system_account(text: &str) -> Result<(), InvalidValue> {
+    check_account(&text.to_ascii_lowercase())
+}
+
 fn check_owner(text: &str) -> Result<(), InvalidValue> {
     if text.parse::<u32>().is_ok() {
         return Ok(());
     }
-    check_account(text)
+    check_system_account(text)
 }
 
 fn check_groups(text: &str) -> Result<(), InvalidValue> {

@@ -6,7 +6,7 @@ use thiserror::Error;
 use super::Parts;
 use super::conflict::{Said, choose, choose_each, said};
 use crate::diagnostic::Sink;
-use crate::model::{CloudConfig, ImageSettings, Kairos, Label, Runtime, Sysctl, Variant};
+use crate::model::{CloudConfig, FileBody, FileNode, ImageSettings, Kairos, Label, Runtime, Sysctl, Variant};
 use crate::source::{Span, Spanned};
 
 #[derive(Debug, Error, Diagnostic)]
@@ -129,6 +129,16 @@ pub(super) fn cloud_configs(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<Cloud
         }
     }
     chosen.iter().map(Said::spanned).collect()
+}
+
+/// Where the distro's cloud-init reads a cloud-config of the image. Runtime `immucore`, which reads them elsewhere, is
+/// refused before this is asked for.
+pub(super) fn cloud_config_file(config: &Spanned<CloudConfig>) -> Option<Spanned<FileNode>> {
+    let CloudConfig { name, text, .. } = &config.value;
+    let path = format!("/etc/cloud/cloud.cfg.d/{}.cfg", name.value).parse().ok()?;
+    let body = FileBody::Text(text.as_ref()?.value.clone());
+    let node = FileNode { path: Spanned::new(path, name.span), mode: None, user: None, group: None, body };
+    Some(Spanned::new(node, config.span))
 }
 
 /// A file that was read has both: its path and its text at the same place.

@@ -73,6 +73,7 @@ pub fn compose(parts: &Parts, distro_of: &mut DistroLookup<'_>) -> Result<Warned
     let (Some(identity), Some(kernel), Some(mut distro)) = (identity, kernel, distro) else {
         return Err(sink.into_diagnostics());
     };
+    let files = files.into_iter().chain(cloud_configs.iter().filter_map(boot::cloud_config_file)).collect::<Vec<_>>();
     yield_to_the_flavor(&mut distro.value, &kernel.value.cmdline, &services, &files);
     yield_layout(&mut distro.value.layout, &layout);
     sink.finish(Flavor {

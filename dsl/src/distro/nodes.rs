@@ -9,7 +9,7 @@ use crate::nodes::{files, layout, services};
 use crate::schema::{ArgumentSpec, Children, NodeSpec, Properties, PropertySpec, Section};
 use crate::syntax::Node;
 use crate::values::{
-    ACCOUNT, BOOLEAN, KERNEL_ARGUMENT, LINE, MODE, PACKAGE, PATH, SYSTEM_ID, TEXT, URL, ValueType, WORD, words,
+    BOOLEAN, KERNEL_ARGUMENT, LINE, MODE, PACKAGE, PATH, SYSTEM_ACCOUNT, SYSTEM_ID, TEXT, URL, ValueType, WORD, words,
 };
 
 /// A distro while its documents are read.
@@ -172,7 +172,7 @@ pub(crate) static ALL: &[Section<Draft>] = &[
                 NodeSpec {
                     name: "user",
                     doc: "A user, and the group of the same name.",
-                    arguments: &[ArgumentSpec::one("NAME", &ACCOUNT, "Its name."), ArgumentSpec::one("ID", &SYSTEM_ID, "Its uid.")],
+                    arguments: &[ArgumentSpec::one("NAME", &SYSTEM_ACCOUNT, "Its name."), ArgumentSpec::one("ID", &SYSTEM_ID, "Its uid.")],
                     properties: Properties::Known(&[PropertySpec::optional(
                         "group",
                         &SYSTEM_ID,
@@ -184,7 +184,7 @@ pub(crate) static ALL: &[Section<Draft>] = &[
                 NodeSpec {
                     name: "group",
                     doc: "A group.",
-                    arguments: &[ArgumentSpec::one("NAME", &ACCOUNT, "Its name."), ArgumentSpec::one("ID", &SYSTEM_ID, "Its gid.")],
+                    arguments: &[ArgumentSpec::one("NAME", &SYSTEM_ACCOUNT, "Its name."), ArgumentSpec::one("ID", &SYSTEM_ID, "Its gid.")],
                     example: "group \"_ssh\" 101",
                     ..NodeSpec::EMPTY
                 },
