@@ -4,6 +4,8 @@ pub mod archive;
 #[cfg(feature = "compiler")]
 pub mod check;
 #[cfg(feature = "compiler")]
+pub mod facts;
+#[cfg(feature = "compiler")]
 pub mod index;
 #[cfg(feature = "compiler")]
 pub mod relation;

@@ -1,14 +1,27 @@
 //! Package archives: every one of a lock into the store.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kcompose_core::model::Flavor;
+use kcompose_core::model::{Flavor, PackageName};
+use kcompose_core::packages::deb::facts::PackageFacts;
 use kcompose_core::resolve::{LockedPackage, Resolved, location_of};
+
+use crate::store::{Shelf, Store};
 
 use super::error::FetchError;
 use super::http::Wanted;
 use super::suites::all;
 use super::{Fetcher, Fetching, Network, Progress};
+
+/// What the packages of a lock hold, as far as that is known.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    /// Facts of packages, by name.
+    pub packages: BTreeMap<PackageName, PackageFacts>,
+    /// Packages that were never fetched, so that nothing is known about them.
+    pub unknown: Vec<PackageName>,
+}
 
 /// What fetching the archives of a lock came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +60,18 @@ impl Fetcher {
         Err(FetchError::Gone { packages })
     }
 
+    /// What the packages of a lock hold; reads only the store.
+    pub fn contents(&self, resolved: &Resolved) -> Result<Contents, FetchError> {
+        let mut contents = Contents::default();
+        for package in resolved.packages.values() {
+            match facts(&self.options.store, package)? {
+                Some(facts) => drop(contents.packages.insert(package.name.clone(), facts)),
+                None => contents.unknown.push(package.name.clone()),
+            }
+        }
+        Ok(contents)
+    }
+
     /// Fetches one archive; returns what the mirror no longer has.
     async fn archive(
         &self,
@@ -59,7 +84,9 @@ impl Fetcher {
             let wanted = Wanted { url: &url, sha256: &package.sha256, size: package.size };
             match self.http.file(&wanted, &self.options.store, on_bytes).await {
                 Ok(draft) => {
-                    self.options.store.keep_blob(&package.sha256, draft)?;
+                    let (store, package) = (self.options.store.clone(), package.clone());
+                    let kept = tokio::task::spawn_blocking(move || keep(&store, &package, draft));
+                    kept.await.expect("looking into an archive neither panics nor is cancelled")?;
                     return Ok(None);
                 }
                 Err(FetchError::Refused { status, .. }) if status.starts_with("404") || status.starts_with("410") => {
@@ -81,4 +108,31 @@ impl Fetcher {
         let bases = self.options.mirrors.bases(&location);
         Ok(bases.into_iter().map(|base| format!("{base}/{}", package.path)).collect())
     }
+}
+
+/// Looks into an archive that was fetched and checked, and puts it and what was found into the store.
+fn keep(store: &Store, package: &LockedPackage, draft: tempfile::NamedTempFile) -> Result<(), FetchError> {
+    let bytes = fs_err::read(draft.path()).map_err(|error| store.failure(error))?;
+    let facts = look_into(package, &bytes)?;
+    store.keep_item(Shelf::Facts, &package.sha256, &facts.to_bytes())?;
+    store.keep_blob(&package.sha256, draft)?;
+    Ok(())
+}
+
+/// Facts of a package that was fetched before: those that were kept, else found again.
+fn facts(store: &Store, package: &LockedPackage) -> Result<Option<PackageFacts>, FetchError> {
+    if let Some(bytes) = store.item(Shelf::Facts, &package.sha256)?
+        && let Ok(facts) = PackageFacts::from_bytes(bytes)
+    {
+        return Ok(Some(facts));
+    }
+    let Some(bytes) = store.blob(&package.sha256)? else { return Ok(None) };
+    let facts = look_into(package, &bytes)?;
+    store.keep_item(Shelf::Facts, &package.sha256, &facts.to_bytes())?;
+    Ok(Some(facts))
+}
+
+fn look_into(package: &LockedPackage, bytes: &[u8]) -> Result<PackageFacts, FetchError> {
+    PackageFacts::of(bytes)
+        .map_err(|error| FetchError::Archive { package: package.name.to_string(), reason: error.to_string() })
 }

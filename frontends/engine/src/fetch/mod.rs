@@ -19,7 +19,7 @@ use kcompose_core::resolve::{Facts, Need};
 
 use crate::store::Store;
 
-pub use archives::Fetched;
+pub use archives::{Contents, Fetched};
 pub use error::FetchError;
 pub use mirrors::Mirrors;
 

@@ -1,0 +1,350 @@
+//! What a package archive holds, without unpacking it again: paths, units, scripts, triggers.
+//!
+//! Facts are found once, when an archive is fetched, and kept by the archive's sha256; what is proved about a flavor
+//! before it is built is proved with them. Their form is one line of JSON and then one line for each path, which are
+//! looked at only when somebody asks.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use serde::{Deserialize, Serialize};
+use tar::EntryType;
+use thiserror::Error;
+
+use super::archive::{ArchiveError, DebArchive};
+
+/// Why an archive cannot be looked into.
+#[derive(Debug, Error)]
+pub enum FactsError {
+    /// It is no archive of the kind.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// One of its tars is broken.
+    #[error("its {part} is broken: {error}")]
+    Tar {
+        /// Which one.
+        part: &'static str,
+        /// What is wrong.
+        error: io::Error,
+    },
+    /// Kept facts that are damaged.
+    #[error("the kept facts are damaged: {0}")]
+    Damaged(String),
+}
+
+/// What a package archive holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PackageFacts {
+    head: Head,
+    /// One line for each path; see [`PathFact`].
+    paths: String,
+}
+
+/// All facts but the paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Head {
+    /// The fields of the control file, each as it stands there, by name.
+    pub control: BTreeMap<String, String>,
+    /// Paths that are configuration files of the package.
+    pub conffiles: Vec<String>,
+    /// Names of the maintainer scripts that there are.
+    pub scripts: Vec<String>,
+    /// The lines of its `triggers`, without comments.
+    pub triggers: Vec<String>,
+    /// Lines of maintainer scripts that move files of other packages away.
+    pub diversions: Vec<String>,
+    /// Lines of sysusers.d(5) files: users and groups that the package makes.
+    pub sysusers: Vec<String>,
+    /// The system units that it has, by name; links to other units are among the paths.
+    pub units: BTreeMap<String, UnitFacts>,
+}
+
+/// What matters of a unit before it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitFacts {
+    /// The lines of its section `[Install]`, as key and value.
+    pub install: Vec<(String, String)>,
+    /// Directories that it gets: `StateDirectory` and the like, as key and value.
+    pub directories: Vec<(String, String)>,
+}
+
+/// What a path of an archive is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PathKind {
+    /// A regular file, or another name of one.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Link,
+    /// A device or a pipe.
+    Special,
+}
+
+/// A path that a package has in the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathFact<'a> {
+    /// The absolute path, below `/usr` where the top level has only links to it.
+    pub path: &'a str,
+    /// What it is.
+    pub kind: PathKind,
+    /// Permission bits (07777).
+    pub mode: u32,
+    /// The numeric owner.
+    pub uid: u32,
+    /// The numeric group.
+    pub gid: u32,
+    /// The size of a file in bytes.
+    pub size: u64,
+    /// The target of a link, as written; else empty.
+    pub target: &'a str,
+}
+
+impl PackageFacts {
+    /// Looks into an archive.
+    pub fn of(bytes: &[u8]) -> Result<Self, FactsError> {
+        let archive = DebArchive::parse(bytes)?;
+        let mut facts = PackageFacts::default();
+        facts.read_control(&archive).map_err(|error| FactsError::Tar { part: "control.tar", error })?;
+        facts.read_data(&archive).map_err(|error| FactsError::Tar { part: "data.tar", error })?;
+        Ok(facts)
+    }
+
+    /// All but the paths.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The paths, sorted.
+    pub fn paths(&self) -> impl Iterator<Item = PathFact<'_>> {
+        self.paths.lines().filter_map(path_fact)
+    }
+
+    /// The form in which facts are kept.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec(&self.head).expect("facts have only text");
+        bytes.push(b'\n');
+        bytes.extend(self.paths.bytes());
+        bytes
+    }
+
+    /// Facts that were kept.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, FactsError> {
+        let mut text = String::from_utf8(bytes).map_err(|error| FactsError::Damaged(error.to_string()))?;
+        let end = text.find('\n').ok_or_else(|| FactsError::Damaged("they have no end of line".to_owned()))?;
+        let head = serde_json::from_str(&text[..end]).map_err(|error| FactsError::Damaged(error.to_string()))?;
+        text.drain(..=end);
+        Ok(PackageFacts { head, paths: text })
+    }
+
+    fn read_control(&mut self, archive: &DebArchive<'_>) -> io::Result<()> {
+        for entry in tar::Archive::new(archive.control_tar()).entries()? {
+            let mut entry = entry?;
+            let name = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
+            let mut text = Vec::new();
+            entry.read_to_end(&mut text)?;
+            let text = String::from_utf8_lossy(&text);
+            match name.as_str() {
+                "control" => self.head.control = control(&text),
+                "conffiles" => self.head.conffiles = words_of_lines(&text),
+                "triggers" => self.head.triggers = lines(&text),
+                "preinst" | "postinst" | "prerm" | "postrm" | "config" => {
+                    let diverts = text.lines().map(str::trim).filter(|line| line.contains("dpkg-divert "));
+                    self.head.diversions.extend(diverts.filter(|line| !line.starts_with('#')).map(str::to_owned));
+                    self.head.scripts.push(name);
+                }
+                _ => {}
+            }
+        }
+        self.head.scripts.sort();
+        Ok(())
+    }
+
+    fn read_data(&mut self, archive: &DebArchive<'_>) -> io::Result<()> {
+        let mut found: Vec<String> = Vec::new();
+        for entry in tar::Archive::new(archive.data_tar()).entries()? {
+            let mut entry = entry?;
+            let path = in_image(&String::from_utf8_lossy(&entry.path_bytes()));
+            let header = entry.header();
+            let kind = match header.entry_type() {
+                EntryType::Directory => 'd',
+                EntryType::Symlink => 'l',
+                EntryType::Regular | EntryType::Continuous | EntryType::Link | EntryType::GNUSparse => 'f',
+                EntryType::Char | EntryType::Block | EntryType::Fifo => 's',
+                _ => continue,
+            };
+            let (mode, uid, gid) = (header.mode()? & 0o7777, header.uid()?, header.gid()?);
+            let link = if kind == 'l' { entry.link_name_bytes() } else { None };
+            let target = link.map(|target| String::from_utf8_lossy(&target).into_owned()).unwrap_or_default();
+            // A tab or a newline in a name would break the lines; no package has one.
+            if !path.contains(['\t', '\n']) && !target.contains(['\t', '\n']) {
+                found.push(format!("{path}\t{kind}\t{mode:o}\t{uid}\t{gid}\t{}\t{target}\n", entry.size()));
+            }
+            if kind == 'f' {
+                self.read_file(&path, &mut entry)?;
+            }
+        }
+        found.sort_unstable();
+        self.paths = found.concat();
+        Ok(())
+    }
+
+    fn read_file(&mut self, path: &str, content: &mut impl Read) -> io::Result<()> {
+        let unit = path.strip_prefix("/usr/lib/systemd/system/").filter(|name| !name.contains('/'));
+        let is_sysusers = path.starts_with("/usr/lib/sysusers.d/");
+        if unit.is_none() && !is_sysusers {
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        content.read_to_end(&mut text)?;
+        let text = String::from_utf8_lossy(&text);
+        match unit {
+            Some(name) => drop(self.head.units.insert(name.to_owned(), unit_facts(&text))),
+            None => self.head.sysusers.extend(lines(&text)),
+        }
+        Ok(())
+    }
+}
+
+/// Where a member of a data tar comes to lie: the top level has only links for these directories (file-hierarchy(7)).
+fn in_image(member: &str) -> String {
+    let path = member.trim_start_matches('.').trim_matches('/');
+    let top = path.split('/').next().unwrap_or_default();
+    match top {
+        "bin" | "sbin" | "lib" | "lib64" => format!("/usr/{path}"),
+        _ => format!("/{path}"),
+    }
+}
+
+fn path_fact(line: &str) -> Option<PathFact<'_>> {
+    let mut fields = line.split('\t');
+    let path = fields.next()?;
+    let kind = match fields.next()? {
+        "d" => PathKind::Directory,
+        "l" => PathKind::Link,
+        "s" => PathKind::Special,
+        _ => PathKind::File,
+    };
+    let mode = u32::from_str_radix(fields.next()?, 8).ok()?;
+    let (uid, gid) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(PathFact { path, kind, mode, uid, gid, size: fields.next()?.parse().ok()?, target: fields.next()? })
+}
+
+fn lines(text: &str) -> Vec<String> {
+    let lines = text.lines().map(str::trim);
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+}
+
+/// The last word of each line: `remove-on-upgrade /etc/x` names `/etc/x` (deb-conffiles(5)).
+fn words_of_lines(text: &str) -> Vec<String> {
+    text.lines().filter_map(|line| line.split_whitespace().next_back()).map(str::to_owned).collect()
+}
+
+fn control(text: &str) -> BTreeMap<String, String> {
+    let mut fields: BTreeMap<String, String> = BTreeMap::new();
+    let mut last = String::new();
+    for line in text.lines() {
+        if line.starts_with([' ', '\t']) {
+            if let Some(value) = fields.get_mut(&last) {
+                value.push('\n');
+                value.push_str(line);
+            }
+        } else if let Some((name, value)) = line.split_once(':') {
+            name.clone_into(&mut last);
+            fields.insert(last.clone(), value.trim().to_owned());
+        }
+    }
+    fields
+}
+
+/// The parts of a unit file that are looked at before it runs (systemd.unit(5), systemd.exec(5)).
+fn unit_facts(text: &str) -> UnitFacts {
+    const DIRECTORIES: [&str; 4] = ["StateDirectory", "CacheDirectory", "LogsDirectory", "ConfigurationDirectory"];
+    let mut facts = UnitFacts::default();
+    let mut section = "";
+    let joined = text.replace("\\\n", " ");
+    for line in joined.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
+        if line.starts_with('[') {
+            section = line;
+        } else if let Some((key, value)) = line.split_once('=') {
+            let pair = (key.trim().to_owned(), value.trim().to_owned());
+            if section == "[Install]" {
+                facts.install.push(pair);
+            } else if DIRECTORIES.contains(&key.trim()) {
+                facts.directories.push(pair);
+            }
+        }
+    }
+    facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::archive::tests::ar;
+    use super::*;
+
+    fn tar_of(members: &[(&str, EntryType, &str)]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (path, kind, content) in members {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(*kind);
+            header.set_mode(if *kind == EntryType::Directory { 0o755 } else { 0o644 });
+            header.set_uid(0);
+            header.set_gid(42);
+            if *kind == EntryType::Symlink {
+                header.set_size(0);
+                builder.append_link(&mut header, path, content).unwrap();
+            } else {
+                header.set_size(content.len() as u64);
+                builder.append_data(&mut header, path, content.as_bytes()).unwrap();
+            }
+        }
+        builder.into_inner().unwrap()
+    }
+
+    #[test]
+    fn an_archive_is_looked_into_once_and_its_facts_come_back() {
+        let control = tar_of(&[
+            ("./control", EntryType::Regular, "Package: x\nDescription: short\n long\n"),
+            ("./preinst", EntryType::Regular, "#!/bin/sh\ndpkg-divert --add /bin/y\n"),
+            ("./conffiles", EntryType::Regular, "/etc/x\nremove-on-upgrade /etc/old\n"),
+            ("./triggers", EntryType::Regular, "# c\ninterest-noawait /usr/share/x\n"),
+        ]);
+        let unit = "[Service]\nStateDirectory=x\nExecStart=/x \\\n -y\n[Install]\nWantedBy=multi-user.target\nAlias=z.service\n";
+        let data = tar_of(&[
+            ("./lib/", EntryType::Directory, ""),
+            ("./lib/systemd/system/x.service", EntryType::Regular, unit),
+            ("./usr/lib/sysusers.d/x.conf", EntryType::Regular, "# c\nu x - \"X\"\n"),
+            ("./usr/bin/y", EntryType::Symlink, "../lib/y"),
+        ]);
+        let deb = ar(&[("debian-binary", b"2.0\n"), ("control.tar", &control), ("data.tar", &data)]);
+        let facts = PackageFacts::of(&deb).unwrap();
+        assert_eq!(PackageFacts::from_bytes(facts.to_bytes()).unwrap(), facts);
+        let head = facts.head();
+        assert_eq!(head.control["Description"], "short\n long");
+        assert_eq!((&head.scripts[..], &head.diversions[..]), (&["preinst".to_owned()][..], &["dpkg-divert --add /bin/y".to_owned()][..]));
+        assert_eq!(head.conffiles, ["/etc/x", "/etc/old"]);
+        assert_eq!((&head.triggers[0][..], &head.sysusers[0][..]), ("interest-noawait /usr/share/x", "u x - \"X\""));
+        let unit = &head.units["x.service"];
+        assert_eq!(unit.install[0], ("WantedBy".to_owned(), "multi-user.target".to_owned()));
+        assert_eq!(unit.directories, [("StateDirectory".to_owned(), "x".to_owned())]);
+        let paths: Vec<_> = facts.paths().map(|fact| (fact.path, fact.kind)).collect();
+        let expected = [
+            ("/usr/bin/y", PathKind::Link),
+            ("/usr/lib", PathKind::Directory),
+            ("/usr/lib/systemd/system/x.service", PathKind::File),
+            ("/usr/lib/sysusers.d/x.conf", PathKind::File),
+        ];
+        assert_eq!(paths, expected);
+        let link = facts.paths().next().unwrap();
+        assert_eq!((link.target, link.mode, link.gid), ("../lib/y", 0o644, 42));
+    }
+
+    #[test]
+    fn damaged_facts_are_no_facts() {
+        assert!(PackageFacts::from_bytes(b"{}".to_vec()).is_err());
+        assert!(PackageFacts::from_bytes(b"{]\n".to_vec()).is_err());
+        assert!(PackageFacts::from_bytes(b"{}\n".to_vec()).is_ok());
+    }
+}
