@@ -7,10 +7,12 @@
 
 mod compile;
 mod problems;
+pub mod prove;
 mod render;
 pub mod systemd;
 
 pub use compile::{CompiledLayout, Partition, compile};
+pub use prove::prove;
 pub use render::{image_files, kernel_files, layout_files, sysctl_files};
 
 /// Where the image keeps what belongs to the runtime.

@@ -1,0 +1,104 @@
+//! Paths of packages against the layout.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::diagnostic::Sink;
+use crate::layout::CompiledLayout;
+use crate::model::{AbsPath, Flavor, PathClass};
+use crate::source::{Span, Spanned};
+
+use super::problems::{HiddenPackageFile, KeptPackageFiles, NotADirectory};
+use super::{PackageFiles, Shipped, ShippedKind};
+
+pub(super) fn prove(flavor: &Flavor, layout: &CompiledLayout, packages: &dyn PackageFiles, sink: &mut Sink) {
+    let rules = Rules::new(flavor, layout);
+    let mut said = BTreeSet::new();
+    packages.paths(&mut |shipped| look(&rules, shipped, flavor, &mut said, sink));
+}
+
+/// The rules, ready to be looked at a hundred thousand times.
+struct Rules<'a> {
+    by_path: BTreeMap<&'a str, (&'a AbsPath, &'a Spanned<PathClass>)>,
+    /// Kept paths that the flavor itself adds: the stock ones are the distro's business.
+    own: BTreeSet<&'a str>,
+}
+
+impl<'a> Rules<'a> {
+    fn new(flavor: &Flavor, layout: &'a CompiledLayout) -> Self {
+        let stock: BTreeSet<&str> =
+            flavor.distro.value.layout.rules.iter().map(|rule| rule.value.path.as_str()).collect();
+        Rules {
+            by_path: layout.rules.iter().map(|(path, rule)| (path.as_str(), (path, rule))).collect(),
+            own: layout.rules.keys().map(AbsPath::as_str).filter(|path| !stock.contains(path)).collect(),
+        }
+    }
+
+    /// The rule that decides about a path, without the path's own if it is to be above it.
+    fn above(&self, path: &str) -> Option<(&'a AbsPath, &'a Spanned<PathClass>)> {
+        let mut at = path;
+        while let Some((head, _)) = at.rsplit_once('/') {
+            if let Some(found) = self.by_path.get(head) {
+                return Some(*found);
+            }
+            at = head;
+        }
+        None
+    }
+}
+
+fn look(rules: &Rules<'_>, shipped: Shipped<'_>, flavor: &Flavor, said: &mut BTreeSet<(String, String)>, sink: &mut Sink) {
+    if shipped.kind == ShippedKind::Directory {
+        return;
+    }
+    if let Some((path, rule)) = rules.by_path.get(shipped.path) {
+        not_a_directory(path, rule, shipped, sink);
+    }
+    let Some((top, rule)) = rules.above(shipped.path) else { return };
+    // One report for each package and path, at the first of its files.
+    let once = (shipped.package.to_owned(), top.to_string());
+    match rule.value {
+        PathClass::Persistent => {
+            if said.insert(once) {
+                sink.push(HiddenPackageFile {
+                    package: shipped.package.to_owned(),
+                    path: shipped.path.to_owned(),
+                    top: top.to_string(),
+                    span: request_span(flavor, shipped.package),
+                });
+            }
+        }
+        PathClass::Keep if rules.own.contains(top.as_str()) => {
+            if said.insert((String::new(), top.to_string())) {
+                sink.push(KeptPackageFiles {
+                    path: top.to_string(),
+                    package: shipped.package.to_owned(),
+                    span: rule.span,
+                });
+            }
+        }
+        PathClass::Keep | PathClass::Ephemeral | PathClass::ReadOnly => {}
+    }
+}
+
+fn not_a_directory(path: &AbsPath, rule: &Spanned<PathClass>, shipped: Shipped<'_>, sink: &mut Sink) {
+    let class = match rule.value {
+        PathClass::ReadOnly => return,
+        PathClass::Ephemeral => "ephemeral",
+        PathClass::Persistent => "persistent",
+        PathClass::Keep => "kept",
+    };
+    sink.push(NotADirectory {
+        path: path.to_string(),
+        class,
+        kind: if shipped.kind == ShippedKind::Link { "link" } else { "file" },
+        package: shipped.package.to_owned(),
+        span: rule.span,
+    });
+}
+
+/// Where the flavor asks for a package by name.
+fn request_span(flavor: &Flavor, package: &str) -> Option<Span> {
+    let requests = flavor.packages.requests.iter().chain(&flavor.block_packages.requests);
+    let mut named = requests.filter(|request| request.value.name.as_str() == package);
+    named.next().map(|request| request.span).filter(|span| span.is_some())
+}

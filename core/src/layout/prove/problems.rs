@@ -1,0 +1,82 @@
+//! What file lists can prove wrong.
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use crate::source::Span;
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("files of package `{package}` are hidden at run time: `{path}` is below `{top}`")]
+#[diagnostic(
+    code("kcompose::layout::hidden-package-file"),
+    severity(Warning),
+    help("`{top}` is a partition of its own, mounted over what the image has there; a package for images ships to /usr or /opt")
+)]
+pub(super) struct HiddenPackageFile {
+    pub(super) package: String,
+    pub(super) path: String,
+    pub(super) top: String,
+    #[label("asked for here")]
+    pub(super) span: Option<Span>,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{path}` cannot be {class}: it is a {kind} of package `{package}`")]
+#[diagnostic(code("kcompose::layout::not-a-directory"), help("only directories can; name the directory that it is in"))]
+pub(super) struct NotADirectory {
+    pub(super) path: String,
+    pub(super) class: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) package: String,
+    #[label("said here")]
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{path}` has files of package `{package}`, and what is edited there survives a rollback")]
+#[diagnostic(
+    code("kcompose::layout::kept-package-files"),
+    severity(Warning),
+    help("files that nobody edits follow each image; keep a directory of your own below it if that is enough")
+)]
+pub(super) struct KeptPackageFiles {
+    pub(super) path: String,
+    pub(super) package: String,
+    #[label("kept here")]
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("no package and no file of the flavor has the unit `{unit}`")]
+#[diagnostic(code("kcompose::services::unknown"), help("{help}"))]
+pub(super) struct UnknownUnit {
+    pub(super) unit: String,
+    pub(super) help: String,
+    #[label("unknown")]
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("nothing has the unit `{unit}`, so there is nothing to {verb}")]
+#[diagnostic(code("kcompose::services::nothing-to-do"), severity(Warning), help("{help}"))]
+pub(super) struct NothingToDo {
+    pub(super) unit: String,
+    pub(super) verb: &'static str,
+    pub(super) help: String,
+    #[label("said here")]
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the state of `{unit}` is lost at each reboot: `{path}` is ephemeral")]
+#[diagnostic(
+    code("kcompose::layout::lost-state"),
+    severity(Warning),
+    help("if it matters: layout {{ keep \"{path}\"; }}")
+)]
+pub(super) struct LostState {
+    pub(super) unit: String,
+    pub(super) path: String,
+    #[label("enabled here")]
+    pub(super) span: Span,
+}
