@@ -13,6 +13,7 @@ use crate::run::{Outcome, command, kcompose, kcompose_with, outcome, scratch};
 
 #[test]
 fn a_dead_mirror_is_named() {
+    needs!(BuildKit);
     let folder = scratch();
     kcompose(folder.path(), "new gateway").ok();
     let cold = folder.path().join("cold");

@@ -78,6 +78,7 @@ fn a_lock_that_does_not_fit_is_refused_and_left_alone() {
 
 #[test]
 fn a_flavor_without_a_lock_is_refused_where_none_may_be_written() {
+    needs!(BuildKit);
     let folder = scratch();
     kcompose(folder.path(), "new gateway").ok();
     kcompose(folder.path(), "build gateway --locked")
