@@ -8,7 +8,7 @@ use kcompose_testing::needs;
 
 use crate::archive::sha256;
 use crate::image::shared;
-use crate::run::{Outcome, data, kcompose, replace, scratch};
+use crate::run::{Outcome, kcompose, probe, replace, scratch};
 
 #[test]
 fn the_layout_holds_over_reboots_modes_and_the_next_image() {
@@ -69,10 +69,8 @@ impl Machine {
         self.0.path()
     }
 
-    fn boot(&self, image: &Path, mode: &str, probe: &str) -> Outcome {
-        let checks = fs::read_to_string(data("probes/checks.sh")).unwrap();
-        let script = fs::read_to_string(data("probes").join(format!("{probe}.sh"))).unwrap();
-        fs::write(self.folder().join("probe.sh"), checks + &script).unwrap();
+    fn boot(&self, image: &Path, mode: &str, name: &str) -> Outcome {
+        fs::write(self.folder().join("probe.sh"), probe(name)).unwrap();
         let image = image.display();
         kcompose(
             self.folder(),

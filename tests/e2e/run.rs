@@ -149,6 +149,12 @@ pub(crate) fn data(path: &str) -> PathBuf {
     kcompose_testing::workspace().join("tests/e2e").join(path)
 }
 
+/// A script for a guest: the shared helpers, then the checks of one boot.
+pub(crate) fn probe(name: &str) -> String {
+    let part = |name: &str| fs::read_to_string(data(&format!("probes/{name}.sh"))).unwrap();
+    part("checks") + &part(name)
+}
+
 /// Copies a folder.
 pub(crate) fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();

@@ -6,7 +6,7 @@ use std::path::Path;
 use kcompose_testing::needs;
 use serde_json::Value;
 
-use crate::run::{copy_folder, kcompose, scratch};
+use crate::run::{copy_folder, kcompose, probe, scratch};
 
 #[test]
 fn a_new_flavor_goes_all_the_way() {
@@ -69,11 +69,7 @@ fn the_edge_gateway_builds_and_boots_with_cloud_init() {
     );
     kcompose(folder.path(), "build edge-gateway -o type=oci,dest=image.tar").ok();
     kcompose(folder.path(), "verify image.tar").ok();
-    fs::copy(
-        crate::run::data("probes/gateway.sh"),
-        folder.path().join("gateway.sh"),
-    )
-    .unwrap();
+    fs::write(folder.path().join("gateway.sh"), probe("gateway")).unwrap();
     kcompose(folder.path(), "boot image.tar --script gateway.sh --timeout 15m").ok();
 }
 
