@@ -11,6 +11,7 @@ mod depmod;
 mod files;
 mod fs;
 mod initrd;
+mod near;
 mod normalise;
 mod problem;
 mod root_tree;

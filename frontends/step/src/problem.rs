@@ -1,5 +1,6 @@
 //! Why a step fails, as the log of the build shows it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::path::Path;
 /// One reason, with its code, the place in the flavor that is responsible, and a way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
-    code: &'static str,
+    code: Cow<'static, str>,
     message: String,
     origin: Option<String>,
     help: Option<String>,
@@ -15,9 +16,9 @@ pub(crate) struct Problem {
 
 impl Problem {
     /// A problem with a code `kcompose::step::…` and what is the case.
-    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Problem {
-            code,
+            code: code.into(),
             message: message.into(),
             origin: None,
             help: None,
@@ -35,11 +36,17 @@ impl Problem {
         self.help = Some(help.into());
         self
     }
-}
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error[{}]: {}", self.code, self.message)?;
+    /// As it is shown when the step goes on in spite of it.
+    pub(crate) fn as_warning(&self) -> String {
+        let mut text = String::new();
+        self.show("warning", &mut text)
+            .expect("writing to a string never fails");
+        text
+    }
+
+    fn show(&self, word: &str, f: &mut dyn fmt::Write) -> fmt::Result {
+        write!(f, "{word}[{}]: {}", self.code, self.message)?;
         if let Some(origin) = &self.origin {
             write!(f, "\n  at {origin}")?;
         }
@@ -47,6 +54,12 @@ impl fmt::Display for Problem {
             write!(f, "\n  help: {help}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.show("error", f)
     }
 }
 

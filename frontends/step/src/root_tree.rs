@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 use kcompose_core::tree::{Entry, Kind, Tree};
 
 use crate::fs;
+use crate::problem::Outcome;
+use crate::walk;
 
 /// The tree below a directory.
 #[derive(Clone, Debug)]
 pub(crate) struct RootTree {
     root: PathBuf,
+    mounts: Vec<PathBuf>,
 }
 
 impl RootTree {
@@ -20,7 +23,17 @@ impl RootTree {
     pub(crate) fn new(root: &Path) -> Self {
         RootTree {
             root: root.to_owned(),
+            mounts: Vec::new(),
         }
+    }
+
+    /// The same without what is mounted in it, such as `/proc` and the files that the builder binds: an empty directory,
+    /// or a file that cannot be read, stands for a mount.
+    pub(crate) fn without_mounts(root: &Path) -> Outcome<Self> {
+        Ok(RootTree {
+            root: root.to_owned(),
+            mounts: walk::mounts_below(root)?,
+        })
     }
 
     fn at(&self, path: &[u8]) -> PathBuf {
@@ -60,12 +73,18 @@ impl Tree for RootTree {
 
     fn content(&self, path: &[u8]) -> Option<Cow<'_, [u8]>> {
         let at = self.at(path);
+        if self.mounts.contains(&at) {
+            return None;
+        }
         let found = at.symlink_metadata().ok()?;
         found.is_file().then(|| std::fs::read(&at).ok())?.map(Cow::Owned)
     }
 
     fn names(&self, path: &[u8]) -> Vec<Vec<u8>> {
         let at = self.at(path);
+        if self.mounts.contains(&at) {
+            return Vec::new();
+        }
         if path != b"/" && !at.symlink_metadata().is_ok_and(|found| found.is_dir()) {
             return Vec::new();
         }

@@ -40,7 +40,8 @@ pub(crate) fn is_mount(path: &Path) -> Outcome<bool> {
     Ok(mounts()?.iter().any(|mount| mount == path))
 }
 
-fn mounts_below(root: &Path) -> Outcome<Vec<PathBuf>> {
+/// Where something is mounted below a root.
+pub(crate) fn mounts_below(root: &Path) -> Outcome<Vec<PathBuf>> {
     let mut mounts = mounts()?;
     mounts.retain(|mount| mount != root && mount.starts_with(root));
     Ok(mounts)

@@ -20,6 +20,7 @@ use crate::problem::{Doing, Outcome, Problem, Problems};
 
 pub(crate) use claims::file_conflict;
 pub(crate) use database::{ADMIN, DIRECTORIES, STATUS};
+pub(crate) use extract::hex;
 pub(crate) use package::{database_name, parse_replaces, replaces};
 
 use claims::Claims;
