@@ -11,7 +11,7 @@ use crate::source::Span;
 use super::answer::{Asked, asked};
 use super::facts::Facts;
 use super::problems::{
-    ComponentUnknown, Conflict, PackageUnknown, PackageVirtual, Unsatisfiable, VersionContradiction, VersionUnavailable,
+    ComponentUnknown, Conflict, EssentialUnwanted, PackageUnknown, PackageVirtual, Unsatisfiable, VersionContradiction, VersionUnavailable,
     WantedAndUnwanted, listed,
 };
 use super::solve::{Clash, Proof, Root, excluded, solve};
@@ -33,6 +33,12 @@ pub(crate) fn judge_wishes(choice: &Choice<'_>, wishes: &Wishes, flavor: &Flavor
             sink.push(WantedAndUnwanted { name: wish.name.to_string(), without: *without, span: wish.span });
         } else if choice.candidates(wish.name.as_str()).is_empty() {
             judge_absent(choice, wishes, wish, flavor, facts, sink);
+        }
+    }
+    for name in choice.universe.essential() {
+        if let Some((name, span)) = wishes.without.iter().find(|(without, _)| without.as_str() == name) {
+            let release = format!("{} {}", flavor.distro.value.id, flavor.distro.value.release);
+            sink.push(EssentialUnwanted { name: name.to_string(), release, span: *span });
         }
     }
     for (name, hold) in &wishes.holds {

@@ -11,6 +11,8 @@ mod facts;
 pub mod lock;
 mod problems;
 mod solve;
+#[cfg(test)]
+mod tests;
 mod universe;
 mod wishes;
 

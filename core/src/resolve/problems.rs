@@ -69,6 +69,16 @@ pub(crate) struct WantedAndUnwanted {
 }
 
 #[derive(Debug, Error, Diagnostic)]
+#[error("`{name}` cannot be kept out: every image of {release} has it")]
+#[diagnostic(code("kcompose::resolve::essential-unwanted"), help("take it out of `without`"))]
+pub(crate) struct EssentialUnwanted {
+    pub(crate) name: String,
+    pub(crate) release: String,
+    #[label("kept out here")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
 #[error("no suite of the distro has a component `{name}`")]
 #[diagnostic(code("kcompose::resolve::component-unknown"), help("{advice}"))]
 pub(crate) struct ComponentUnknown {

@@ -116,7 +116,7 @@ mod tests {
         check("1.10", Ordering::Greater, "1.9");
         check("1.0+b1", Ordering::Greater, "1.0");
         check("1.0a", Ordering::Less, "1.0+");
-        check("1.0.0~rc-6", Ordering::Less, "1.0.0~rc0-1+b3");
+        check("1.0.0~rc-6", Ordering::Greater, "1.0.0~rc0-1+b3");
         check("0.9+ds-5", Ordering::Greater, "0.9+ds0-3");
         check("007", Ordering::Equal, "7");
         check("99999999999999999999999", Ordering::Greater, "99999999999999999999998");

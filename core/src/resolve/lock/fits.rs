@@ -54,11 +54,14 @@ impl Lock {
             return sink.into_diagnostics();
         }
         let some = |span: Span| Some(span).filter(|span| span.is_some());
-        let asked = request.asked.iter().filter(|(line, _)| !self.asked.contains(line));
-        for (line, span) in asked {
-            sink.push(NotLocked { what: in_words(line), span: some(*span) });
+        let new: Vec<(&String, &Span)> =
+            request.asked.iter().filter(|(line, _)| !self.asked.contains(line)).collect();
+        for (line, span) in &new {
+            sink.push(NotLocked { what: in_words(line), span: some(**span) });
         }
-        for line in self.asked.iter().filter(|line| !request.asked.contains_key(*line)) {
+        // What is asked for in another way now was already said.
+        let is_said = |line: &str| new.iter().any(|(other, _)| subject(other) == subject(line));
+        for line in self.asked.iter().filter(|line| !request.asked.contains_key(*line) && !is_said(line)) {
             sink.push(NoLongerAsked { what: in_words(line), span: some(flavor.identity.name.span) });
         }
         let differences = sink.into_diagnostics();
@@ -69,7 +72,13 @@ impl Lock {
     }
 }
 
-/// `package "tree"`, as a report writes it.
+/// What a line is about: its kind and the name.
+fn subject(line: &str) -> (&str, &str) {
+    let mut words = line.split(' ');
+    (words.next().unwrap_or_default(), words.next().unwrap_or_default())
+}
+
+/// A line as a report writes it: "package `tree`".
 fn in_words(line: &str) -> String {
     let words: Vec<&str> = line.split(' ').collect();
     match words[..] {

@@ -1,0 +1,138 @@
+//! What is said when it cannot be.
+
+use super::*;
+
+#[test]
+fn an_unknown_package_is_named_with_near_ones() {
+    let expected = "no package is called `openssh-servr` in debian trixie (searched: trixie, trixie-updates)
+  `openssh-servr` asked for here
+  help: did you mean `openssh-server`?
+no package is called `zzzzzzzz` in debian trixie (searched: trixie, trixie-updates)
+  `zzzzzzzz` asked for here
+  help: check the spelling, or add the `repository` that has it";
+    check("openssh-servr\nzzzzzzzz", "openssh-server 1\nopenssh-client 1", expected);
+}
+
+#[test]
+fn a_package_of_another_component_is_found_there() {
+    let (flavor, sources) = flavor("firmware");
+    let expected = "no package is called `firmware` in debian trixie (searched: trixie, trixie-updates)
+  `firmware` asked for here
+  help: it is in component `non-free` of trixie: write `\"firmware\" component=\"non-free\"`
+";
+    assert_eq!(outcome(&resolve(&flavor, &facts("aa 1", "", "firmware 1")), &sources), expected);
+}
+
+#[test]
+fn a_version_that_is_not_there_is_told_with_those_that_are() {
+    let (flavor, sources) = flavor("curl version=>=99");
+    let expected = "no version of `curl` is `>=99`; there is 8.14.1-3 in trixie-updates, 8.14.1-2 in trixie
+  `curl version=>=99` asked for here
+  help: ask for a version that there is, or for none
+";
+    assert_eq!(outcome(&resolve(&flavor, &facts("curl 8.14.1-2", "curl 8.14.1-3", "")), &sources), expected);
+}
+
+#[test]
+fn two_wishes_that_conflict_are_both_shown() {
+    let expected = "`sysvinit-core` cannot be installed with `systemd-sysv`: systemd-sysv declares Conflicts: sysvinit-core
+  `sysvinit-core` `sysvinit-core` is asked for here
+  `systemd-sysv` `systemd-sysv` is asked for here
+  help: take one of the two out";
+    let world = "systemd-sysv 257 | Conflicts: sysvinit-core\nsysvinit-core 3\nother 1\nmore 1 | Essential: yes";
+    check("other\nsystemd-sysv\nsysvinit-core", world, expected);
+}
+
+#[test]
+fn a_conflict_with_the_distro_stands_at_the_users_wish() {
+    let expected = "`sysvinit-core` cannot be installed with `systemd-sysv`: systemd-sysv declares Conflicts: init (<< 5), which `sysvinit-core` provides
+  `sysvinit-core` `sysvinit-core` is asked for here
+  `base` `systemd-sysv` belongs to this
+  help: take `sysvinit-core` out: `systemd-sysv` belongs to every image of this distro";
+    let world = "systemd-sysv 257 | Conflicts: init (<< 5)\nsysvinit-core 3 | Provides: init (= 3)";
+    check("distro systemd-sysv\nsysvinit-core", world, expected);
+}
+
+#[test]
+fn a_conflict_far_below_tells_the_way() {
+    let expected = "`bb` cannot be installed with `aa`: `bb` needs `b1`, which needs `b2`; `aa` needs `a1`; a1 declares Breaks: b2 (<< 2)
+  `bb` `bb` is asked for here
+  `aa` `aa` is asked for here
+  help: take one of the two out";
+    let world = "aa 1 | Depends: a1\na1 1 | Breaks: b2 (<< 2)\nbb 1 | Depends: b1\nb1 1 | Depends: b2\nb2 1";
+    check("aa\nbb", world, expected);
+}
+
+#[test]
+fn a_dependency_without_a_package_tells_why() {
+    let expected = "`aa` cannot be installed: it needs `bb`, which depends on `cc (>= 2)` or `dd`, and the version of `cc` is 1, and there is no `dd`
+  `aa` asked for here
+  help: take it out, or add a `repository` that has what it needs";
+    check("aa", "aa 1 | Depends: bb\nbb 1 | Depends: cc (>= 2) or dd\ncc 1", expected);
+}
+
+#[test]
+fn what_is_needed_cannot_be_kept_out() {
+    let expected = "`aa` cannot be installed: it depends on `bb`, and `without` keeps `bb` out
+  `aa` asked for here
+  `without bb` kept out here
+  help: take it out of `without`, or take out what needs it";
+    check("aa\nwithout bb", "aa 1 | Depends: bb\nbb 1", expected);
+    let both = "`aa` is asked for, and `without` keeps it out
+  `without aa` kept out here
+  `aa` asked for here
+  help: take one of the two out";
+    check("aa\nwithout aa", "aa 1", both);
+    let essential = "`ee` cannot be kept out: every image of debian trixie has it
+  `without ee` kept out here
+  help: take it out of `without`";
+    check("without ee", "ee 1 | Essential: yes", essential);
+}
+
+#[test]
+fn a_virtual_package_is_no_package() {
+    let expected = "`mta` is no package of its own; `xx` and `yy` provide it
+  `mta` asked for here
+  help: ask for one of them instead";
+    check("mta", "xx 1 | Provides: mta\nyy 1 | Provides: mta", expected);
+    check("mta", "xx 1 | Provides: mta", "xx 1");
+}
+
+#[test]
+fn there_is_exactly_one_kernel() {
+    let expected = "there is more than one kernel: `linux-image-6.1-rt` and `linux-image-6.12-amd64`
+  `kernel` the kernel
+  `rt` this brings another
+  help: take out what asks for the others; an image has exactly one kernel";
+    check("rt", "rt 1 | Depends: linux-image-6.1-rt\nlinux-image-6.1-rt 6.1", expected);
+    let (mut flavor, sources) = flavor("");
+    flavor.kernel.value.package.value = "busybox".parse().unwrap();
+    let expected = "`busybox` brings no kernel: no package `linux-image-…` with a version in its name is among what it needs
+  `kernel` the kernel
+  help: kernels of this distro are `linux-image-amd64`
+";
+    assert_eq!(outcome(&resolve(&flavor, &facts("busybox 1", "", "")), &sources), expected);
+}
+
+#[test]
+fn wishes_for_versions_that_exclude_each_other_are_shown_together() {
+    let expected = "`aa` is asked for in versions that exclude each other: `=1` and `=2`
+  `aa version==1` asked for here
+  `aa version==2` asked for here
+  help: take all but one of them out";
+    check("aa version==1\naa version==2", "aa 1\naa 2", expected);
+}
+
+#[test]
+fn an_unknown_component_is_told_with_those_that_are() {
+    let mut facts = facts("aa 1", "", "");
+    for suite in facts.suites.values_mut() {
+        suite.components.insert("non-fre".to_owned(), Vec::new());
+    }
+    let (flavor, sources) = flavor("aa component=non-fre");
+    let expected = "no suite of the distro has a component `non-fre`
+  `aa component=non-fre` named here
+  help: did you mean `non-free`?
+";
+    assert_eq!(outcome(&resolve(&flavor, &facts), &sources), expected);
+}
