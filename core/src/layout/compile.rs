@@ -139,8 +139,9 @@ fn partitions(flavor: &Flavor, rules: &Rules, sink: &mut Sink) -> Vec<Partition>
             sink.push(NoLabel { path: rule.value.path.to_string(), span: rule.span });
             continue;
         };
-        check_label(&label, rule, &found, sink);
-        found.push(Partition { label, path: rule.value.path.clone(), on_missing: OnMissing::Degrade });
+        if is_free(&label, rule, &found, sink) {
+            found.push(Partition { label, path: rule.value.path.clone(), on_missing: OnMissing::Degrade });
+        }
     }
     for partition in &mut found {
         let said = flavor.layout.on_missing.iter().find(|rule| rule.value.label == partition.label);
@@ -151,7 +152,7 @@ fn partitions(flavor: &Flavor, rules: &Rules, sink: &mut Sink) -> Vec<Partition>
 }
 
 /// Two labels have a fixed place, where Kairos' tools look for it; and one partition is mounted once.
-fn check_label(label: &str, rule: &Spanned<LayoutRule>, known: &[Partition], sink: &mut Sink) {
+fn is_free(label: &str, rule: &Spanned<LayoutRule>, known: &[Partition], sink: &mut Sink) -> bool {
     let fixed = [(PERSISTENT_LABEL, "/usr/local"), (OEM_LABEL, "/oem")];
     let path = rule.value.path.as_str();
     let (wanted, help) = if let Some((_, wanted)) = fixed.iter().find(|(name, at)| *name == label && *at != path) {
@@ -159,9 +160,10 @@ fn check_label(label: &str, rule: &Spanned<LayoutRule>, known: &[Partition], sin
     } else if let Some(other) = known.iter().find(|partition| partition.label == label) {
         (other.path.as_str(), format!("a partition is mounted once; keep `{path}` instead, or give it a partition of its own"))
     } else {
-        return;
+        return true;
     };
     sink.push(LabelTaken { label: label.to_owned(), wanted: wanted.to_owned(), help, span: rule.span });
+    false
 }
 
 fn check_kept_have_a_place(rules: &Rules, partitions: &[Partition], sink: &mut Sink) {

@@ -10,6 +10,8 @@ mod problems;
 pub mod prove;
 mod render;
 pub mod systemd;
+#[cfg(test)]
+mod tests;
 
 pub use compile::{CompiledLayout, Partition, compile};
 pub use prove::prove;

@@ -1,0 +1,387 @@
+//! Layouts, and what becomes of them.
+
+use std::collections::BTreeMap;
+
+use crate::kairos::{grub, release};
+use crate::model::{
+    AbsPath, Architecture, Distro, FileBody, FileNode, Flavor, Identity, ImageSettings, Kairos, Kernel, Layout, LayoutRule,
+    OnMissing, OnMissingRule, PackageRequest, Packages, PathClass, Service, ServiceVerb, Size, Sysctl,
+};
+use crate::source::{SourceMap, Span, Spanned};
+use crate::step::{FileContent, FileEntry};
+
+use super::prove::{PackageFiles, Shipped, ShippedKind};
+use super::{compile, image_files, kernel_files, layout_files, prove, sysctl_files, systemd};
+
+/// One line a rule: `class path [label]`. Its place is that of the line.
+fn flavor(stock: &str, own: &str) -> Flavor {
+    let mut sources = SourceMap::new();
+    let stock = rules(&mut sources, stock);
+    let own = rules(&mut sources, own);
+    Flavor {
+        identity: Identity {
+            name: unplaced("Branch Gateway".to_owned()),
+            version: unplaced(semver::Version::new(1, 2, 3)),
+            title: None,
+            vendor: None,
+        },
+        distro: unplaced(Distro {
+            id: "debian".to_owned(),
+            release: "trixie".to_owned(),
+            version_id: "13".to_owned(),
+            family: "debian".to_owned(),
+            layout: Layout { rules: stock.clone(), ..Layout::default() },
+            ..Distro::default()
+        }),
+        architecture: Architecture::Amd64,
+        kernel: unplaced(Kernel {
+            package: unplaced("linux-image-amd64".parse().unwrap()),
+            version: None,
+            cmdline: Vec::new(),
+            load: Vec::new(),
+            deny: Vec::new(),
+        }),
+        packages: Packages::default(),
+        block_packages: Packages::default(),
+        repositories: Vec::new(),
+        layout: Layout { rules: [stock, own].concat(), ..Layout::default() },
+        files: Vec::new(),
+        users: Vec::new(),
+        services: Vec::new(),
+        sysctls: Vec::new(),
+        cloud_configs: Vec::new(),
+        kairos: unplaced(Kairos { runtime: None, from: None, model: None, variant: None }),
+        image: ImageSettings::default(),
+        runs: Vec::new(),
+        blocks: Vec::new(),
+    }
+}
+
+fn rules(sources: &mut SourceMap, text: &str) -> Vec<Spanned<LayoutRule>> {
+    let file = sources.add("rules", text);
+    let line = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let class = match words[0] {
+            "read-only" => PathClass::ReadOnly,
+            "ephemeral" => PathClass::Ephemeral,
+            "persistent" => PathClass::Persistent,
+            "keep" => PathClass::Keep,
+            other => panic!("{other}"),
+        };
+        let rule = LayoutRule { path: path(words[1]), class, label: words.get(2).map(ToString::to_string) };
+        Spanned::new(rule, file.span(text.find(line).unwrap(), line.len()))
+    };
+    text.lines().map(str::trim).filter(|text| !text.is_empty()).map(line).collect()
+}
+
+const STOCK: &str = "
+    read-only /usr
+    ephemeral /etc
+    ephemeral /var
+    persistent /usr/local COS_PERSISTENT
+    persistent /oem COS_OEM
+    keep /etc/ssh
+    keep /root
+";
+
+fn unplaced<T>(value: T) -> Spanned<T> {
+    Spanned::unplaced(value)
+}
+
+fn path(text: &str) -> AbsPath {
+    text.parse().unwrap()
+}
+
+fn content<'a>(files: &'a [FileEntry], path: &str) -> &'a str {
+    match files.iter().rev().find(|file| file.path == path).map(|file| &file.content) {
+        Some(FileContent::Text(text)) => text,
+        other => panic!("{path}: {other:?}"),
+    }
+}
+
+/// The data file of the layout of this name.
+#[track_caller]
+fn check_data(flavor: &Flavor, name: &str, expected: &str) {
+    let layout = compile(flavor).unwrap().value;
+    let files = layout_files(&layout);
+    assert_eq!(content(&files, &format!("/usr/lib/kcompose/layout/{name}")), expected);
+}
+
+#[track_caller]
+fn check_problems(flavor: &Flavor, expected: &[&str]) {
+    let problems = compile(flavor).unwrap_err();
+    let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn mounts_come_parents_first_and_overlays_before_what_is_kept_in_them() {
+    check_data(
+        &flavor(STOCK, "keep /etc/app"),
+        "active.fstab",
+        "\
+tmpfs /sysroot/tmp tmpfs mode=1777,nosuid,nodev,size=50% 0 0
+overlay-etc /sysroot/etc overlay lowerdir=/sysroot/etc,upperdir=/run/overlay/etc/.overlay/upper,workdir=/run/overlay/etc/.overlay/work 0 0
+/sysroot/usr/local/.state/root.bind /sysroot/root none bind 0 0
+overlay-var /sysroot/var overlay lowerdir=/sysroot/var,upperdir=/run/overlay/var/.overlay/upper,workdir=/run/overlay/var/.overlay/work 0 0
+/sysroot/usr/local/.state/etc-app.bind /sysroot/etc/app none bind 0 0
+/sysroot/usr/local/.state/etc-ssh.bind /sysroot/etc/ssh none bind 0 0
+",
+    );
+}
+
+#[test]
+fn a_partition_below_an_overlay_is_bound_over_it() {
+    let flavor = flavor(STOCK, "persistent /var/lib/data DATA");
+    check_data(
+        &flavor,
+        "partitions",
+        "COS_OEM /oem degrade /oem
+COS_PERSISTENT /usr/local degrade /usr/local
+DATA /var/lib/data degrade /run/kcompose/partitions/var-lib-data
+",
+    );
+    let files = layout_files(&compile(&flavor).unwrap().value);
+    let fstab = content(&files, "/usr/lib/kcompose/layout/active.fstab");
+    assert!(fstab.contains("\n/run/kcompose/partitions/var-lib-data /sysroot/var/lib/data none bind 0 0\n"));
+}
+
+#[test]
+fn recovery_has_everything_writable_in_memory_and_nothing_kept() {
+    let flavor = flavor(STOCK, "ephemeral /scratch\nkeep /data");
+    check_data(&flavor, "recovery.overlays", "/data\n/etc\n/home\n/opt\n/root\n/scratch\n/srv\n/var\n/usr/local\n");
+    let files = layout_files(&compile(&flavor).unwrap().value);
+    assert!(!content(&files, "/usr/lib/kcompose/layout/recovery.fstab").contains(" bind "));
+}
+
+#[test]
+fn kairos_tools_read_the_layout_from_their_file() {
+    let mut flavor = flavor(STOCK, "");
+    flavor.layout.size = Some(unplaced(Size::Bytes(512 << 20)));
+    check_data(
+        &flavor,
+        "active.cos-layout.env",
+        "\
+OVERLAY=\"tmpfs:536870912\"
+PERSISTENT_STATE_PATHS=\"/root /etc/ssh\"
+PERSISTENT_STATE_TARGET=\"/usr/local/.state\"
+RW_PATHS=\"/etc /var\"
+VOLUMES=\"LABEL=COS_PERSISTENT:/usr/local\"
+",
+    );
+    check_data(&flavor, "settings", "overlay_size=536870912\nhost_name_prefix=branch-gateway\n");
+}
+
+#[test]
+fn a_missing_partition_does_what_the_flavor_says() {
+    let mut flavor = flavor(STOCK, "");
+    let rule = OnMissingRule { label: "COS_PERSISTENT".to_owned(), then: OnMissing::Reboot };
+    flavor.layout.on_missing.push(unplaced(rule));
+    check_data(&flavor, "partitions", "COS_OEM /oem degrade /oem\nCOS_PERSISTENT /usr/local reboot /usr/local\n");
+}
+
+#[test]
+fn what_a_boot_could_not_do_is_refused() {
+    check_problems(&flavor(STOCK, "keep /srv/a:b"), &["`/srv/a:b` cannot be in the layout: it has the character ':'"]);
+    check_problems(
+        &flavor(STOCK, "keep /etc-ssh"),
+        &["`/etc/ssh` and `/etc-ssh` would be kept in one directory, `/usr/local/.state/etc-ssh.bind`"],
+    );
+    check_problems(&flavor(STOCK, "persistent /data"), &["persistent `/data` has no label"]);
+    check_problems(&flavor(STOCK, "persistent /data COS_OEM"), &["label `COS_OEM` belongs to `/oem`"]);
+    check_problems(
+        &flavor("ephemeral /etc\nephemeral /var\nkeep /root", ""),
+        &["there is nothing to keep `/root` on"],
+    );
+    let mut forgetful = flavor("ephemeral /var\npersistent /usr/local COS_PERSISTENT", "");
+    forgetful.layout.forget.push(unplaced(path("/etc")));
+    check_problems(&forgetful, &["no image boots without a writable `/etc`"]);
+}
+
+#[test]
+fn kernel_settings_lie_below_usr() {
+    let mut flavor = flavor(STOCK, "");
+    flavor.kernel.value.load = vec![unplaced("br_netfilter".to_owned())];
+    flavor.kernel.value.deny = vec![unplaced("floppy".to_owned())];
+    flavor.sysctls = vec![unplaced(Sysctl {
+        key: unplaced("net.ipv4.ip_forward".to_owned()),
+        value: unplaced("1".to_owned()),
+    })];
+    let files = [kernel_files(&flavor), sysctl_files(&flavor)].concat();
+    assert_eq!(content(&files, "/usr/lib/modules-load.d/kcompose.conf"), "br_netfilter\n");
+    assert_eq!(content(&files, "/usr/lib/modprobe.d/kcompose.conf"), "blacklist floppy\ninstall floppy /bin/false\n");
+    assert_eq!(content(&files, "/usr/lib/sysctl.d/80-kcompose.conf"), "net.ipv4.ip_forward = 1\n");
+    assert!(grub::boot_arguments(&flavor).contains(" module_blacklist=floppy "));
+}
+
+#[test]
+fn the_release_file_is_quoted_but_for_whole_numbers() {
+    let mut flavor = flavor(STOCK, "");
+    flavor.identity.title = Some(unplaced("A \"$gateway\"".to_owned()));
+    let text = release::release_file(&flavor);
+    assert!(text.contains("KAIROS_RELEASE=\"v1.2.3\"\n"), "{text}");
+    assert!(text.contains("KAIROS_FLAVOR_RELEASE=13\n"), "{text}");
+    assert!(text.contains("KAIROS_NAME=\"kairos-core-debian-13\"\n"), "{text}");
+    assert!(text.contains("GRUB_ENTRY_NAME=\"A \\\"\\$gateway\\\"\"\n"), "{text}");
+    let keys: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+    assert!(keys.is_sorted());
+}
+
+#[test]
+fn the_menu_has_the_entries_that_tools_ask_for() {
+    let menu = grub::menu(&flavor(STOCK, ""));
+    for (id, label, image) in [
+        ("cos", "COS_ACTIVE", "/cOS/active.img"),
+        ("fallback", "COS_PASSIVE", "/cOS/passive.img"),
+        ("recovery", "COS_SYSTEM", "/cOS/recovery.img"),
+        ("statereset", "COS_SYSTEM", "/cOS/recovery.img"),
+    ] {
+        let entry = menu.split("menuentry ").find(|entry| entry.contains(&format!("--id {id} "))).unwrap();
+        assert!(entry.contains(&format!(" {label} {image} ")), "{entry}");
+    }
+}
+
+#[test]
+fn arguments_of_the_flavor_win_and_stand_once() {
+    let mut flavor = flavor(STOCK, "");
+    flavor.kernel.value.cmdline = vec![unplaced("console=tty1".to_owned()), unplaced("panic=30".to_owned())];
+    let arguments = grub::arguments(&flavor);
+    assert_eq!(arguments.iter().filter(|argument| *argument == "console=tty1").count(), 1);
+    assert_eq!(arguments.last().map(String::as_str), Some("panic=30"));
+    let text = grub::boot_arguments(&flavor);
+    assert!(text.ends_with(" panic=30 root=LABEL=$label cos-img/filename=$img\"\n"), "{text}");
+}
+
+#[test]
+fn lists_of_the_library_are_read_and_mistakes_named() {
+    let texts = |name: &str| match name {
+        "initrd/trixie.list" => Some("# comment\ninclude initrd/common.list\nmodule ext4\n"),
+        "initrd/common.list" => Some("program /usr/bin/sh\ninline /etc/x 0644 x\nlink /init sh\n"),
+        "x" => Some("text\n"),
+        "initrd/bad.list" => Some("programm /usr/bin/sh\n"),
+        _ => None,
+    };
+    let recipe = systemd::initrd_recipe(&texts, "trixie").unwrap();
+    assert_eq!(recipe.programs, ["/usr/bin/sh"]);
+    assert_eq!(recipe.modules, ["ext4"]);
+    assert_eq!(recipe.links, [("/init".to_owned(), "sh".to_owned())]);
+    assert_eq!((recipe.inline[0].mode, recipe.inline[0].text.as_str()), (0o644, "text\n"));
+    let problem = systemd::initrd_recipe(&texts, "bad").unwrap_err().to_string();
+    assert!(problem.contains("initrd/bad.list") && problem.contains("`programm /usr/bin/sh`"), "{problem}");
+    assert!(systemd::initrd_recipe(&texts, "none").is_err());
+    assert!(image_files(&flavor(STOCK, ""), &compile(&flavor(STOCK, "")).unwrap().value, &texts).is_err());
+}
+
+/// Packages as a list of paths, `/` at the end for directories, and texts of units.
+struct SomePackages {
+    paths: Vec<(&'static str, &'static str)>,
+    units: BTreeMap<&'static str, &'static str>,
+}
+
+impl PackageFiles for SomePackages {
+    fn paths(&self, visit: &mut dyn FnMut(Shipped<'_>)) {
+        for (package, path) in &self.paths {
+            let kind = if path.ends_with('/') { ShippedKind::Directory } else { ShippedKind::File };
+            visit(Shipped { package, path: path.trim_end_matches('/'), kind });
+        }
+    }
+
+    fn unit(&self, name: &str) -> Option<String> {
+        self.units.get(name).map(ToString::to_string)
+    }
+}
+
+#[track_caller]
+fn check_proof(flavor: &Flavor, paths: &[(&'static str, &'static str)], expected: &[&str]) {
+    let packages = SomePackages {
+        paths: paths.to_vec(),
+        units: BTreeMap::from([("app.service", "[Service]\nStateDirectory=app\n")]),
+    };
+    let problems = prove(flavor, &compile(flavor).unwrap().value, &packages);
+    let said: Vec<String> = problems
+        .iter()
+        .map(|problem| match problem.help() {
+            Some(help) => format!("{problem} | {help}"),
+            None => problem.to_string(),
+        })
+        .collect();
+    assert_eq!(said, expected);
+}
+
+fn service(unit: &str, verb: ServiceVerb) -> Spanned<Service> {
+    Spanned::new(Service { unit: Spanned::new(unit.parse().unwrap(), Span::new(1, 2)), verb }, Span::new(1, 2))
+}
+
+#[test]
+fn files_of_packages_that_a_partition_hides_are_named_once() {
+    let mut flavor = flavor(STOCK, "");
+    let request = PackageRequest { name: "tool".parse().unwrap(), version: None, component: None, architecture: None };
+    flavor.packages.requests.push(Spanned::new(request, Span::new(5, 4)));
+    check_proof(
+        &flavor,
+        &[("base-files", "/usr/local/bin/"), ("tool", "/usr/local/bin/a"), ("tool", "/usr/local/bin/b")],
+        &["files of package `tool` are hidden at run time: `/usr/local/bin/a` is below `/usr/local` | `/usr/local` is a \
+           partition of its own, mounted over what the image has there; a package for images ships to /usr or /opt"],
+    );
+}
+
+#[test]
+fn a_kept_path_must_be_a_directory_and_may_surprise() {
+    check_proof(
+        &flavor(STOCK, "keep /etc/app.conf"),
+        &[("app", "/etc/app.conf"), ("ssh", "/etc/ssh/sshd_config")],
+        &["`/etc/app.conf` cannot be kept: it is a file of package `app` | only directories can; name the directory that it is in"],
+    );
+    check_proof(
+        &flavor(STOCK, "keep /etc/app"),
+        &[("app", "/etc/app/a"), ("app", "/etc/app/b")],
+        &["`/etc/app` has files of package `app`, and what is edited there survives a rollback | files that nobody edits \
+           follow each image; keep a directory of your own below it if that is enough"],
+    );
+}
+
+#[test]
+fn a_unit_that_nothing_has_is_an_error_with_near_names() {
+    let mut flavor = flavor(STOCK, "");
+    flavor.services = vec![service("sssh", ServiceVerb::Enable), service("getty@tty2", ServiceVerb::Mask)];
+    flavor.services.push(service("apt-dayly.timer", ServiceVerb::Mask));
+    check_proof(
+        &flavor,
+        &[
+            ("openssh-server", "/usr/lib/systemd/system/ssh.service"),
+            ("systemd", "/usr/lib/systemd/system/getty@.service"),
+            ("apt", "/usr/lib/systemd/system/apt-daily.timer"),
+        ],
+        &[
+            "no package and no file of the flavor has the unit `sssh.service` | did you mean `ssh`?",
+            "nothing has the unit `apt-dayly.timer`, so there is nothing to mask | did you mean `apt-daily.timer`?",
+        ],
+    );
+}
+
+#[test]
+fn a_unit_of_the_flavor_is_known_and_copies_may_bring_any() {
+    let mut flavor = flavor(STOCK, "");
+    flavor.services = vec![service("own", ServiceVerb::Enable)];
+    let node = |text: &str, body: FileBody| {
+        unplaced(FileNode { path: unplaced(path(text)), mode: None, user: None, group: None, body })
+    };
+    let mut with_file = flavor.clone();
+    with_file.files = vec![node("/usr/lib/systemd/system/own.service", FileBody::Text(String::new()))];
+    check_proof(&with_file, &[], &[]);
+    flavor.files = vec![node("/usr", FileBody::Copy(unplaced("overlay".parse().unwrap())))];
+    check_proof(&flavor, &[], &[]);
+}
+
+#[test]
+fn state_that_a_reboot_loses_is_said() {
+    let units = [("app", "/usr/lib/systemd/system/app.service")];
+    let mut ephemeral = flavor(STOCK, "");
+    ephemeral.services = vec![service("app", ServiceVerb::Enable)];
+    let lost = "the state of `app.service` is lost at each reboot: `/var/lib/app` is ephemeral | if it matters: layout { \
+                keep \"/var/lib/app\"; }";
+    check_proof(&ephemeral, &units, &[lost]);
+    let mut kept = flavor(STOCK, "keep /var/lib/app");
+    kept.services = ephemeral.services.clone();
+    check_proof(&kept, &units, &[]);
+}
