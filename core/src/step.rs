@@ -168,7 +168,7 @@ pub struct FileEntry {
     pub group: Option<String>,
     /// What the path becomes.
     pub content: FileContent,
-    /// The place in the flavor, such as `flavor.kdl:12:5`, for messages.
+    /// The name that the plan finds the place in the flavor by, such as `file:/etc/motd`; printed with a problem.
     pub origin: String,
 }
 
@@ -216,7 +216,7 @@ pub struct Account {
     pub password_hash: Option<String>,
     /// Lines of `authorized_keys`.
     pub ssh_keys: Vec<String>,
-    /// The place in the flavor, for messages.
+    /// The name that the plan finds the place in the flavor by, such as `user:ops`.
     pub origin: String,
 }
 
@@ -225,7 +225,7 @@ pub struct Account {
 /// `[Install]` of the unit decides, as `systemctl enable` would; an unknown unit is an error that names near ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Services {
-    /// Units to enable, with the place that asks.
+    /// Units to enable, with the name of the place that asks.
     pub enable: Vec<(String, String)>,
     /// Units to disable: their links are taken out.
     pub disable: Vec<(String, String)>,
@@ -267,7 +267,7 @@ pub struct Seed {
 pub struct Verify {
     /// The root of the tree.
     pub root: String,
-    /// For each check by name: the place in the flavor that is responsible, such as `flavor.kdl:3:1`.
+    /// For the subject that a check's name begins with: the name of the place that is responsible.
     pub origins: BTreeMap<String, String>,
 }
 

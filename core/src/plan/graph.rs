@@ -1,5 +1,7 @@
 //! The DAG of steps.
 
+use std::collections::BTreeMap;
+
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
@@ -147,11 +149,18 @@ pub struct Plan {
     image: Option<StepId>,
     /// Seconds since 1970 for every time stamp.
     pub epoch: i64,
+    origins: BTreeMap<String, Span>,
 }
 
 impl Plan {
-    pub(super) fn new(epoch: i64) -> Self {
-        Plan { graph: DiGraph::new(), image: None, epoch }
+    pub(super) fn new(epoch: i64, origins: BTreeMap<String, Span>) -> Self {
+        Plan { graph: DiGraph::new(), image: None, epoch, origins }
+    }
+
+    /// Where something is said that a step complains about, by the name that its program has for it, such as
+    /// `file:/etc/motd`.
+    pub fn origin(&self, name: &str) -> Option<Span> {
+        self.origins.get(name).copied()
     }
 
     /// Adds a step; what it depends on was added before, so the order of the steps is an order to run them in.

@@ -18,7 +18,7 @@ pub use strata::{Group, Strata, strata};
 
 use crate::model::{FileBody, Flavor, Run};
 use crate::resolve::{LockedPackage, Resolved};
-use crate::source::{SourceMap, Span, Spanned};
+use crate::source::{Span, Spanned};
 use crate::step::{Files, Program};
 
 /// What [`plan`] is made from.
@@ -34,14 +34,12 @@ pub struct Input<'a> {
     pub kept: &'a [String],
     /// Seconds since 1970 for every time stamp: the lock's epoch, or `SOURCE_DATE_EPOCH`.
     pub epoch: i64,
-    /// Positions, for the messages of steps.
-    pub sources: &'a SourceMap,
 }
 
 /// The steps that make the image of a flavor.
 pub fn plan(input: &Input) -> Plan {
     let strata = strata(input.flavor, input.resolved);
-    let mut planner = Planner { input, plan: Plan::new(input.epoch) };
+    let mut planner = Planner { input, plan: Plan::new(input.epoch, programs::origins(input.flavor)) };
     let core = planner.core(&strata);
     let boot = planner.boot(core);
     let rest = planner.rest(core, &strata);
@@ -159,7 +157,8 @@ impl Planner<'_> {
             );
             links.push((context, Role::mount(&programs::context(index))));
         }
-        self.plan.add("compose files, users and services", StepKind::exec(program, ["/"]), Span::NONE, links)
+        let span = self.input.flavor.identity.name.span;
+        self.plan.add("compose files, users and services", StepKind::exec(program, ["/"]), span, links)
     }
 
     fn runs(&mut self, below: StepId) -> StepId {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::layout::{IMAGE_ID, SEED_MANIFEST};
-use crate::model::{AbsPath, Distro, FileBody, FileNode, PackageName, Run, Service, ServiceVerb};
-use crate::source::{SourceMap, Span, Spanned};
+use crate::model::{AbsPath, Distro, FileBody, FileNode, Flavor, PackageName, Run, Service, ServiceVerb, User};
+use crate::source::{Span, Spanned};
 use crate::step::{
     Account, Accounts, Action, Configure, Depmod, FileContent, FileEntry, Files, Initrd, Normalise, RunScript, Seed,
     Services, Stamp, Unpack, Verify,
@@ -100,9 +100,9 @@ pub(super) fn compose(input: &Input) -> (Vec<Action>, Vec<Spanned<String>>) {
     let mut files = Files { entries: distro.directories.iter().map(directory).collect() };
     let mut copies = Vec::new();
     // Compose took out of the distro what the flavor says itself, so adding up is all that is left.
-    files.entries.extend(distro.files.iter().map(|file| file_entry(file, input.sources, &mut copies)));
+    files.entries.extend(distro.files.iter().map(|file| file_entry(file, &mut copies)));
     files.entries.extend(input.image_files.entries.iter().cloned());
-    files.entries.extend(flavor.files.iter().map(|file| file_entry(file, input.sources, &mut copies)));
+    files.entries.extend(flavor.files.iter().map(|file| file_entry(file, &mut copies)));
     let actions = vec![
         Action::Accounts(accounts(input)),
         Action::Files(files),
@@ -123,7 +123,7 @@ fn directory(path: &AbsPath) -> FileEntry {
     }
 }
 
-fn file_entry(file: &Spanned<FileNode>, sources: &SourceMap, copies: &mut Vec<Spanned<String>>) -> FileEntry {
+fn file_entry(file: &Spanned<FileNode>, copies: &mut Vec<Spanned<String>>) -> FileEntry {
     let node = &file.value;
     let content = match &node.body {
         FileBody::Text(text) => FileContent::Text(text.clone()),
@@ -140,7 +140,7 @@ fn file_entry(file: &Spanned<FileNode>, sources: &SourceMap, copies: &mut Vec<Sp
         user: node.user.as_ref().map(|name| name.value.clone()),
         group: node.group.as_ref().map(|name| name.value.clone()),
         content,
-        origin: place(sources, file.span),
+        origin: file_origin(file),
     }
 }
 
@@ -160,7 +160,7 @@ fn accounts(input: &Input) -> Accounts {
                 comment: user.comment.as_ref().map(|comment| comment.value.clone()).unwrap_or_default(),
                 password_hash: user.password_hash.as_ref().map(|hash| hash.value.clone()),
                 ssh_keys: user.ssh_keys.iter().map(|key| key.value.clone()).collect(),
-                origin: place(input.sources, spanned.span),
+                origin: user_origin(spanned),
                 name,
             }
         })
@@ -172,7 +172,7 @@ fn services(input: &Input) -> Services {
     let mut services = Services::default();
     let all: Vec<&Spanned<Service>> = input.flavor.distro.value.services.iter().chain(&input.flavor.services).collect();
     for service in all {
-        let entry = (service.value.unit.value.as_str().to_owned(), place(input.sources, service.value.unit.span));
+        let entry = (service.value.unit.value.as_str().to_owned(), unit_origin(service));
         match service.value.verb {
             ServiceVerb::Enable => services.enable.push(entry),
             ServiceVerb::Disable => services.disable.push(entry),
@@ -198,28 +198,50 @@ pub(super) fn seal(input: &Input) -> Vec<Action> {
         }),
         Action::Normalise(Normalise::default()),
         Action::Stamp(Stamp {}),
-        Action::Verify(Verify { root: "/".to_owned(), origins: origins(input) }),
+        Action::Verify(Verify {
+            root: "/".to_owned(),
+            origins: checks(input.flavor).into_keys().map(|subject| (subject.to_owned(), check_origin(subject))).collect(),
+        }),
     ]
 }
 
-/// The node that is responsible for a check of the contract, by the subject that the check's name begins with.
-fn origins(input: &Input) -> BTreeMap<String, String> {
-    let flavor = input.flavor;
-    let spans = [
+/// For each check of the contract, by the subject that its name begins with: the node that is responsible.
+fn checks(flavor: &Flavor) -> BTreeMap<&'static str, Span> {
+    let layout = flavor.layout.rules.iter().find(|rule| rule.span.is_some()).map_or(Span::NONE, |rule| rule.span);
+    BTreeMap::from([
         ("kernel", flavor.kernel.span),
         ("kairos", flavor.kairos.span),
         ("release", flavor.kairos.span),
         ("identity", flavor.identity.name.span),
         ("os-release", flavor.distro.span),
-        ("layout", flavor.layout.rules.iter().find(|rule| rule.span.is_some()).map_or(Span::NONE, |rule| rule.span)),
-    ];
-    spans
-        .into_iter()
-        .filter(|(_, span)| span.is_some())
-        .map(|(subject, span)| (subject.to_owned(), place(input.sources, span)))
-        .collect()
+        ("layout", layout),
+    ])
 }
 
-fn place(sources: &SourceMap, span: Span) -> String {
-    sources.place(span).map(|place| place.to_string()).unwrap_or_default()
+/// Where each thing is said that a program may complain about, by the name that the program knows it by.
+///
+/// Programs hold names and no positions: a comment more in the flavor must not run a step again.
+pub(super) fn origins(flavor: &Flavor) -> BTreeMap<String, Span> {
+    let files = flavor.distro.value.files.iter().chain(&flavor.files).map(|file| (file_origin(file), file.span));
+    let users = flavor.users.iter().map(|user| (user_origin(user), user.span));
+    let services = flavor.distro.value.services.iter().chain(&flavor.services);
+    let services = services.map(|service| (unit_origin(service), service.value.unit.span));
+    let checks = checks(flavor).into_iter().map(|(subject, span)| (check_origin(subject), span));
+    files.chain(users).chain(services).chain(checks).filter(|(_, span)| span.is_some()).collect()
+}
+
+fn file_origin(file: &Spanned<FileNode>) -> String {
+    format!("file:{}", file.value.path.value)
+}
+
+fn user_origin(user: &Spanned<User>) -> String {
+    format!("user:{}", user.value.name.value)
+}
+
+fn unit_origin(service: &Spanned<Service>) -> String {
+    format!("unit:{}", service.value.unit.value.as_str())
+}
+
+fn check_origin(subject: &str) -> String {
+    format!("check:{subject}")
 }

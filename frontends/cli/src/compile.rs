@@ -40,7 +40,6 @@ pub(crate) fn compile(
     resolved: &Resolved,
     layout: &CompiledLayout,
     epoch: i64,
-    sources: &SourceMap,
 ) -> Compiled {
     let entries = layout::image_files(flavor, layout, &runtime_text)
         .expect("the lists of the runtime are checked by the tests of the library");
@@ -50,7 +49,6 @@ pub(crate) fn compile(
         image_files: &Files { entries },
         kept: &layout.seed_paths(),
         epoch,
-        sources,
     });
     Compiled { plan, config: config(flavor, epoch) }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::model::Flavor;
-use kcompose_core::plan::CONTEXT;
+use kcompose_core::plan::{CONTEXT, Plan};
 use kcompose_core::source::SourceMap;
 use kcompose_engine::{
     Address, Bridge, BuildKit, BuildRequest, BuildResult, EngineError, Fault, Output, OutputKind, Secret,
@@ -43,11 +43,11 @@ pub(crate) async fn run(
         () = cancel.cancelled() => return Err(Failure::Interrupted),
     };
     let epoch = project::epoch(&args.source, pinned.resolved.epoch)?;
-    let compiled = compile::compile(&project.flavor, &pinned.resolved, &layout, epoch, sources);
+    let compiled = compile::compile(&project.flavor, &pinned.resolved, &layout, epoch);
     let urls = world.urls(&project.flavor, &pinned.resolved)?;
     let merge = engine.capabilities().has("mergeop");
     let emitted = compile::definition(&compiled, &project.flavor, &|fetch| urls.of(fetch), merge, args.no_cache, sources);
-    let mut request = BuildRequest::new(emitted.definition, compiled.config, world.store.root().join("layers"));
+    let mut request = BuildRequest::new(emitted.definition, compiled.config.clone(), world.store.root().join("layers"));
     request.outputs = outputs;
     request.tags = tags(args, &project.flavor);
     request.locals = BTreeMap::from([(CONTEXT.to_owned(), context)]);
@@ -57,7 +57,7 @@ pub(crate) async fn run(
     let result = kcompose_engine::build(&engine, &request, &events, &cancel).await;
     drop(events);
     shown.end().await;
-    let result = result.map_err(engine_failed)?;
+    let result = result.map_err(|error| engine_failed(placed(error, &compiled.plan, sources)))?;
     finish(args, &request, &result, terminal)
 }
 
@@ -95,6 +95,19 @@ pub(crate) async fn connect(choice: EngineChoice, builder: Option<&str>) -> Resu
     let variable = |name: &str| std::env::var(name).ok();
     let candidates = Address::candidates(builder, variable).map_err(engine_failed)?;
     BuildKit::connect(&candidates).await.map_err(engine_failed)
+}
+
+/// A step's own complaint names what it is about; the plan knows where that is said.
+fn placed(error: EngineError, plan: &Plan, sources: &SourceMap) -> EngineError {
+    let EngineError::Step { name, exit_code, mut log, mut place } = error else { return error };
+    for line in log.iter_mut().rev() {
+        let Some(span) = line.trim().strip_prefix("at ").and_then(|origin| plan.origin(origin)) else { continue };
+        if let Some(text) = sources.place(span) {
+            *line = format!("  at {text}");
+        }
+        place = Some(span.into());
+    }
+    EngineError::Step { name, exit_code, log, place }
 }
 
 /// Why an engine failed, with the exit code of whose fault it is.

@@ -24,7 +24,7 @@ pub(crate) async fn run(
     let mut world = World::new(global, args.lock.offline(), terminal)?;
     let pinned = pinning::pin(&project, &mut world, Pinning::of(args.lock), sources, terminal).await?;
     let epoch = project::epoch(&args.source, pinned.resolved.epoch)?;
-    let compiled = compile::compile(&project.flavor, &pinned.resolved, &layout, epoch, sources);
+    let compiled = compile::compile(&project.flavor, &pinned.resolved, &layout, epoch);
     match args.format {
         PlanFormat::Text => terminal.data(&compiled.plan.to_text(sources)),
         PlanFormat::Dot => terminal.data(&compiled.plan.to_dot()),
