@@ -55,7 +55,10 @@ fn cargo(workspace: &Path, target: &Path) -> Command {
 
 fn flags(workspace: &Path, target: &Path) -> Vec<String> {
     let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
-    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned(), "-Crelocation-model=static".to_owned()];
+    let mut flags = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"].map(str::to_owned).to_vec();
+    // The script's path is one below the workspace, where rustc runs: an absolute one would be in the hash of the flags.
+    let linker = ["--build-id=none", "-z,noseparate-code", "--no-eh-frame-hdr", "-T,frontends/step/link.ld"];
+    flags.extend(linker.map(|argument| format!("-Clink-arg=-Wl,{argument}")));
     // Later ones win, and the target directory is inside the workspace.
     flags.push(remap(&cargo_home(), "/cargo"));
     flags.push(remap(workspace, "/kcompose"));
@@ -71,7 +74,7 @@ fn cargo_home() -> PathBuf {
 /// Runs this script again when a source of the step binary changes: rustc lists them next to the binary.
 fn watch(workspace: &Path, dependencies: &Path) {
     println!("cargo::rerun-if-changed=build.rs");
-    for file in ["Cargo.lock", "Cargo.toml", "core/Cargo.toml", "frontends/step/Cargo.toml"] {
+    for file in ["Cargo.lock", "Cargo.toml", "core/Cargo.toml", "frontends/step/Cargo.toml", "frontends/step/link.ld"] {
         println!("cargo::rerun-if-changed={}", workspace.join(file).display());
     }
     let text = std::fs::read_to_string(dependencies).unwrap_or_else(|error| panic!("no list of sources: {error}"));
