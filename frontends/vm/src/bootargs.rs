@@ -64,8 +64,7 @@ struct Shell<'a> {
 
 impl Shell<'_> {
     fn source(&mut self, path: &str) -> bool {
-        let path = path.rsplit_once(')').map_or(path, |(_, path)| path);
-        let Some(content) = (self.read)(path) else {
+        let Some(content) = (self.read)(inside(path)) else {
             return false;
         };
         self.run(&tokens(&String::from_utf8_lossy(&content)))
@@ -137,26 +136,44 @@ impl Shell<'_> {
         true
     }
 
-    /// `test` with `-o` and `-a`, from left to right as GRUB does.
+    /// `test` with `-o`, `-a` and `!`, from left to right. As in GRUB, terms that only follow each other are all asked for,
+    /// and a lone word is true if it is not empty: the stock file writes `test A == B -o test A == C`.
     fn test(&self, arguments: &[String]) -> bool {
-        let or = arguments.split(|word| word == "-o");
-        or.into_iter()
-            .any(|part| part.split(|word| word == "-a").all(|term| self.term(term)))
+        arguments
+            .split(|word| word == "-o")
+            .any(|part| self.all_hold(part))
     }
 
-    fn term(&self, words: &[String]) -> bool {
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        match words.as_slice() {
-            ["!", rest @ ..] => !self.term(&rest.iter().map(ToString::to_string).collect::<Vec<_>>()),
-            ["-n", text] | [text] => !text.is_empty(),
-            ["-z", text] => text.is_empty(),
-            ["-e" | "-f" | "-s", path] => {
-                (self.read)(path.rsplit_once(')').map_or(*path, |(_, path)| path)).is_some()
+    fn all_hold(&self, words: &[String]) -> bool {
+        let mut rest: Vec<&str> = words.iter().map(String::as_str).collect();
+        rest.reverse();
+        let mut wanted = true;
+        while let Some(word) = rest.pop() {
+            let holds = match (word, rest.as_slice()) {
+                ("-a", _) => continue,
+                ("!", _) => {
+                    wanted = !wanted;
+                    continue;
+                }
+                (left, [.., right, "=" | "=="]) => left == *right,
+                (left, [.., right, "!="]) => left != *right,
+                ("-n", [.., text]) => !text.is_empty(),
+                ("-z", [.., text]) => text.is_empty(),
+                ("-e" | "-f" | "-s", [.., path]) => (self.read)(inside(path)).is_some(),
+                (word, _) => !word.is_empty(),
+            };
+            let used = match (word, rest.last()) {
+                (_, Some(&"=" | &"==" | &"!=")) => 2,
+                ("-n" | "-z" | "-e" | "-f" | "-s", Some(_)) => 1,
+                _ => 0,
+            };
+            rest.truncate(rest.len().saturating_sub(used));
+            if holds != wanted {
+                return false;
             }
-            [left, "=" | "==", right] => left == right,
-            [left, "!=", right] => left != right,
-            _ => false,
+            wanted = true;
         }
+        true
     }
 
     /// Takes quotes off and puts variables in. Single quotes keep everything.
@@ -187,6 +204,11 @@ impl Shell<'_> {
         }
         self.variables.get(&name).cloned().unwrap_or_default()
     }
+}
+
+/// A path without the device before it: `(loop0)` is the image.
+fn inside(path: &str) -> &str {
+    path.rsplit_once(')').map_or(path, |(_, path)| path)
 }
 
 /// Splits a script into words and ends of commands; comments go.

@@ -176,7 +176,8 @@ fn arguments(setup: &Setup<'_>) -> Vec<OsString> {
     let devices = [
         "-drive",
         // The file is complete when QEMU has ended, which is all that is asked: no flush has to reach the platter.
-        "id=disk,if=none,format=raw,file=disk,cache=unsafe,discard=unmap,detect-zeroes=unmap",
+        // Errors are the guest's, which says so on its console; by default a full disk would stop it without a word.
+        "id=disk,if=none,format=raw,file=disk,cache=unsafe,discard=unmap,detect-zeroes=unmap,werror=report,rerror=report",
         "-device",
         "virtio-blk-pci,drive=disk",
         "-device",

@@ -29,7 +29,17 @@ pub(crate) async fn attend(
     let deadline = Instant::now() + what.timeout;
     let in_time = relay(&mut heard, &mut log, deadline, output).await;
     let Some(exit) = log.exit else {
-        return Err(never_ran(&log, in_time, what));
+        let said = if in_time {
+            machine.finish(Duration::from_secs(2)).await
+        } else {
+            None
+        };
+        return Err(never_ran(
+            &log,
+            said.map(|ended| ended.stderr).unwrap_or_default().trim(),
+            in_time,
+            what,
+        ));
     };
     let off = log.power_off_begun.unwrap_or_else(Instant::now) + POWER_OFF;
     let quiet = relay(&mut heard, &mut log, off, output).await;
@@ -166,7 +176,7 @@ impl Log {
 }
 
 /// The failure of a machine that never said an exit code.
-fn never_ran(log: &Log, in_time: bool, what: &Boot<'_>) -> Failure {
+fn never_ran(log: &Log, qemu: &str, in_time: bool, what: &Boot<'_>) -> Failure {
     let seconds = what.timeout.as_secs();
     let what = match (&log.running, log.begun, in_time) {
         (Some(part), _, false) => {

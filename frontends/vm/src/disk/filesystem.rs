@@ -19,6 +19,7 @@ const PARTITION_FEATURES: &str = "none,has_journal,ext_attr,resize_inode,dir_ind
 /// Directories that the boot mounts over. A deployment makes those that an image lacks, and so does this disk.
 const MOUNT_POINTS: &[(&str, u32)] = &[
     ("/oem", 0o755),
+    ("/usr", 0o755),
     ("/usr/local", 0o755),
     ("/proc", 0o555),
     ("/sys", 0o555),

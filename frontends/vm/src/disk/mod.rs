@@ -255,3 +255,6 @@ fn not_a_disk(path: &Path, reason: impl Into<String>) -> Failure {
         reason: reason.into(),
     })
 }
+
+#[cfg(test)]
+mod tests;
