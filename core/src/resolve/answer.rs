@@ -1,6 +1,6 @@
 //! The solution: what it is, whether it is sound, and what a person should hear about it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::diagnostic::Sink;
 use crate::model::{Flavor, PackageName};
@@ -62,9 +62,12 @@ pub(crate) fn find<'a>(choice: &'a Choice<'a>, wishes: &Wishes, recommends: Reco
     loop {
         let places = solve(choice, &roots, &wanted).ok()?;
         let packages = places.iter().map(|place| (choice.universe.package(*place).name, *place)).collect();
-        let answer = Answer { choice, asked: asked.clone(), packages };
+        let mut answer = Answer { choice, asked: asked.clone(), packages };
         let more: Vec<Place> = match recommends {
-            Recommends::Off => Vec::new(),
+            Recommends::Off => {
+                answer.drop_unneeded();
+                Vec::new()
+            }
             Recommends::On => answer.unmet_recommends().filter(|place| !wanted.contains(place)).collect(),
         };
         if more.is_empty() {
@@ -75,6 +78,27 @@ pub(crate) fn find<'a>(choice: &'a Choice<'a>, wishes: &Wishes, recommends: Reco
 }
 
 impl<'a> Answer<'a> {
+    /// Takes out what the solver tried for a group that something else meets as well.
+    fn drop_unneeded(&mut self) {
+        let mut needed: BTreeSet<Place> = BTreeSet::new();
+        let meeting = |group: &[Place]| group.iter().copied().filter(|place| self.has(*place)).collect::<Vec<_>>();
+        // What leaves no choice goes first: it may meet what leaves one.
+        let (mut forced, choices): (Vec<_>, Vec<_>) =
+            self.asked.iter().map(|asked| meeting(&asked.places)).partition(|places| places.len() < 2);
+        let mut choices = VecDeque::from(choices);
+        while let Some(places) = forced.pop().or_else(|| choices.pop_front()) {
+            let Some(first) = places.first().filter(|_| !places.iter().any(|place| needed.contains(place))) else {
+                continue;
+            };
+            needed.insert(*first);
+            for group in self.groups(*first) {
+                let places = meeting(&self.choice.satisfying(&group));
+                if places.len() < 2 { forced.push(places) } else { choices.push_back(places) }
+            }
+        }
+        self.packages.retain(|_, place| needed.contains(place));
+    }
+
     /// The first package of a group that the solution has.
     fn chosen(&self, group: &[Atom<'_>]) -> Option<Place> {
         self.choice.satisfying(group).into_iter().find(|place| self.has(*place))

@@ -84,3 +84,9 @@ fn what_satisfies_a_package_is_written_down() {
     let depends = &lock.resolved.packages[&"aa".parse().unwrap()].depends;
     assert_eq!(depends.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["bb", "xx"]);
 }
+
+#[test]
+fn what_another_package_makes_superfluous_is_not_there() {
+    let world = "aa 1 | Depends: vv or ww\nvv 1\nww 1\nbb 1 | Depends: cc\ncc 1 | Depends: dd\ndd 1 | Depends: ww";
+    check("aa\nbb", world, "aa 1, bb 1, cc 1, dd 1, ww 1");
+}
