@@ -5,14 +5,16 @@ use std::path::PathBuf;
 
 use kcompose_core::image::ImageConfig;
 use kcompose_core::llb::Definition;
+use kcompose_core::source::Span;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::{Bridge, Job};
 use crate::credentials::Credentials;
+use crate::digest::sha256;
 use crate::error::EngineError;
-use crate::event::Events;
-use crate::export::{self, Image, Output, OutputKind};
-use crate::layers::LayerStore;
+use crate::event::{Event, Events, State, Vertex};
+use crate::export::{self, Export, Image, Output, OutputKind};
+use crate::layers::{Compression, LayerStore};
 use crate::policy::SourceRule;
 use crate::secret::Secret;
 
@@ -84,22 +86,70 @@ pub async fn build(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<BuildResult, EngineError> {
+    check(request)?;
     let compression = request
         .outputs
         .first()
         .map(|output| output.compression)
         .unwrap_or_default();
     let layers = LayerStore::new(&request.layer_directory, compression);
-    let job = job(request, layers.clone());
-    let solved = bridge.solve(&job, events, cancel).await?;
+    let solved = bridge
+        .solve(&job(request, layers.clone()), events, cancel)
+        .await?;
     let image = Image::new(&request.config, solved.layers, compression);
     for output in &request.outputs {
-        write(&image, &layers, output, request, cancel).await?;
+        let own = (&image, &layers);
+        if output.compression == compression {
+            write(own, output, request, events, cancel).await?;
+        } else {
+            let other = recompressed(own, output.compression, request).await?;
+            write((&other.0, &other.1), output, request, events, cancel).await?;
+        }
     }
     Ok(BuildResult { image })
 }
 
+/// What can be known to be wrong before anything is built.
+fn check(request: &BuildRequest) -> Result<(), EngineError> {
+    for output in &request.outputs {
+        let wrong = |reason: String, help: &str| EngineError::Output {
+            output: output.kind.word().to_owned(),
+            reason,
+            help: help.to_owned(),
+        };
+        if output.kind.is_path() {
+            let destination = output.destination.as_ref();
+            let destination =
+                destination.ok_or_else(|| wrong("it has no destination".into(), "add `dest=PATH`"))?;
+            let folder = destination
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty());
+            if folder.is_some_and(|folder| !folder.is_dir()) {
+                let reason = format!("the folder of `{}` does not exist", destination.display());
+                return Err(wrong(reason, "make the folder first"));
+            }
+        } else if names(output, request).is_empty() {
+            return Err(wrong(
+                "it has no name".into(),
+                "add `name=REGISTRY/IMAGE:TAG`, or `-t`",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn names(output: &Output, request: &BuildRequest) -> Vec<String> {
+    output
+        .name
+        .clone()
+        .map_or_else(|| request.tags.clone(), |name| vec![name])
+}
+
 fn job(request: &BuildRequest, layers: LayerStore) -> Job {
+    let kept = request
+        .outputs
+        .iter()
+        .filter(|output| output.kind == OutputKind::Image);
     Job {
         definition: request.definition.clone(),
         config: request.config.clone(),
@@ -110,32 +160,121 @@ fn job(request: &BuildRequest, layers: LayerStore) -> Job {
         no_cache: request.no_cache,
         layers,
         wants_layers: true,
-        engine_images: Vec::new(),
+        engine_images: kept.flat_map(|output| names(output, request)).collect(),
     }
 }
 
+/// The image over layers of another compression.
+async fn recompressed(
+    (image, layers): (&Image, &LayerStore),
+    compression: Compression,
+    request: &BuildRequest,
+) -> Result<(Image, LayerStore), EngineError> {
+    let store = LayerStore::new(&request.layer_directory, compression);
+    let (from, to, list) = (layers.clone(), store.clone(), image.layers.clone());
+    let adopted = blocking(move || {
+        list.iter()
+            .map(|layer| to.adopt(&from, layer))
+            .collect::<Result<Vec<_>, _>>()
+    });
+    let adopted = adopted
+        .await?
+        .map_err(|error| EngineError::io("compress into", &request.layer_directory, error))?;
+    Ok((Image::new(&request.config, adopted, compression), store))
+}
+
 async fn write(
-    image: &Image,
-    layers: &LayerStore,
+    (image, layers): (&Image, &LayerStore),
     output: &Output,
     request: &BuildRequest,
+    events: &Events,
     cancel: &CancellationToken,
 ) -> Result<(), EngineError> {
-    let kind: OutputKind = output.kind;
-    let Some(destination) = output.destination.clone() else {
-        return Ok(());
-    };
-    let (image, layers, cancel) = (image.clone(), layers.clone(), cancel.clone());
-    let names = output
-        .name
-        .clone()
-        .map_or_else(|| request.tags.clone(), |name| vec![name]);
-    let written = tokio::task::spawn_blocking(move || {
-        export::write(&image, &layers, kind, &destination, &names, &cancel)
-    });
-    written.await.map_err(|error| EngineError::Failed {
+    let names = names(output, request);
+    match (&output.destination, output.kind) {
+        (Some(destination), _) => {
+            let shown = Shown::begin(events, format!("writing {}", destination.display()));
+            let (image, layers, cancel) = (image.clone(), layers.clone(), cancel.clone());
+            let (kind, destination) = (output.kind, destination.clone());
+            let written = blocking(move || {
+                let export = Export {
+                    image: &image,
+                    layers: &layers,
+                    names: &names,
+                    cancel: &cancel,
+                };
+                export::write(&export, kind, &destination)
+            });
+            shown.end(written.await?)
+        }
+        (None, OutputKind::Registry) => {
+            for name in &names {
+                let shown = Shown::begin(events, format!("pushing {name}"));
+                let export = Export {
+                    image,
+                    layers,
+                    names: &names,
+                    cancel,
+                };
+                shown.end(export::push(&export, name, &request.credentials).await)?;
+            }
+            Ok(())
+        }
+        // The engine has it already.
+        (None, OutputKind::Image) => Ok(()),
+        (None, OutputKind::Oci | OutputKind::Docker | OutputKind::Tar | OutputKind::Local) => Ok(()),
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, EngineError> {
+    let failed = |error: tokio::task::JoinError| EngineError::Failed {
         reason: error.to_string(),
         log: Vec::new(),
         place: None,
-    })?
+    };
+    tokio::task::spawn_blocking(work).await.map_err(failed)
+}
+
+/// Something that is done here, shown like an operation of the engine.
+struct Shown<'a> {
+    events: &'a Events,
+    name: String,
+    started: f64,
+}
+
+impl<'a> Shown<'a> {
+    fn begin(events: &'a Events, name: String) -> Self {
+        let shown = Shown {
+            events,
+            name,
+            started: now(),
+        };
+        shown.send(State::Running(shown.started));
+        shown
+    }
+
+    fn end<T>(self, result: Result<T, EngineError>) -> Result<T, EngineError> {
+        self.send(match &result {
+            Ok(_) => State::Done(self.started, now()),
+            Err(error) => State::Failed(error.to_string()),
+        });
+        result
+    }
+
+    fn send(&self, state: State) {
+        let (digest, name) = (sha256(self.name.as_bytes()), self.name.clone());
+        // Whoever stopped listening does not want to know.
+        let _ = self.events.send(Event::Vertex(Vertex {
+            digest,
+            name,
+            group: None,
+            span: Span::NONE,
+            state,
+        }));
+    }
+}
+
+fn now() -> f64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0.0, |time| time.as_secs_f64())
 }

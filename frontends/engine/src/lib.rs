@@ -16,10 +16,12 @@ pub mod event;
 pub mod export;
 pub mod fetch;
 pub mod helper;
+pub mod layer;
 pub mod layers;
 pub mod policy;
 pub mod rootfs;
 pub mod secret;
+pub mod serve;
 mod session;
 pub mod store;
 

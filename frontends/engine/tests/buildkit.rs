@@ -1,100 +1,18 @@
-//! Builds on a real BuildKit daemon: `KCOMPOSE_TEST_BUILDKIT=unix:///run/buildkit/buildkitd.sock cargo test -p kcompose-engine`.
+//! Builds on a real BuildKit daemon: `tests/with-buildkit cargo test -p kcompose-engine`.
 #![allow(clippy::unwrap_used)]
+
+mod daemon;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
+use daemon::{Test, daemon};
 use fs_err as fs;
-use kcompose_core::image::ImageConfig;
-use kcompose_core::llb::{
-    Copy, Exec, FileAction, Graph, Local, MakeDirectory, MakeFile, Meta, MountKind, Output as Tree,
-};
-use kcompose_core::source::SourceMap;
+use kcompose_core::llb::{Copy, Exec, FileAction, Local, MakeDirectory, MakeFile, Meta, MountKind};
 use kcompose_engine::event::State;
-use kcompose_engine::{
-    Address, Bridge, BuildKit, BuildRequest, BuildResult, EngineError, Event, Fault, Output, Secret, build,
-};
-use tokio::sync::mpsc::unbounded_channel;
-use tokio_util::sync::CancellationToken;
-
-/// The daemon to test against; without one the test says loudly that it did not run.
-async fn daemon() -> Option<BuildKit> {
-    let Ok(address) = std::env::var("KCOMPOSE_TEST_BUILDKIT") else {
-        eprintln!("SKIPPED: KCOMPOSE_TEST_BUILDKIT names no BuildKit");
-        return None;
-    };
-    let candidates = Address::candidates(Some(&address), |_| None).unwrap();
-    Some(BuildKit::connect(&candidates).await.unwrap())
-}
-
-/// A build of a test: a folder for what it writes, and what it is asked for.
-struct Test {
-    daemon: BuildKit,
-    folder: tempfile::TempDir,
-    graph: Graph,
-    sources: SourceMap,
-    cancel: CancellationToken,
-}
-
-impl Test {
-    async fn new() -> Option<Test> {
-        let daemon = daemon().await?;
-        let folder = tempfile::tempdir().unwrap();
-        let (graph, sources) = (Graph::new(), SourceMap::new());
-        Some(Test {
-            daemon,
-            folder,
-            graph,
-            sources,
-            cancel: CancellationToken::new(),
-        })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn request(&self, output: Tree) -> BuildRequest {
-        let config = ImageConfig {
-            architecture: "amd64".into(),
-            created: 1_700_000_000,
-            ..ImageConfig::default()
-        };
-        let definition = self.graph.definition(Some(output), &self.sources);
-        BuildRequest::new(definition, config, self.path("layers"))
-    }
-
-    async fn build(&self, request: &BuildRequest) -> (Result<BuildResult, EngineError>, Vec<Event>) {
-        let (sender, mut receiver) = unbounded_channel();
-        let result = build(&self.daemon, request, &sender, &self.cancel).await;
-        drop(sender);
-        let mut events = Vec::new();
-        while let Some(event) = receiver.recv().await {
-            events.push(event);
-        }
-        (result, events)
-    }
-
-    /// A root with a static shell, from the host's own busybox.
-    fn shell(&mut self) -> Option<Tree> {
-        let busybox = ["/bin/busybox", "/usr/bin/busybox"]
-            .into_iter()
-            .find(|path| Path::new(path).exists());
-        let Some(busybox) = busybox else {
-            eprintln!("SKIPPED: there is no busybox (Debian: busybox-static) for a root with a shell");
-            return None;
-        };
-        let directories = ["/bin", "/proc", "/sys", "/dev", "/run", "/tmp", "/etc"];
-        let directories = directories.map(|path| FileAction::MakeDirectory(MakeDirectory::new(path, 0o755)));
-        let shell = FileAction::MakeFile(MakeFile::new("/bin/sh", 0o755, fs::read(busybox).unwrap()));
-        Some(
-            self.graph
-                .file(None, directories.into_iter().chain([shell]), Meta::named("shell")),
-        )
-    }
-}
+use kcompose_engine::{Bridge, BuildKit, BuildResult, EngineError, Event, Fault, Output, Secret};
 
 /// Members of an archive, in order.
 fn members(archive: &Path) -> Vec<String> {
@@ -136,7 +54,8 @@ fn listing(test: &Test, result: &BuildResult) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_on_scratch_becomes_the_same_archive_twice() {
-    let Some(mut test) = Test::new().await else { return };
+    kcompose_testing::needs!(BuildKit);
+    let mut test = Test::new().await;
     let actions = [
         FileAction::MakeDirectory(MakeDirectory::new("/etc", 0o755)),
         FileAction::MakeFile(MakeFile::new("/etc/hello", 0o644, "hello\n")),
@@ -181,8 +100,9 @@ async fn a_file_on_scratch_becomes_the_same_archive_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_runs_with_mounts_and_logs() {
-    let Some(mut test) = Test::new().await else { return };
-    let Some(root) = test.shell() else { return };
+    kcompose_testing::needs!(BuildKit, Program("busybox"));
+    let mut test = Test::new().await;
+    let root = test.shell();
     let data = FileAction::MakeFile(MakeFile::new("/data", 0o644, "from a file system\n"));
     let data = test.graph.file(None, [data], Meta::default());
     let script = "cat /in/data /run/secret > /out/all; echo said >&2; test ! -e /sys/class/net/eth0; echo $TZ >> /out/all";
@@ -222,7 +142,8 @@ async fn a_program_runs_with_mounts_and_logs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_local_directory_is_filtered_and_normalised() {
-    let Some(mut test) = Test::new().await else { return };
+    kcompose_testing::needs!(BuildKit);
+    let mut test = Test::new().await;
     let context = test.path("context");
     fs::create_dir_all(context.join("overlay/etc")).unwrap();
     fs::create_dir_all(context.join("target/debug")).unwrap();
@@ -266,7 +187,8 @@ async fn a_local_directory_is_filtered_and_normalised() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn merged_trees_are_one_layer_each() {
-    let Some(mut test) = Test::new().await else { return };
+    kcompose_testing::needs!(BuildKit);
+    let mut test = Test::new().await;
     let mut tree = |path: &str| {
         let file = FileAction::MakeFile(MakeFile::new(path, 0o644, path));
         test.graph.file(None, [file], Meta::named(path))
@@ -282,8 +204,9 @@ async fn merged_trees_are_one_layer_each() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_program_is_reported_where_it_was_asked_for() {
-    let Some(mut test) = Test::new().await else { return };
-    let Some(root) = test.shell() else { return };
+    kcompose_testing::needs!(BuildKit, Program("busybox"));
+    let mut test = Test::new().await;
+    let root = test.shell();
     let text = "flavor \"x\"\nrun \"boom\" { script \"exit 7\"; }\n";
     let span = test.sources.add("flavor.kdl", text).span(11, 35);
     let exec = Exec::new(root, ["/bin/sh", "-c", "echo first; echo last words >&2; exit 7"]);
@@ -312,7 +235,8 @@ async fn a_failing_program_is_reported_where_it_was_asked_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_source_is_the_worlds_fault() {
-    let Some(mut test) = Test::new().await else { return };
+    kcompose_testing::needs!(BuildKit);
+    let mut test = Test::new().await;
     let span = test.sources.add("flavor.kdl", "packages { curl; }\n").span(11, 4);
     let http = kcompose_core::llb::Http {
         url: "http://127.0.0.1:9/curl.deb".into(),
@@ -336,8 +260,9 @@ async fn an_unreachable_source_is_the_worlds_fault() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_stops_at_once_when_it_is_cancelled() {
-    let Some(mut test) = Test::new().await else { return };
-    let Some(root) = test.shell() else { return };
+    kcompose_testing::needs!(BuildKit, Program("busybox"));
+    let mut test = Test::new().await;
+    let root = test.shell();
     let output = test.graph.exec(
         &Exec::new(root, ["/bin/sh", "-c", "sleep 60"]),
         Meta::named("sleep"),
@@ -359,7 +284,8 @@ async fn a_build_stops_at_once_when_it_is_cancelled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_daemon_says_what_it_can_do() {
-    let Some(daemon) = daemon().await else { return };
+    kcompose_testing::needs!(BuildKit);
+    let daemon = daemon().await;
     for name in [
         "source.http.checksum",
         "file.base",
@@ -381,4 +307,125 @@ async fn without_a_daemon_every_address_that_was_tried_is_named() {
     );
     assert!(text.contains("tcp://127.0.0.1:9: Connection refused"), "{text}");
     assert_eq!(error.fault(), Fault::World);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_file_comes_from_one_solve() {
+    kcompose_testing::needs!(BuildKit);
+    let mut test = Test::new().await;
+    let files = [
+        FileAction::MakeDirectory(MakeDirectory::new("/etc", 0o755)),
+        FileAction::MakeDirectory(MakeDirectory::new("/usr", 0o700)),
+        FileAction::MakeFile(MakeFile::new("/etc/hello", 0o640, "hello\n")),
+    ];
+    let made = test.graph.file(None, files, Meta::named("hello"));
+    let output = test.graph.file(
+        None,
+        [FileAction::Copy(Copy::contents(made, "/", "/", 0))],
+        Meta::named("tree"),
+    );
+    let mut request = test.request(output);
+    request.tags = vec!["example.org/os/x:1".into()];
+    fs::create_dir(test.path("root")).unwrap();
+    fs::write(test.path("root/old"), "gone when the new one is whole").unwrap();
+    for (kind, name) in [
+        ("oci", "o.tar"),
+        ("docker", "d.tar"),
+        ("tar", "t.tar"),
+        ("local", "root"),
+    ] {
+        let text = format!("type={kind},dest={}", test.path(name).display());
+        request.outputs.push(text.parse().unwrap());
+    }
+    let gzip = format!("type=oci,dest={},compression=gzip", test.path("z.tar").display());
+    request.outputs.push(gzip.parse().unwrap());
+    test.build(&request).await.0.unwrap();
+    assert_eq!(members(&test.path("t.tar")), ["etc/", "etc/hello", "usr/"]);
+    assert_eq!(
+        fs::read_to_string(test.path("root/etc/hello")).unwrap(),
+        "hello\n"
+    );
+    let mode = fs::metadata(test.path("root/etc/hello"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o7777, 0o640);
+    assert!(!test.path("root/old").exists());
+    let docker = members(&test.path("d.tar"));
+    assert_eq!(docker.len(), 4);
+    assert!(
+        docker[1].ends_with("/layer.tar") && docker[2].ends_with(".json") && docker[3] == "manifest.json"
+    );
+    // All of them are the same tree, and tools read them.
+    let pack = |name: &str| {
+        let mut bytes = Vec::new();
+        kcompose_engine::rootfs::open(&test.path(name))
+            .unwrap()
+            .pack(&mut bytes)
+            .unwrap();
+        bytes
+    };
+    let tree = fs::read(test.path("t.tar")).unwrap();
+    for name in ["o.tar", "d.tar", "z.tar", "t.tar"] {
+        assert!(pack(name) == tree, "{name}");
+    }
+    let left = fs::read_dir(test.folder.path()).unwrap().count();
+    assert_eq!(left, 6, "something was left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_local_engine_takes_packages_from_our_server() {
+    kcompose_testing::needs!(BuildKit);
+    let mut test = Test::new().await;
+    let content = format!("package {}", std::process::id());
+    let sha256 = kcompose_engine::digest::sha256(content.as_bytes());
+    let blob = test.path("blob");
+    fs::write(&blob, &content).unwrap();
+    let server = kcompose_engine::serve::BlobServer::start(move |_| Some(blob.clone()))
+        .await
+        .unwrap();
+    let http = kcompose_core::llb::Http {
+        url: "http://nowhere.invalid/pool/p.deb".into(),
+        checksum: Some(sha256.clone()),
+        filename: Some("p.deb".into()),
+        mode: Some(0o644),
+    };
+    let output = test.graph.http(&http, Meta::named("fetch"));
+    let mut request = test.request(output);
+    request.policy.push(kcompose_engine::SourceRule::Convert {
+        from: http.url.clone(),
+        to: server.url(sha256.strip_prefix("sha256:").unwrap(), "p.deb"),
+    });
+    let first = test.build(&request).await.0.unwrap();
+    assert_eq!(listing(&test, &first), ["p.deb 644 0:0"]);
+    // The URL is in no cache key: what was fetched once needs no server, whatever its address.
+    drop(server);
+    request.policy = vec![kcompose_engine::SourceRule::Convert {
+        from: http.url.clone(),
+        to: "http://127.0.0.1:9/dead".into(),
+    }];
+    let again = test.build(&request).await.0.unwrap();
+    assert_eq!(again.image.digest, first.image.digest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_config_is_the_one_that_the_daemon_would_write() {
+    kcompose_testing::needs!(BuildKit);
+    let mut test = Test::new().await;
+    let file = FileAction::MakeFile(MakeFile::new("/a", 0o644, "a"));
+    let output = test.graph.file(None, [file], Meta::named("a"));
+    let mut request = test.request(output);
+    request.config.history = vec!["the <only> layer & more".into()];
+    request.config.runtime.cmd = vec!["/a".into()];
+    request
+        .config
+        .runtime
+        .labels
+        .insert("ö".into(), "\u{2028}".into());
+    let (result, events) = test.build(&request).await;
+    let exported = format!("exporting config {}", result.unwrap().image.config_digest);
+    let said = events
+        .iter()
+        .any(|event| matches!(event, Event::Transfer(transfer) if transfer.name == exported));
+    assert!(said, "{exported} is not what the daemon wrote: {events:#?}");
 }

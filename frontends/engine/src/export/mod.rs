@@ -3,58 +3,65 @@
 //! Every file is written beside its destination and renamed when it is whole, so an error leaves nothing behind.
 
 mod archive;
+mod docker;
 mod image;
 mod oci;
 mod output;
 mod place;
+mod reference;
+mod registry;
+mod tree;
 
 pub use image::{Image, Platform};
 pub use output::{Output, OutputKind};
+pub(crate) use registry::push;
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::error::EngineError;
 use crate::layers::LayerStore;
 
-/// Writes one file or folder output of an image.
-pub(crate) fn write(
-    image: &Image,
-    layers: &LayerStore,
-    kind: OutputKind,
-    destination: &Path,
-    names: &[String],
-    cancel: &CancellationToken,
-) -> Result<(), EngineError> {
-    let job = Export {
-        image,
-        layers,
-        names,
-        cancel,
-    };
+/// Writes one file or folder of an image.
+pub(crate) fn write(export: &Export<'_>, kind: OutputKind, destination: &Path) -> Result<(), EngineError> {
     match kind {
-        OutputKind::Oci => place::file(destination, |file| oci::write(&job, file)),
-        OutputKind::Docker | OutputKind::Tar | OutputKind::Local => Ok(()),
-        OutputKind::Registry | OutputKind::Image => Ok(()),
+        OutputKind::Oci => place::file(destination, |file| oci::write(export, file)),
+        OutputKind::Docker => place::file(destination, |file| docker::write(export, file)),
+        OutputKind::Tar => place::file(destination, |file| tree::archive(export, file)),
+        OutputKind::Local => place::directory(destination, |folder| tree::folder(export, folder)),
+        OutputKind::Registry | OutputKind::Image => unreachable!("only files and folders have a destination"),
     }
 }
 
 /// What every writer needs.
-#[derive(Clone, Copy)]
-struct Export<'a> {
-    image: &'a Image,
-    layers: &'a LayerStore,
-    names: &'a [String],
-    cancel: &'a CancellationToken,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Export<'a> {
+    /// The image.
+    pub(crate) image: &'a Image,
+    /// Where its layers are.
+    pub(crate) layers: &'a LayerStore,
+    /// Its names, for archives that hold some.
+    pub(crate) names: &'a [String],
+    /// Whether to stop.
+    pub(crate) cancel: &'a CancellationToken,
 }
 
 impl Export<'_> {
     /// An error if the person has pressed Ctrl-C.
-    fn check_cancel(&self) -> std::io::Result<()> {
+    fn check_cancel(&self) -> io::Result<()> {
         if self.cancel.is_cancelled() {
-            return Err(std::io::ErrorKind::Interrupted.into());
+            return Err(io::ErrorKind::Interrupted.into());
         }
         Ok(())
     }
+}
+
+/// What an error of a writer means.
+fn explain(export: &Export<'_>, path: PathBuf, error: io::Error) -> EngineError {
+    if export.cancel.is_cancelled() {
+        return EngineError::Cancelled;
+    }
+    EngineError::io("write", path, error)
 }

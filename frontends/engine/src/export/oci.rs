@@ -6,20 +6,20 @@ use std::io;
 use fs_err as fs;
 use serde_json::json;
 
-use super::Export;
 use super::archive::Archive;
 use super::image::compact;
+use super::{Export, explain};
 use crate::digest;
 use crate::error::EngineError;
+
+/// The file that says what the folder is.
+pub(super) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 pub(super) fn write(export: &Export<'_>, file: &mut fs::File) -> Result<(), EngineError> {
     let path = file.path().to_owned();
-    write_archive(export, file).map_err(|error| match error.kind() {
-        io::ErrorKind::Interrupted if export.cancel.is_cancelled() => EngineError::Cancelled,
-        _ => EngineError::io("write", path, error),
-    })
+    write_archive(export, file).map_err(|error| explain(export, path, error))
 }
 
 fn write_archive(export: &Export<'_>, file: &mut fs::File) -> io::Result<()> {
@@ -42,11 +42,11 @@ fn write_archive(export: &Export<'_>, file: &mut fs::File) -> io::Result<()> {
         archive.file(&blob(digest)?, layer.size, export.layers.open(layer)?.into_file())?;
     }
     archive.bytes("index.json", &index(export))?;
-    archive.bytes("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    archive.bytes("oci-layout", LAYOUT)?;
     archive.finish().map(drop)
 }
 
-fn index(export: &Export<'_>) -> Vec<u8> {
+pub(super) fn index(export: &Export<'_>) -> Vec<u8> {
     let mut manifests = Vec::new();
     for name in export.names {
         let mut descriptor = export.image.descriptor();
@@ -66,7 +66,8 @@ fn tag(name: &str) -> &str {
     last.rsplit_once(':').map_or("latest", |(_, tag)| tag)
 }
 
-fn blob(digest: &str) -> io::Result<String> {
+/// Where a blob lies in a layout.
+pub(super) fn blob(digest: &str) -> io::Result<String> {
     let hex = digest::hex(digest).ok_or_else(|| io::Error::other(format!("`{digest}` is not sha256")))?;
     Ok(format!("blobs/sha256/{hex}"))
 }

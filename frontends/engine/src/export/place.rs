@@ -67,3 +67,52 @@ fn folder(destination: &Path) -> PathBuf {
 fn permissions(mode: u32) -> std::fs::Permissions {
     std::os::unix::fs::PermissionsExt::from_mode(mode)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_leaves_what_was_there() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("image.tar");
+        fs::write(&path, "old").unwrap();
+        let full = |path: &Path| EngineError::io("write", path, io::ErrorKind::StorageFull.into());
+        let result = file(&path, |file| {
+            file.write_all(b"half").unwrap();
+            Err(full(file.path()))
+        });
+        assert!(matches!(result, Err(EngineError::Full { .. })), "{result:?}");
+        assert!(result.unwrap_err().to_string().contains("no space left"));
+        let folder = root.path().join("tree");
+        assert!(directory(&folder, |at| Err(full(at))).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let error = file(Path::new("/nonexistent/image.tar"), |_| Ok(())).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("cannot write `/nonexistent/image.tar`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_folder_replaces_a_folder_and_no_file() {
+        let root = tempfile::tempdir().unwrap();
+        let (tree, file) = (root.path().join("tree"), root.path().join("file"));
+        fs::create_dir(&tree).unwrap();
+        fs::write(tree.join("old"), "").unwrap();
+        fs::write(&file, "").unwrap();
+        let fill =
+            |at: &Path| fs::write(at.join("new"), "").map_err(|error| EngineError::io("write", at, error));
+        directory(&tree, fill).unwrap();
+        assert!(tree.join("new").exists() && !tree.join("old").exists());
+        assert!(directory(&file, fill).is_err());
+        assert!(file.is_file());
+    }
+}

@@ -64,17 +64,34 @@ impl LayerStore {
         (layer.diff_id == diff_id && found.len() == layer.size).then_some(layer)
     }
 
-    /// A reader of a layer's compressed bytes.
-    pub fn open(&self, layer: &Layer) -> io::Result<fs::File> {
+    /// The file with a layer's compressed bytes.
+    pub fn path(&self, layer: &Layer) -> io::Result<PathBuf> {
         let path = self
             .blob(&layer.digest)
             .ok_or_else(|| io::Error::other("a digest is not sha256"))?;
-        fs::File::open(path)
+        std::path::absolute(path)
+    }
+
+    /// A reader of a layer's compressed bytes.
+    pub fn open(&self, layer: &Layer) -> io::Result<fs::File> {
+        fs::File::open(self.path(layer)?)
     }
 
     /// A reader of a layer's unpacked archive.
     pub fn unpacked(&self, layer: &Layer) -> io::Result<Box<dyn Read + Send>> {
         self.compression.decoder(self.open(layer)?)
+    }
+
+    /// The same layer in this store, compressed anew if it is not there yet.
+    pub fn adopt(&self, other: &LayerStore, layer: &Layer) -> io::Result<Layer> {
+        if let Some(layer) = self.layer(&layer.diff_id) {
+            return Ok(layer);
+        }
+        let mut compressor = writer::Compressor::new(self.compression, self.temporary()?)?;
+        io::copy(&mut other.unpacked(layer)?, &mut compressor)?;
+        let (file, layer) = compressor.finish()?;
+        self.commit(file, &layer)?;
+        Ok(layer)
     }
 
     /// A writer of a new layer.

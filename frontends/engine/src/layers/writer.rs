@@ -1,18 +1,20 @@
 //! Compresses a layer while it arrives, on a thread of its own.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
+use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::{Layer, LayerStore};
+use super::compression::Encoder;
+use super::{Compression, Layer, LayerStore};
 use crate::digest::HashWriter;
 
 /// A layer on its way into the store. Dropping it leaves nothing behind.
 #[derive(Debug)]
 pub(crate) struct LayerWriter {
     chunks: mpsc::Sender<Vec<u8>>,
-    finished: JoinHandle<io::Result<(tempfile::NamedTempFile, Layer)>>,
+    finished: JoinHandle<io::Result<(NamedTempFile, Layer)>>,
     store: LayerStore,
 }
 
@@ -51,25 +53,48 @@ impl LayerWriter {
 }
 
 fn compress(
-    compression: super::Compression,
-    file: tempfile::NamedTempFile,
+    compression: Compression,
+    file: NamedTempFile,
     mut chunks: mpsc::Receiver<Vec<u8>>,
-) -> io::Result<(tempfile::NamedTempFile, Layer)> {
-    let compressed = HashWriter::new(io::BufWriter::with_capacity(1 << 18, file));
-    let mut unpacked = HashWriter::new(compression.encoder(compressed)?);
+) -> io::Result<(NamedTempFile, Layer)> {
+    let mut compressor = Compressor::new(compression, file)?;
     while let Some(chunk) = chunks.blocking_recv() {
-        unpacked.write_all(&chunk)?;
+        compressor.write_all(&chunk)?;
     }
-    let (encoder, diff_id, unpacked_size) = unpacked.finish();
-    let (buffered, digest, size) = encoder.finish()?.finish();
-    let file = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
-    Ok((
-        file,
-        Layer {
-            digest,
-            size,
-            diff_id,
-            unpacked_size,
-        },
-    ))
+    compressor.finish()
+}
+
+/// Compresses an archive into a file, with the digests of both.
+pub(super) struct Compressor(HashWriter<Encoder<HashWriter<BufWriter<NamedTempFile>>>>);
+
+impl Compressor {
+    pub(super) fn new(compression: Compression, file: NamedTempFile) -> io::Result<Self> {
+        let compressed = HashWriter::new(BufWriter::with_capacity(1 << 18, file));
+        Ok(Compressor(HashWriter::new(compression.encoder(compressed)?)))
+    }
+
+    pub(super) fn finish(self) -> io::Result<(NamedTempFile, Layer)> {
+        let (encoder, diff_id, unpacked_size) = self.0.finish();
+        let (buffered, digest, size) = encoder.finish()?.finish();
+        let file = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
+        Ok((
+            file,
+            Layer {
+                digest,
+                size,
+                diff_id,
+                unpacked_size,
+            },
+        ))
+    }
+}
+
+impl Write for Compressor {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
