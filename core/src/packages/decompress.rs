@@ -41,7 +41,7 @@ pub struct Decoder<'a>(Inner<'a>);
 
 enum Inner<'a> {
     Plain(&'a [u8]),
-    Gzip(MultiGzDecoder<&'a [u8]>),
+    Gzip(Box<MultiGzDecoder<&'a [u8]>>),
     Xz(Box<XzReader<&'a [u8]>>),
     Zstd(Box<Frames<'a>>),
 }
@@ -51,7 +51,7 @@ impl<'a> Decoder<'a> {
     pub fn new(compression: Compression, bytes: &'a [u8]) -> Self {
         Decoder(match compression {
             Compression::None => Inner::Plain(bytes),
-            Compression::Gzip => Inner::Gzip(MultiGzDecoder::new(bytes)),
+            Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(bytes))),
             Compression::Xz => Inner::Xz(Box::new(XzReader::new(bytes, true))),
             Compression::Zstd => Inner::Zstd(Box::new(Frames { rest: bytes, frame: None })),
         })

@@ -227,7 +227,7 @@ fn judge_kernel(answer: &Answer<'_>, flavor: &Flavor, sink: &mut Sink) {
     if kernels.len() > 1 {
         let other = answer.asked.iter().filter(|asked| asked.origin != Origin::Kernel && asked.span.is_some());
         let other = other.filter(|asked| answer.below(&asked.name).iter().any(|name| is_kernel(name) && !own.contains(&name)));
-        let other = other.last().map(|asked| asked.span);
+        let other = other.collect::<Vec<_>>().pop().map(|asked| asked.span);
         sink.push(KernelNotOne { kernels: listed(kernels, "and"), span: kernel.span, other });
     }
 }

@@ -11,8 +11,8 @@ use crate::source::Span;
 use super::answer::{Asked, asked};
 use super::facts::Facts;
 use super::problems::{
-    ComponentUnknown, Conflict, EssentialUnwanted, PackageUnknown, PackageVirtual, Unsatisfiable, VersionContradiction, VersionUnavailable,
-    WantedAndUnwanted, listed,
+    ComponentUnknown, Conflict, EssentialUnwanted, PackageUnknown, PackageVirtual, PreferUseless, Unsatisfiable,
+    VersionContradiction, VersionUnavailable, WantedAndUnwanted, WithoutUnknown, listed,
 };
 use super::solve::{Clash, Proof, Root, excluded, solve};
 use super::universe::{Choice, Place};
@@ -41,11 +41,53 @@ pub(crate) fn judge_wishes(choice: &Choice<'_>, wishes: &Wishes, flavor: &Flavor
             sink.push(EssentialUnwanted { name: name.to_string(), release, span: *span });
         }
     }
+    judge_holds(choice, wishes, flavor, facts, sink);
+    judge_prefers(choice, wishes, sink);
+    for (name, span) in wishes.without.iter().filter(|(name, _)| !flavor.distro.value.without.contains(name)) {
+        if !choice.is_known(name.as_str()) {
+            let near = near_names(name.as_str(), choice.universe.names());
+            let advice = if near.is_empty() { "take it out".to_owned() } else { format!("did you mean {}?", listed(near, "or")) };
+            sink.push(WithoutUnknown { name: name.to_string(), advice, span: *span });
+        }
+    }
+}
+
+/// A held package that nobody asks for by name is judged here, the others with their wish.
+fn judge_holds(choice: &Choice<'_>, wishes: &Wishes, flavor: &Flavor, facts: &Facts, sink: &mut Sink) {
     for (name, hold) in &wishes.holds {
         let is_wanted = wishes.wants.iter().any(|wish| wish.name == *name);
-        if !is_wanted && choice.candidates(name.as_str()).is_empty() && !choice.universe.versions(name.as_str()).is_empty() {
-            sink.push(unavailable(choice, name.as_str(), &hold.version.value, hold.version.span));
+        if is_wanted || !choice.candidates(name.as_str()).is_empty() {
+            continue;
         }
+        let span = hold.version.span;
+        if choice.universe.versions(name.as_str()).is_empty() {
+            let wish = Wish { name: name.clone(), version: None, component: None, span, origin: Origin::User };
+            sink.push(unknown(choice, &wish, flavor, facts));
+        } else {
+            sink.push(unavailable(choice, name.as_str(), &hold.version.value, span));
+        }
+    }
+}
+
+fn judge_prefers(choice: &Choice<'_>, wishes: &Wishes, sink: &mut Sink) {
+    for (wanted, provider) in &wishes.prefer {
+        let providers: BTreeSet<&str> = choice
+            .universe
+            .providers(wanted.as_str())
+            .into_iter()
+            .map(|(place, _)| choice.universe.package(place).name)
+            .collect();
+        let name = provider.value.as_str();
+        if providers.contains(name) || name == wanted.as_str() {
+            continue;
+        }
+        let known: Vec<&str> = providers.iter().copied().collect();
+        let otherwise = || match known.as_slice() {
+            [] => format!("nothing provides `{wanted}`; take the line out"),
+            some => format!("it is provided by {}", listed(some.iter().copied().take(12), "and")),
+        };
+        let advice = diagnostic::did_you_mean(name, &known, otherwise);
+        sink.push(PreferUseless { wanted: wanted.to_string(), provider: name.to_owned(), advice, span: provider.span });
     }
 }
 

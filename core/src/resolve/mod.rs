@@ -8,6 +8,7 @@ mod accounts;
 mod answer;
 mod explain;
 mod facts;
+mod kernel;
 pub mod lock;
 mod problems;
 mod solve;
@@ -23,6 +24,7 @@ use crate::model::{Architecture, Flavor, PackageName};
 use crate::step::Ids;
 
 pub use facts::{Facts, Location, Movement, Need, SuiteFacts, SuiteKey, SuiteNeed};
+pub use kernel::judge_modules;
 pub use wishes::{beside, location_of};
 
 use universe::{Choice, Universe, Width};

@@ -69,6 +69,27 @@ pub(crate) struct WantedAndUnwanted {
 }
 
 #[derive(Debug, Error, Diagnostic)]
+#[error("`{provider}` does not provide `{wanted}`")]
+#[diagnostic(code("kcompose::resolve::prefer-useless"), help("{advice}"))]
+pub(crate) struct PreferUseless {
+    pub(crate) wanted: String,
+    pub(crate) provider: String,
+    pub(crate) advice: String,
+    #[label("preferred here")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("no package is called `{name}`, so there is nothing to keep out")]
+#[diagnostic(severity(Warning), code("kcompose::resolve::without-unknown"), help("{advice}"))]
+pub(crate) struct WithoutUnknown {
+    pub(crate) name: String,
+    pub(crate) advice: String,
+    #[label("kept out here")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
 #[error("`{name}` cannot be kept out: every image of {release} has it")]
 #[diagnostic(code("kcompose::resolve::essential-unwanted"), help("take it out of `without`"))]
 pub(crate) struct EssentialUnwanted {
@@ -123,6 +144,27 @@ pub(crate) struct Unsatisfiable {
 pub(crate) struct KernelMissing {
     pub(crate) name: String,
     pub(crate) advice: String,
+    #[label("the kernel")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the kernel `{name}` has no modules: no package has files below `/usr/lib/modules`")]
+#[diagnostic(code("kcompose::resolve::kernel-without-modules"), help("take a kernel package that brings its modules"))]
+pub(crate) struct KernelWithoutModules {
+    pub(crate) name: String,
+    #[label("the kernel")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("there are modules for more than one kernel: {versions}")]
+#[diagnostic(
+    code("kcompose::resolve::modules-not-one"),
+    help("take out what brings the others; an image has exactly one kernel")
+)]
+pub(crate) struct ModulesNotOne {
+    pub(crate) versions: String,
     #[label("the kernel")]
     pub(crate) span: Span,
 }

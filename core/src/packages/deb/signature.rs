@@ -165,7 +165,7 @@ impl Keyring {
             if names(signature, &key.primary_key) {
                 return judge(signature, &key.primary_key, primary_refusal(key, now), key, text, now);
             }
-            for subkey in key.public_subkeys.iter().filter(|subkey| names(signature, &subkey.key)) {
+            if let Some(subkey) = key.public_subkeys.iter().find(|subkey| names(signature, &subkey.key)) {
                 return judge(signature, &subkey.key, subkey_refusal(key, subkey, now), key, text, now);
             }
         }

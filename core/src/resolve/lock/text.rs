@@ -88,8 +88,8 @@ fn package_line(package: &LockedPackage) -> Line {
     line.text("depends", &depends.join(" "))
 }
 
-fn line(out: &mut String, line: Line) {
-    out.push_str(&line.0);
+fn line(out: &mut String, Line(text): Line) {
+    out.push_str(&text);
     out.push('\n');
 }
 

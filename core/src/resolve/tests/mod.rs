@@ -68,7 +68,7 @@ fn facts(main: &str, updates: &str, other: &str) -> Facts {
 }
 
 /// A flavor of wishes, one a line, and the map in which they stand.
-fn flavor(wishes: &str) -> (Flavor, SourceMap) {
+pub(super) fn flavor(wishes: &str) -> (Flavor, SourceMap) {
     let mut sources = SourceMap::new();
     let file = sources.add("flavor.kdl", format!("base\nkernel\n{wishes}")).clone();
     let mut packages = Packages::default();
@@ -157,7 +157,7 @@ fn wish(packages: &mut Packages, distro: &mut Distro, line: &str, span: Span) {
 }
 
 /// Problems as a person sees them.
-fn report(problems: &Diagnostics, sources: &SourceMap) -> String {
+pub(super) fn report(problems: &Diagnostics, sources: &SourceMap) -> String {
     problems.iter().fold(String::new(), |mut out, problem| {
         writeln!(out, "{problem}").unwrap();
         for label in problem.labels().into_iter().flatten() {

@@ -136,3 +136,31 @@ fn an_unknown_component_is_told_with_those_that_are() {
 ";
     assert_eq!(outcome(&resolve(&flavor, &facts), &sources), expected);
 }
+
+#[test]
+fn what_is_preferred_must_provide_the_name() {
+    let expected = "`yyy` does not provide `mta`
+  `prefer mta yyy` preferred here
+  help: did you mean `yy`?
+`aa` does not provide `nothing`
+  `prefer nothing aa` preferred here
+  help: nothing provides `nothing`; take the line out";
+    check("aa\nprefer mta yyy\nprefer nothing aa", "aa 1\nyy 1 | Provides: mta", expected);
+}
+
+#[test]
+fn what_is_held_or_kept_out_must_exist() {
+    let expected = "no package is called `opensl` in debian trixie (searched: trixie, trixie-updates)
+  `hold opensl =1` asked for here
+  help: did you mean `openssl`?";
+    check("hold opensl =1", "openssl 1", expected);
+    let held = "no version of `openssl` is `=2`; there is 1 in trixie
+  `hold openssl =2` asked for here
+  help: ask for a version that there is, or for none";
+    check("hold openssl =2", "openssl 1", held);
+    let unwanted = "aa 1
+no package is called `nanno`, so there is nothing to keep out
+  `without nanno` kept out here
+  help: did you mean `nano`?";
+    check("aa\nwithout nanno", "aa 1\nnano 1", unwanted);
+}
