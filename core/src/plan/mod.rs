@@ -14,6 +14,7 @@ mod text;
 
 pub use emit::{CONTEXT, EmitOptions, Emitted, emit};
 pub use graph::{Fetch, Mount, MountSource, Plan, Role, Step, StepId, StepKind};
+use programs::Declared;
 pub use strata::{Group, Strata, strata};
 
 use crate::model::{FileBody, Flavor, Run};
@@ -50,10 +51,13 @@ pub fn plan(input: &Input) -> Plan {
         input.flavor.kernel.span,
         [(user, Role::Base), (boot.modules, Role::Layer), (boot.initrd, Role::Layer)],
     );
-    let composed = planner.compose(with_boot);
+    let declared = programs::declared(input);
+    let bound = programs::bound(&declared);
+    let composed = planner.compose(with_boot, declared);
     let image = planner.runs(composed);
     let sealed = planner.seal(image);
-    planner.plan.finish(sealed)
+    let whole = planner.bound(sealed, bound);
+    planner.plan.finish(whole)
 }
 
 struct Planner<'a> {
@@ -144,19 +148,14 @@ impl Planner<'_> {
         self.plan.add(name, StepKind::exec(program, ["/"]), self.input.flavor.distro.span, links)
     }
 
-    fn compose(&mut self, root: StepId) -> StepId {
-        let (program, copies) = programs::compose(self.input);
-        let program = self.program(program);
+    fn compose(&mut self, root: StepId, declared: Declared) -> StepId {
         let mut links = vec![(root, Role::Root)];
-        for (index, copy) in copies.iter().enumerate() {
-            let context = self.plan.add(
-                &format!("read {} of the build context", copy.value),
-                StepKind::Context(copy.value.clone()),
-                copy.span,
-                [],
-            );
+        for (index, copy) in declared.copies.iter().enumerate() {
+            let name = format!("read {} of the build context", copy.value);
+            let context = self.plan.add(&name, StepKind::Context(copy.value.clone()), copy.span, []);
             links.push((context, Role::mount(&programs::context(index))));
         }
+        let program = self.program(programs::compose(self.input, declared));
         let span = self.input.flavor.identity.name.span;
         self.plan.add("compose files, users and services", StepKind::exec(program, ["/"]), span, links)
     }
@@ -180,6 +179,15 @@ impl Planner<'_> {
             self.input.flavor.kairos.span,
             [(root, Role::Root)],
         )
+    }
+
+    /// Last, as a link at `/etc/resolv.conf` would send what the builder binds elsewhere. `/usr` keeps its time.
+    fn bound(&mut self, below: StepId, actions: Option<Vec<crate::step::Action>>) -> StepId {
+        let Some(actions) = actions else { return below };
+        let (program, span) = (self.program(actions), self.input.flavor.identity.name.span);
+        let files = self.plan.add("write what the builder binds", StepKind::exec(program, ["/out"]), span, []);
+        let inputs = [(below, Role::Base), (files, Role::Layer)];
+        self.plan.add("add what the builder binds", StepKind::Copy, span, inputs)
     }
 
     fn program(&self, actions: Vec<crate::step::Action>) -> Program {

@@ -93,23 +93,50 @@ pub(super) fn initrd(distro: &Distro) -> Vec<Action> {
     })]
 }
 
-/// Files, accounts and services; and the context paths that have to be mounted, in order.
-pub(super) fn compose(input: &Input) -> (Vec<Action>, Vec<Spanned<String>>) {
+/// Paths that an engine binds into every exec: what a step writes there is lost, so they enter by a copy.
+const BOUND: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
+
+/// What is written into the image, with the context paths that it needs, in order of mounting.
+pub(super) struct Declared {
+    /// What the compose step writes.
+    files: Files,
+    /// What has to be copied in, because an exec cannot write it.
+    bound: Files,
+    /// Paths of the build context that are mounted.
+    pub(super) copies: Vec<Spanned<String>>,
+}
+
+/// Everything that distro, runtime and flavor write, later ones winning.
+pub(super) fn declared(input: &Input) -> Declared {
     let flavor = input.flavor;
     let distro = &flavor.distro.value;
-    let mut files = Files { entries: distro.directories.iter().map(directory).collect() };
     let mut copies = Vec::new();
+    let mut entries: Vec<FileEntry> = distro.directories.iter().map(directory).collect();
     // Compose took out of the distro what the flavor says itself, so adding up is all that is left.
-    files.entries.extend(distro.files.iter().map(|file| file_entry(file, &mut copies)));
-    files.entries.extend(input.image_files.entries.iter().cloned());
-    files.entries.extend(flavor.files.iter().map(|file| file_entry(file, &mut copies)));
-    let actions = vec![
+    entries.extend(distro.files.iter().map(|file| file_entry(file, &mut copies)));
+    entries.extend(input.image_files.entries.iter().cloned());
+    entries.extend(flavor.files.iter().map(|file| file_entry(file, &mut copies)));
+    let (bound, files) = entries.into_iter().partition(|entry| BOUND.contains(&entry.path.as_str()));
+    Declared { files: Files { entries: files }, bound: Files { entries: bound }, copies }
+}
+
+/// Writes what has to be copied in below `/out`; `None` if there is nothing.
+pub(super) fn bound(declared: &Declared) -> Option<Vec<Action>> {
+    let mut files = declared.bound.clone();
+    for entry in &mut files.entries {
+        entry.path = format!("/out{}", entry.path);
+    }
+    (!files.entries.is_empty()).then(|| vec![Action::Files(files)])
+}
+
+/// Accounts, files and services.
+pub(super) fn compose(input: &Input, declared: Declared) -> Vec<Action> {
+    vec![
         Action::Accounts(accounts(input)),
-        Action::Files(files),
+        Action::Files(declared.files),
         Action::Services(services(input)),
         Action::Normalise(Normalise::default()),
-    ];
-    (actions, copies)
+    ]
 }
 
 fn directory(path: &AbsPath) -> FileEntry {

@@ -9,9 +9,10 @@ use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::model::Flavor;
 use kcompose_core::plan::Fetch;
 use kcompose_core::resolve::Resolved;
-use kcompose_engine::Fault;
+use kcompose_engine::serve::BlobServer;
 use kcompose_engine::fetch::{FetchError, Fetcher, Fetching, Mirrors, Network, Options, Progress};
 use kcompose_engine::store::Store;
+use kcompose_engine::Fault;
 
 use crate::args::Global;
 use crate::failure::{BadFlag, Failure};
@@ -55,6 +56,49 @@ impl World {
             urls.insert(package.sha256.clone(), found.into_iter().next().unwrap_or_default());
         }
         Ok(Urls(urls))
+    }
+
+    /// Offers the store as a mirror to an engine that reaches this machine's loopback.
+    ///
+    /// What is fetched through it was checked already, a mirror is not asked by hundreds of requests at once, and with
+    /// `offline` nothing leaves the machine: an address that nobody serves stands for what is not in the store. The URL of
+    /// a source with a checksum is in no cache key, so the image and the cache are the same either way. (A source policy
+    /// could redirect too, but then the daemon gives other digests to all operations, and a failing one is not found.)
+    pub(crate) async fn mirror(&self, urls: Urls, reachable: bool, offline: bool) -> Mirror {
+        let server = if reachable { self.server().await } else { None };
+        if server.is_none() && !offline {
+            return Mirror { urls, _server: None };
+        }
+        let redirect = |(sha256, url): (String, String)| {
+            let name = url.rsplit_once('/').map_or(url.as_str(), |(_, name)| name);
+            let local = match &server {
+                Some(server) => server.url(&sha256, name),
+                None => format!("http://127.0.0.1:9/{sha256}/{name}"),
+            };
+            (sha256, local)
+        };
+        Mirror { urls: Urls(urls.0.into_iter().map(redirect).collect()), _server: server }
+    }
+
+    /// A server that cannot start is no reason to fail: the engine then asks the mirror itself.
+    async fn server(&self) -> Option<BlobServer> {
+        let store = self.store.clone();
+        BlobServer::start(move |sha256| store.has_blob(sha256).then(|| store.blob_path(sha256))).await.ok()
+    }
+}
+
+/// Where an engine fetches archives from.
+#[derive(Debug)]
+pub(crate) struct Mirror {
+    urls: Urls,
+    /// Serves until it is dropped.
+    _server: Option<BlobServer>,
+}
+
+impl Mirror {
+    /// The URL of an archive for the engine.
+    pub(crate) fn url(&self, fetch: &Fetch) -> String {
+        self.urls.of(fetch)
     }
 }
 

@@ -45,8 +45,9 @@ pub(crate) async fn run(
     let epoch = project::epoch(&args.source, pinned.resolved.epoch)?;
     let compiled = compile::compile(&project.flavor, &pinned.resolved, &layout, epoch);
     let urls = world.urls(&project.flavor, &pinned.resolved)?;
-    let merge = engine.capabilities().has("mergeop");
-    let emitted = compile::definition(&compiled, &project.flavor, &|fetch| urls.of(fetch), merge, args.no_cache, sources);
+    let mirror = world.mirror(urls, engine.reaches_loopback(), args.lock.offline()).await;
+    let merge = engine.capabilities().merge();
+    let emitted = compile::definition(&compiled, &project.flavor, &|fetch| mirror.url(fetch), merge, args.no_cache, sources);
     let mut request = BuildRequest::new(emitted.definition, compiled.config.clone(), world.store.root().join("layers"));
     request.outputs = outputs;
     request.tags = tags(args, &project.flavor);
