@@ -23,7 +23,12 @@ pub enum Compression {
 
 impl Compression {
     /// All of them.
-    pub const ALL: [Compression; 4] = [Compression::None, Compression::Gzip, Compression::Xz, Compression::Zstd];
+    pub const ALL: [Compression; 4] = [
+        Compression::None,
+        Compression::Gzip,
+        Compression::Xz,
+        Compression::Zstd,
+    ];
 
     /// What a file name ends in: `""`, `".gz"`, `".xz"`, `".zst"`.
     pub fn suffix(self) -> &'static str {
@@ -53,7 +58,10 @@ impl<'a> Decoder<'a> {
             Compression::None => Inner::Plain(bytes),
             Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(bytes))),
             Compression::Xz => Inner::Xz(Box::new(XzReader::new(bytes, true))),
-            Compression::Zstd => Inner::Zstd(Box::new(Frames { rest: bytes, frame: None })),
+            Compression::Zstd => Inner::Zstd(Box::new(Frames {
+                rest: bytes,
+                frame: None,
+            })),
         })
     }
 }
@@ -92,7 +100,13 @@ impl<'a> Frames<'a> {
             return Ok(0);
         }
         loop {
-            let Some(mut frame) = self.frame.take().map(Ok).or_else(|| self.next_frame().transpose()).transpose()? else {
+            let Some(mut frame) = self
+                .frame
+                .take()
+                .map(Ok)
+                .or_else(|| self.next_frame().transpose())
+                .transpose()?
+            else {
                 return Ok(0);
             };
             let count = frame.read(buffer)?;
@@ -108,7 +122,10 @@ impl<'a> Frames<'a> {
         while !self.rest.is_empty() {
             match StreamingDecoder::new(self.rest) {
                 Ok(frame) => return Ok(Some(frame)),
-                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                    length,
+                    ..
+                })) => {
                     // A skippable frame: four bytes of magic, four of length, then the content (RFC 8878, 3.1.2).
                     self.rest = self.rest.get(8 + length as usize..).unwrap_or_default();
                 }
@@ -126,7 +143,9 @@ mod tests {
     #[track_caller]
     fn check(compression: Compression, bytes: &[u8], plain: &str) {
         let mut text = String::new();
-        Decoder::new(compression, bytes).read_to_string(&mut text).unwrap();
+        Decoder::new(compression, bytes)
+            .read_to_string(&mut text)
+            .unwrap();
         assert_eq!(text, plain);
     }
 
@@ -135,24 +154,38 @@ mod tests {
         // Single-segment frames of one raw block each, written by hand (RFC 8878, 3.1.1).
         let frame = |text: &[u8; 3]| [&[0x28, 0xb5, 0x2f, 0xfd, 0x20, 3, 0x19, 0, 0][..], text].concat();
         let skip = [0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 9, 9];
-        check(Compression::Zstd, &[&frame(b"one")[..], &skip, &frame(b"two")].concat(), "onetwo");
+        check(
+            Compression::Zstd,
+            &[&frame(b"one")[..], &skip, &frame(b"two")].concat(),
+            "onetwo",
+        );
     }
 
     #[test]
     fn two_gzip_members_are_both_read() {
         let member = |text: &str| {
             let mut out = Vec::new();
-            flate2::read::GzEncoder::new(text.as_bytes(), flate2::Compression::fast()).read_to_end(&mut out).unwrap();
+            flate2::read::GzEncoder::new(text.as_bytes(), flate2::Compression::fast())
+                .read_to_end(&mut out)
+                .unwrap();
             out
         };
-        check(Compression::Gzip, &[member("one"), member("two")].concat(), "onetwo");
+        check(
+            Compression::Gzip,
+            &[member("one"), member("two")].concat(),
+            "onetwo",
+        );
     }
 
     #[test]
     fn plain_bytes_stay_and_rubbish_is_refused() {
         check(Compression::None, b"text", "text");
         for compression in [Compression::Gzip, Compression::Xz, Compression::Zstd] {
-            assert!(Decoder::new(compression, b"rubbish").read_to_end(&mut Vec::new()).is_err());
+            assert!(
+                Decoder::new(compression, b"rubbish")
+                    .read_to_end(&mut Vec::new())
+                    .is_err()
+            );
         }
     }
 }

@@ -4,10 +4,12 @@ use std::fmt::Write;
 
 /// Lower case hexadecimal digits of bytes.
 pub fn encode(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes any text");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a string takes any text");
+            text
+        })
 }
 
 /// The bytes of exactly `2 * N` hexadecimal digits.

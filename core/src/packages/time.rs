@@ -21,7 +21,11 @@ pub fn format(seconds: i64) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let (hour, minute, second) = (clock / 3_600, clock / 60 % 60, clock % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
@@ -31,7 +35,11 @@ pub fn format(seconds: i64) -> String {
 pub fn parse(text: &str) -> Option<i64> {
     let (date, clock) = text.strip_suffix('Z')?.split_once('T')?;
     let numbers = |text: &str, separator: char| -> Option<[i64; 3]> {
-        let all: Vec<i64> = text.split(separator).map(str::parse).collect::<Result<_, _>>().ok()?;
+        let all: Vec<i64> = text
+            .split(separator)
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .ok()?;
         all.try_into().ok()
     };
     let [year, month, day] = numbers(date, '-')?;

@@ -25,14 +25,26 @@ pub(crate) fn ids(flavor: &Flavor, lock: Option<&Lock>) -> Ids {
 ///
 /// Users that the flavor no longer has keep their entry, so that nobody inherits their files.
 pub(crate) fn accounts(flavor: &Flavor, lock: Option<&Lock>, ids: &Ids) -> BTreeMap<String, u32> {
-    let mut accounts = lock.map(|lock| lock.resolved.accounts.clone()).unwrap_or_default();
-    let said = flavor.users.iter().filter_map(|user| Some((user.value.name.value.clone(), user.value.uid.as_ref()?.value)));
+    let mut accounts = lock
+        .map(|lock| lock.resolved.accounts.clone())
+        .unwrap_or_default();
+    let said = flavor
+        .users
+        .iter()
+        .filter_map(|user| Some((user.value.name.value.clone(), user.value.uid.as_ref()?.value)));
     accounts.extend(said);
-    let mut taken: BTreeSet<u32> = accounts.values().chain(ids.users.values()).chain(ids.groups.values()).copied().collect();
+    let mut taken: BTreeSet<u32> = accounts
+        .values()
+        .chain(ids.users.values())
+        .chain(ids.groups.values())
+        .copied()
+        .collect();
     let names: BTreeSet<&String> = flavor.users.iter().map(|user| &user.value.name.value).collect();
     for name in names {
         if !accounts.contains_key(name) && name != "root" {
-            let free = (FIRST..).find(|id| !taken.contains(id)).expect("there are fewer users than ids");
+            let free = (FIRST..)
+                .find(|id| !taken.contains(id))
+                .expect("there are fewer users than ids");
             taken.insert(free);
             accounts.insert(name.clone(), free);
         }

@@ -34,7 +34,11 @@ pub(crate) fn asked(choice: &Choice<'_>, wishes: &Wishes) -> Vec<Asked> {
         name,
     });
     let wanted = wishes.wants.iter().map(|wish| {
-        let atom = Atom { name: wish.name.as_str(), qualifier: None, version: None };
+        let atom = Atom {
+            name: wish.name.as_str(),
+            qualifier: None,
+            version: None,
+        };
         Asked {
             name: wish.name.to_string(),
             places: choice.satisfying(&[atom]),
@@ -55,20 +59,34 @@ pub(crate) struct Answer<'a> {
 }
 
 /// The solution for all wishes, if there is one.
-pub(crate) fn find<'a>(choice: &'a Choice<'a>, wishes: &Wishes, recommends: Recommends) -> Option<Answer<'a>> {
+pub(crate) fn find<'a>(
+    choice: &'a Choice<'a>,
+    wishes: &Wishes,
+    recommends: Recommends,
+) -> Option<Answer<'a>> {
     let asked = asked(choice, wishes);
     let roots: Vec<Root> = asked.iter().map(|asked| asked.places.clone()).collect();
     let mut wanted: Vec<Place> = Vec::new();
     loop {
         let places = solve(choice, &roots, &wanted).ok()?;
-        let packages = places.iter().map(|place| (choice.universe.package(*place).name, *place)).collect();
-        let mut answer = Answer { choice, asked: asked.clone(), packages };
+        let packages = places
+            .iter()
+            .map(|place| (choice.universe.package(*place).name, *place))
+            .collect();
+        let mut answer = Answer {
+            choice,
+            asked: asked.clone(),
+            packages,
+        };
         let more: Vec<Place> = match recommends {
             Recommends::Off => {
                 answer.drop_unneeded();
                 Vec::new()
             }
-            Recommends::On => answer.unmet_recommends().filter(|place| !wanted.contains(place)).collect(),
+            Recommends::On => answer
+                .unmet_recommends()
+                .filter(|place| !wanted.contains(place))
+                .collect(),
         };
         if more.is_empty() {
             return Some(answer);
@@ -81,19 +99,35 @@ impl<'a> Answer<'a> {
     /// Takes out what the solver tried for a group that something else meets as well.
     fn drop_unneeded(&mut self) {
         let mut needed: BTreeSet<Place> = BTreeSet::new();
-        let meeting = |group: &[Place]| group.iter().copied().filter(|place| self.has(*place)).collect::<Vec<_>>();
+        let meeting = |group: &[Place]| {
+            group
+                .iter()
+                .copied()
+                .filter(|place| self.has(*place))
+                .collect::<Vec<_>>()
+        };
         // What leaves no choice goes first: it may meet what leaves one.
-        let (mut forced, choices): (Vec<_>, Vec<_>) =
-            self.asked.iter().map(|asked| meeting(&asked.places)).partition(|places| places.len() < 2);
+        let (mut forced, choices): (Vec<_>, Vec<_>) = self
+            .asked
+            .iter()
+            .map(|asked| meeting(&asked.places))
+            .partition(|places| places.len() < 2);
         let mut choices = VecDeque::from(choices);
         while let Some(places) = forced.pop().or_else(|| choices.pop_front()) {
-            let Some(first) = places.first().filter(|_| !places.iter().any(|place| needed.contains(place))) else {
+            let Some(first) = places
+                .first()
+                .filter(|_| !places.iter().any(|place| needed.contains(place)))
+            else {
                 continue;
             };
             needed.insert(*first);
             for group in self.groups(*first) {
                 let places = meeting(&self.choice.satisfying(&group));
-                if places.len() < 2 { forced.push(places) } else { choices.push_back(places) }
+                if places.len() < 2 {
+                    forced.push(places)
+                } else {
+                    choices.push_back(places)
+                }
             }
         }
         self.packages.retain(|_, place| needed.contains(place));
@@ -101,7 +135,10 @@ impl<'a> Answer<'a> {
 
     /// The first package of a group that the solution has.
     fn chosen(&self, group: &[Atom<'_>]) -> Option<Place> {
-        self.choice.satisfying(group).into_iter().find(|place| self.has(*place))
+        self.choice
+            .satisfying(group)
+            .into_iter()
+            .find(|place| self.has(*place))
     }
 
     fn has(&self, place: Place) -> bool {
@@ -117,9 +154,9 @@ impl<'a> Answer<'a> {
     fn unmet_recommends(&self) -> impl Iterator<Item = Place> {
         self.packages.values().flat_map(|place| {
             let groups = relation::groups(self.choice.universe.package(*place).recommends);
-            groups.filter(|group| self.chosen(group).is_none()).filter_map(|group| {
-                self.choice.satisfying(&group).first().copied()
-            })
+            groups
+                .filter(|group| self.chosen(group).is_none())
+                .filter_map(|group| self.choice.satisfying(&group).first().copied())
         })
     }
 
@@ -127,18 +164,26 @@ impl<'a> Answer<'a> {
     fn depends(&self, place: Place) -> BTreeSet<PackageName> {
         let own = self.choice.universe.package(place).name;
         let names = self.groups(place).filter_map(|group| self.chosen(&group));
-        names.map(|place| self.choice.universe.package(place).name).filter(|name| *name != own).map(package_name).collect()
+        names
+            .map(|place| self.choice.universe.package(place).name)
+            .filter(|name| *name != own)
+            .map(package_name)
+            .collect()
     }
 
     /// The answer as the stages behind see it.
     pub(crate) fn resolved(&self, flavor: &Flavor, facts: &Facts) -> Resolved {
         let packages: Vec<LockedPackage> = self.packages.values().map(|place| self.locked(*place)).collect();
-        let used: BTreeSet<(&str, &str)> =
-            packages.iter().map(|package| (package.source.as_str(), package.suite.as_str())).collect();
+        let used: BTreeSet<(&str, &str)> = packages
+            .iter()
+            .map(|package| (package.source.as_str(), package.suite.as_str()))
+            .collect();
         let mut indexes: Vec<LockedIndex> = facts
             .suites
             .iter()
-            .filter(|(key, _)| self.choice.universe.suites().contains(key) || used.contains(&(&key.source, &key.suite)))
+            .filter(|(key, _)| {
+                self.choice.universe.suites().contains(key) || used.contains(&(&key.source, &key.suite))
+            })
             .map(|(key, suite)| LockedIndex {
                 source: key.source.clone(),
                 suite: key.suite.clone(),
@@ -155,7 +200,10 @@ impl<'a> Answer<'a> {
             indexes,
             accounts: accounts::accounts(flavor, facts.lock.as_ref(), &ids),
             ids,
-            packages: packages.into_iter().map(|package| (package.name.clone(), package)).collect(),
+            packages: packages
+                .into_iter()
+                .map(|package| (package.name.clone(), package))
+                .collect(),
         }
     }
 
@@ -179,23 +227,27 @@ impl<'a> Answer<'a> {
 }
 
 fn package_name(name: &str) -> PackageName {
-    name.parse().expect("only packages with a legal name are chosen from")
+    name.parse()
+        .expect("only packages with a legal name are chosen from")
 }
 
 /// Checks an answer by means that share nothing with the solver, and looks for what a person should hear.
 pub(crate) fn judge(answer: &Answer<'_>, flavor: &Flavor, sink: &mut Sink) {
     let universe = answer.choice.universe;
-    let set = check::Installation::new(universe.architecture(), answer.packages.values().map(|place| {
-        let package = universe.package(*place);
-        check::Installed {
-            name: package.name,
-            version: package.version,
-            is_any: package.multi_arch_allowed,
-            depends: [package.pre_depends, package.depends],
-            conflicts: [package.conflicts, package.breaks],
-            provides: package.provides,
-        }
-    }));
+    let set = check::Installation::new(
+        universe.architecture(),
+        answer.packages.values().map(|place| {
+            let package = universe.package(*place);
+            check::Installed {
+                name: package.name,
+                version: package.version,
+                is_any: package.multi_arch_allowed,
+                depends: [package.pre_depends, package.depends],
+                conflicts: [package.conflicts, package.breaks],
+                provides: package.provides,
+            }
+        }),
+    );
     for violation in set.violations() {
         sink.push(Unsound(violation));
     }
@@ -205,30 +257,59 @@ pub(crate) fn judge(answer: &Answer<'_>, flavor: &Flavor, sink: &mut Sink) {
 
 /// Whether a package is a kernel itself and not a name for the newest one.
 fn is_kernel(name: &str) -> bool {
-    let rest = name.strip_prefix("linux-image-").or_else(|| name.strip_prefix("linux-image-unsigned-"));
+    let rest = name
+        .strip_prefix("linux-image-")
+        .or_else(|| name.strip_prefix("linux-image-unsigned-"));
     rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 fn judge_kernel(answer: &Answer<'_>, flavor: &Flavor, sink: &mut Sink) {
     let kernel = &flavor.kernel.value.package;
     let name = kernel.value.to_string();
-    let kernels: Vec<&str> = answer.packages.keys().copied().filter(|name| is_kernel(name)).collect();
+    let kernels: Vec<&str> = answer
+        .packages
+        .keys()
+        .copied()
+        .filter(|name| is_kernel(name))
+        .collect();
     let below = answer.below(&name);
     let own: Vec<&&str> = kernels.iter().filter(|kernel| below.contains(**kernel)).collect();
     if own.is_empty() {
-        let metas = answer.choice.universe.names().filter(|name| name.starts_with("linux-image-") && !is_kernel(name));
-        let mut metas: Vec<&str> = metas.filter(|name| !name.ends_with("-dbg") && !name.contains("-template")).collect();
+        let metas = answer
+            .choice
+            .universe
+            .names()
+            .filter(|name| name.starts_with("linux-image-") && !is_kernel(name));
+        let mut metas: Vec<&str> = metas
+            .filter(|name| !name.ends_with("-dbg") && !name.contains("-template"))
+            .collect();
         metas.sort_unstable();
         metas.dedup();
         let advice = format!("kernels of this distro are {}", listed(metas, "and"));
-        sink.push(KernelMissing { name, advice, span: kernel.span });
+        sink.push(KernelMissing {
+            name,
+            advice,
+            span: kernel.span,
+        });
         return;
     }
     if kernels.len() > 1 {
-        let other = answer.asked.iter().filter(|asked| asked.origin != Origin::Kernel && asked.span.is_some());
-        let other = other.filter(|asked| answer.below(&asked.name).iter().any(|name| is_kernel(name) && !own.contains(&name)));
+        let other = answer
+            .asked
+            .iter()
+            .filter(|asked| asked.origin != Origin::Kernel && asked.span.is_some());
+        let other = other.filter(|asked| {
+            answer
+                .below(&asked.name)
+                .iter()
+                .any(|name| is_kernel(name) && !own.contains(&name))
+        });
         let other = other.collect::<Vec<_>>().pop().map(|asked| asked.span);
-        sink.push(KernelNotOne { kernels: listed(kernels, "and"), span: kernel.span, other });
+        sink.push(KernelNotOne {
+            kernels: listed(kernels, "and"),
+            span: kernel.span,
+            other,
+        });
     }
 }
 
@@ -249,11 +330,18 @@ impl Answer<'_> {
     /// Names of packages that are there for a reason of their own: asked for, or the own package of a dependency.
     fn needed_by_name(&self) -> BTreeSet<&str> {
         let universe = self.choice.universe;
-        let roots = self.asked.iter().flat_map(|asked| asked.places.iter().filter(|place| self.has(**place)));
+        let roots = self
+            .asked
+            .iter()
+            .flat_map(|asked| asked.places.iter().filter(|place| self.has(**place)));
         let mut names: BTreeSet<&str> = roots.map(|place| universe.package(*place).name).collect();
         for place in self.packages.values() {
             let atoms = self.groups(*place).flatten().map(|atom| atom.name);
-            names.extend(atoms.filter_map(|name| self.packages.get_key_value(name)).map(|(name, _)| *name));
+            names.extend(
+                atoms
+                    .filter_map(|name| self.packages.get_key_value(name))
+                    .map(|(name, _)| *name),
+            );
         }
         names
     }
@@ -267,7 +355,9 @@ fn judge_providers(answer: &Answer<'_>, sink: &mut Sink) {
     for place in answer.packages.values() {
         for group in answer.groups(*place) {
             let [atom, ..] = group[..] else { continue };
-            let Some(chosen) = answer.chosen(&group) else { continue };
+            let Some(chosen) = answer.chosen(&group) else {
+                continue;
+            };
             let name = universe.package(chosen).name;
             let is_free = answer.choice.real(&atom).is_empty() && !needed.contains(name);
             let providers = answer.choice.providing(&atom);
@@ -276,7 +366,8 @@ fn judge_providers(answer: &Answer<'_>, sink: &mut Sink) {
                 .filter(|place| answer.choice.rank(**place) == answer.choice.rank(chosen))
                 .map(|place| universe.package(*place).name)
                 .collect();
-            let decided = answer.choice.preferred(atom.name).is_some() || answer.choice.locked(name).is_some();
+            let decided =
+                answer.choice.preferred(atom.name).is_some() || answer.choice.locked(name).is_some();
             if is_free && equals.contains(&name) && equals.len() > 1 && !decided && said.insert(atom.name) {
                 let needing = universe.package(*place).name;
                 sink.push(provider_by_name(answer, atom.name, name, needing, &equals));
@@ -285,9 +376,18 @@ fn judge_providers(answer: &Answer<'_>, sink: &mut Sink) {
     }
 }
 
-fn provider_by_name(answer: &Answer<'_>, wanted: &str, chosen: &str, needing: &str, equals: &[&str]) -> ProviderByName {
+fn provider_by_name(
+    answer: &Answer<'_>,
+    wanted: &str,
+    chosen: &str,
+    needing: &str,
+    equals: &[&str],
+) -> ProviderByName {
     let asking = answer.asked.iter().filter(|asked| asked.span.is_some());
-    let span = asking.filter(|asked| answer.below(&asked.name).contains(needing)).map(|asked| asked.span).next_back();
+    let span = asking
+        .filter(|asked| answer.below(&asked.name).contains(needing))
+        .map(|asked| asked.span)
+        .next_back();
     let others = equals.iter().copied().filter(|name| *name != chosen).take(6);
     let advice = format!(
         "say which one you want: `prefer \"{wanted}\" \"{chosen}\"` in `packages`; there is also {}",

@@ -11,8 +11,8 @@ use crate::source::Span;
 use super::answer::{Asked, asked};
 use super::facts::Facts;
 use super::problems::{
-    ComponentUnknown, Conflict, EssentialUnwanted, PackageUnknown, PackageVirtual, PreferUseless, Unsatisfiable,
-    VersionContradiction, VersionUnavailable, WantedAndUnwanted, WithoutUnknown, listed,
+    ComponentUnknown, Conflict, EssentialUnwanted, PackageUnknown, PackageVirtual, PreferUseless,
+    Unsatisfiable, VersionContradiction, VersionUnavailable, WantedAndUnwanted, WithoutUnknown, listed,
 };
 use super::solve::{Clash, Proof, Root, excluded, solve};
 use super::universe::{Choice, Place};
@@ -26,28 +26,58 @@ impl Choice<'_> {
 }
 
 /// Notes every wish that cannot be met, whatever the others are.
-pub(crate) fn judge_wishes(choice: &Choice<'_>, wishes: &Wishes, flavor: &Flavor, facts: &Facts, sink: &mut Sink) {
+pub(crate) fn judge_wishes(
+    choice: &Choice<'_>,
+    wishes: &Wishes,
+    flavor: &Flavor,
+    facts: &Facts,
+    sink: &mut Sink,
+) {
     judge_components(wishes, facts, sink);
     for wish in &wishes.wants {
         if let Some((_, without)) = wishes.without.get_key_value(&wish.name) {
-            sink.push(WantedAndUnwanted { name: wish.name.to_string(), without: *without, span: wish.span });
+            sink.push(WantedAndUnwanted {
+                name: wish.name.to_string(),
+                without: *without,
+                span: wish.span,
+            });
         } else if choice.candidates(wish.name.as_str()).is_empty() {
             judge_absent(choice, wishes, wish, flavor, facts, sink);
         }
     }
     for name in choice.universe.essential() {
-        if let Some((name, span)) = wishes.without.iter().find(|(without, _)| without.as_str() == name) {
+        if let Some((name, span)) = wishes
+            .without
+            .iter()
+            .find(|(without, _)| without.as_str() == name)
+        {
             let release = format!("{} {}", flavor.distro.value.id, flavor.distro.value.release);
-            sink.push(EssentialUnwanted { name: name.to_string(), release, span: *span });
+            sink.push(EssentialUnwanted {
+                name: name.to_string(),
+                release,
+                span: *span,
+            });
         }
     }
     judge_holds(choice, wishes, flavor, facts, sink);
     judge_prefers(choice, wishes, sink);
-    for (name, span) in wishes.without.iter().filter(|(name, _)| !flavor.distro.value.without.contains(name)) {
+    for (name, span) in wishes
+        .without
+        .iter()
+        .filter(|(name, _)| !flavor.distro.value.without.contains(name))
+    {
         if !choice.is_known(name.as_str()) {
             let near = near_names(name.as_str(), choice.universe.names());
-            let advice = if near.is_empty() { "take it out".to_owned() } else { format!("did you mean {}?", listed(near, "or")) };
-            sink.push(WithoutUnknown { name: name.to_string(), advice, span: *span });
+            let advice = if near.is_empty() {
+                "take it out".to_owned()
+            } else {
+                format!("did you mean {}?", listed(near, "or"))
+            };
+            sink.push(WithoutUnknown {
+                name: name.to_string(),
+                advice,
+                span: *span,
+            });
         }
     }
 }
@@ -61,7 +91,13 @@ fn judge_holds(choice: &Choice<'_>, wishes: &Wishes, flavor: &Flavor, facts: &Fa
         }
         let span = hold.version.span;
         if choice.universe.versions(name.as_str()).is_empty() {
-            let wish = Wish { name: name.clone(), version: None, component: None, span, origin: Origin::User };
+            let wish = Wish {
+                name: name.clone(),
+                version: None,
+                component: None,
+                span,
+                origin: Origin::User,
+            };
             sink.push(unknown(choice, &wish, flavor, facts));
         } else {
             sink.push(unavailable(choice, name.as_str(), &hold.version.value, span));
@@ -84,16 +120,27 @@ fn judge_prefers(choice: &Choice<'_>, wishes: &Wishes, sink: &mut Sink) {
         let known: Vec<&str> = providers.iter().copied().collect();
         let otherwise = || match known.as_slice() {
             [] => format!("nothing provides `{wanted}`; take the line out"),
-            some => format!("it is provided by {}", listed(some.iter().copied().take(12), "and")),
+            some => format!(
+                "it is provided by {}",
+                listed(some.iter().copied().take(12), "and")
+            ),
         };
         let advice = diagnostic::did_you_mean(name, &known, otherwise);
-        sink.push(PreferUseless { wanted: wanted.to_string(), provider: name.to_owned(), advice, span: provider.span });
+        sink.push(PreferUseless {
+            wanted: wanted.to_string(),
+            provider: name.to_owned(),
+            advice,
+            span: provider.span,
+        });
     }
 }
 
 fn judge_components(wishes: &Wishes, facts: &Facts, sink: &mut Sink) {
-    let known: BTreeSet<&str> =
-        facts.suites.values().flat_map(|suite| suite.release.components.iter().map(String::as_str)).collect();
+    let known: BTreeSet<&str> = facts
+        .suites
+        .values()
+        .flat_map(|suite| suite.release.components.iter().map(String::as_str))
+        .collect();
     let known: Vec<&str> = known.into_iter().collect();
     for component in wishes.wants.iter().filter_map(|wish| wish.component.as_ref()) {
         if !known.contains(&component.value.as_str()) {
@@ -107,20 +154,38 @@ fn judge_components(wishes: &Wishes, facts: &Facts, sink: &mut Sink) {
     }
 }
 
-fn judge_absent(choice: &Choice<'_>, wishes: &Wishes, wish: &Wish, flavor: &Flavor, facts: &Facts, sink: &mut Sink) {
+fn judge_absent(
+    choice: &Choice<'_>,
+    wishes: &Wishes,
+    wish: &Wish,
+    flavor: &Flavor,
+    facts: &Facts,
+    sink: &mut Sink,
+) {
     let name = wish.name.as_str();
     if !choice.universe.versions(name).is_empty() {
         judge_versions(choice, wishes, wish, sink);
         return;
     }
-    let atom = Atom { name, qualifier: None, version: None };
-    let providers: BTreeSet<&str> =
-        choice.providing(&atom).into_iter().map(|place| choice.universe.package(place).name).collect();
+    let atom = Atom {
+        name,
+        qualifier: None,
+        version: None,
+    };
+    let providers: BTreeSet<&str> = choice
+        .providing(&atom)
+        .into_iter()
+        .map(|place| choice.universe.package(place).name)
+        .collect();
     if providers.is_empty() {
         sink.push(unknown(choice, wish, flavor, facts));
     } else if providers.len() > 1 && choice.preferred(name).is_none() {
         let providers = listed(providers, "and");
-        sink.push(PackageVirtual { name: name.to_owned(), providers, span: wish.span });
+        sink.push(PackageVirtual {
+            name: name.to_owned(),
+            providers,
+            span: wish.span,
+        });
     }
 }
 
@@ -128,15 +193,22 @@ fn judge_absent(choice: &Choice<'_>, wishes: &Wishes, wish: &Wish, flavor: &Flav
 fn judge_versions(choice: &Choice<'_>, wishes: &Wishes, wish: &Wish, sink: &mut Sink) {
     let versions = choice.universe.versions(wish.name.as_str());
     let matches = |request: &VersionRequest| {
-        versions.iter().any(|place| version::is_wanted(choice.universe.package(*place).version, request))
+        versions
+            .iter()
+            .any(|place| version::is_wanted(choice.universe.package(*place).version, request))
     };
     if let Some(request) = wish.version.as_ref().filter(|request| !matches(&request.value)) {
         sink.push(unavailable(choice, wish.name.as_str(), &request.value, wish.span));
         return;
     }
     let same = wishes.wants.iter().filter(|other| other.name == wish.name);
-    let requests: Vec<_> = same.filter_map(|other| Some((&other.version.as_ref()?.value, other.span))).collect();
-    let hold = wishes.holds.get(&wish.name).map(|hold| (&hold.version.value, hold.version.span));
+    let requests: Vec<_> = same
+        .filter_map(|other| Some((&other.version.as_ref()?.value, other.span)))
+        .collect();
+    let hold = wishes
+        .holds
+        .get(&wish.name)
+        .map(|hold| (&hold.version.value, hold.version.span));
     let all: Vec<_> = requests.into_iter().chain(hold).collect();
     if let Some((request, span)) = all.iter().find(|(request, _)| !matches(request)) {
         if *span != wish.span {
@@ -156,28 +228,60 @@ fn unavailable(choice: &Choice<'_>, name: &str, wanted: &VersionRequest, span: S
     let places = choice.universe.versions(name);
     let texts: Vec<String> = places
         .iter()
-        .map(|place| format!("{} in {}", choice.universe.package(*place).version, choice.universe.suite(*place).0.suite))
+        .map(|place| {
+            format!(
+                "{} in {}",
+                choice.universe.package(*place).version,
+                choice.universe.suite(*place).0.suite
+            )
+        })
         .collect();
-    VersionUnavailable { name: name.to_owned(), wanted: wanted.to_string(), available: texts.join(", "), span }
+    VersionUnavailable {
+        name: name.to_owned(),
+        wanted: wanted.to_string(),
+        available: texts.join(", "),
+        span,
+    }
 }
 
 fn unknown(choice: &Choice<'_>, wish: &Wish, flavor: &Flavor, facts: &Facts) -> PackageUnknown {
     let name = wish.name.as_str();
     let distro = &flavor.distro.value;
-    let suites: Vec<&str> = choice.universe.suites().iter().map(|key| key.suite.as_str()).collect();
-    let searched = format!("{} {} (searched: {})", distro.id, distro.release, suites.join(", "));
+    let suites: Vec<&str> = choice
+        .universe
+        .suites()
+        .iter()
+        .map(|key| key.suite.as_str())
+        .collect();
+    let searched = format!(
+        "{} {} (searched: {})",
+        distro.id,
+        distro.release,
+        suites.join(", ")
+    );
     let advice = elsewhere(name, facts).unwrap_or_else(|| near_advice(choice, name, wish.origin));
-    PackageUnknown { name: name.to_owned(), searched, advice, span: wish.span }
+    PackageUnknown {
+        name: name.to_owned(),
+        searched,
+        advice,
+        span: wish.span,
+    }
 }
 
 /// Where a package is that the flavor does not read.
 fn elsewhere(name: &str, facts: &Facts) -> Option<String> {
-    let mut all = facts.suites.iter().flat_map(|(key, suite)| suite.components.iter().map(move |found| (key, found)));
+    let mut all = facts
+        .suites
+        .iter()
+        .flat_map(|(key, suite)| suite.components.iter().map(move |found| (key, found)));
     let has = |indexes: &Vec<crate::packages::deb::index::PackageIndex>| {
         indexes.iter().any(|index| !index.positions(name).is_empty())
     };
     let (key, (component, _)) = all.find(|(_, (_, indexes))| has(indexes))?;
-    Some(format!("it is in component `{component}` of {}: write `\"{name}\" component=\"{component}\"`", key.suite))
+    Some(format!(
+        "it is in component `{component}` of {}: write `\"{name}\" component=\"{component}\"`",
+        key.suite
+    ))
 }
 
 fn near_advice(choice: &Choice<'_>, name: &str, origin: Origin) -> String {
@@ -214,7 +318,12 @@ fn letters(name: &str) -> u64 {
 /// Why there is no solution: the smallest set of wishes that fails, and what clashes in it.
 pub(crate) fn no_solution(choice: &Choice<'_>, wishes: &Wishes) -> Diagnostics {
     let (asked, proof) = smallest_failure(choice, asked(choice, wishes));
-    let story = Story { choice, wishes, asked: &asked, proof: &proof };
+    let story = Story {
+        choice,
+        wishes,
+        asked: &asked,
+        proof: &proof,
+    };
     story.tell()
 }
 
@@ -229,8 +338,12 @@ fn smallest_failure(choice: &Choice<'_>, mut asked: Vec<Asked>) -> (Vec<Asked>, 
     while size > 0 {
         let mut start = 0;
         while start < asked.len() {
-            let rest: Vec<Asked> =
-                asked.iter().enumerate().filter(|(at, _)| !(start..start + size).contains(at)).map(|(_, one)| one.clone()).collect();
+            let rest: Vec<Asked> = asked
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| !(start..start + size).contains(at))
+                .map(|(_, one)| one.clone())
+                .collect();
             match fails(&rest) {
                 Some(found) => (asked, proof) = (rest, found),
                 None => start += size,
@@ -272,7 +385,9 @@ impl<'a> Story<'a> {
         match clash {
             Clash::Excludes(one, other) => self.way(*one).places.len() + self.way(*other).places.len(),
             Clash::Unmet(place) => self.way(*place).places.len(),
-            Clash::TwoVersions(one, other) => 10 + self.way(*one).places.len() + self.way(*other).places.len(),
+            Clash::TwoVersions(one, other) => {
+                10 + self.way(*one).places.len() + self.way(*other).places.len()
+            }
         }
     }
 
@@ -292,7 +407,12 @@ impl<'a> Story<'a> {
             }
         }
         while let Some(place) = open.pop_front().filter(|place| *place != to) {
-            for (_, next) in self.proof.edges.iter().filter(|(needing, _)| *needing == Some(place)) {
+            for (_, next) in self
+                .proof
+                .edges
+                .iter()
+                .filter(|(needing, _)| *needing == Some(place))
+            {
                 if !from.contains_key(next) {
                     from.insert(*next, Some(place));
                     open.push_back(*next);
@@ -306,13 +426,18 @@ impl<'a> Story<'a> {
         places.reverse();
         let asks = |asked: &&Asked| asked.places.contains(&places[0]);
         let last = self.asked.last().expect("an empty set of wishes does not fail");
-        Way { asked: self.asked.iter().rev().find(asks).unwrap_or(last), places }
+        Way {
+            asked: self.asked.iter().rev().find(asks).unwrap_or(last),
+            places,
+        }
     }
 
     /// `, which needs b, which needs c`, from the wish to the package.
     fn chain(&self, way: &Way<'_>) -> String {
         let names = way.places.iter().map(|place| self.name(*place));
-        let steps = names.filter(|name| *name != way.asked.name).map(|name| format!("`{name}`"));
+        let steps = names
+            .filter(|name| *name != way.asked.name)
+            .map(|name| format!("`{name}`"));
         steps.collect::<Vec<_>>().join(", which needs ")
     }
 
@@ -331,7 +456,14 @@ impl<'a> Story<'a> {
         if of_keeper.asked.name == of_out.asked.name {
             let asked = of_out.asked;
             let advice = "take it out, or wait for a version that can be installed".to_owned();
-            return Unsatisfiable { name: asked.name.clone(), reason, advice, span: asked.span, without: None }.into();
+            return Unsatisfiable {
+                name: asked.name.clone(),
+                reason,
+                advice,
+                span: asked.span,
+                without: None,
+            }
+            .into();
         }
         // The report stands at the wish that is nearer to the user.
         let (mut first, mut second) = (of_out.asked, of_keeper.asked);
@@ -348,7 +480,9 @@ impl<'a> Story<'a> {
             second_span: Some(second.span).filter(|span| span.is_some() && *span != first.span),
             second_label: match second.origin {
                 Origin::Essential | Origin::Distro => format!("`{}` belongs to this", second.name),
-                Origin::Block | Origin::Kernel | Origin::User => format!("`{}` is asked for here", second.name),
+                Origin::Block | Origin::Kernel | Origin::User => {
+                    format!("`{}` is asked for here", second.name)
+                }
             },
         }
         .into()
@@ -362,7 +496,11 @@ impl<'a> Story<'a> {
             for atom in relation::atoms(text) {
                 if excluded(self.choice, package.name, &atom).contains(&out) {
                     let name = self.name(out);
-                    let provides = if atom.name == name { String::new() } else { format!(", which `{name}` provides") };
+                    let provides = if atom.name == name {
+                        String::new()
+                    } else {
+                        format!(", which `{name}` provides")
+                    };
                     return format!("{} declares {field}: {atom}{provides}", package.name);
                 }
             }
@@ -374,13 +512,22 @@ impl<'a> Story<'a> {
         let package = self.choice.universe.package(place);
         let way = self.way(place);
         let mut groups = relation::groups(package.pre_depends).chain(relation::groups(package.depends));
-        let group = groups.find(|group| self.choice.satisfying(group).is_empty()).unwrap_or_default();
+        let group = groups
+            .find(|group| self.choice.satisfying(group).is_empty())
+            .unwrap_or_default();
         let wanted: Vec<String> = group.iter().map(ToString::to_string).collect();
         let whys: Vec<String> = group.iter().map(|atom| self.why_absent(atom)).collect();
         let chain = self.chain(&way);
-        let needs = if chain.is_empty() { "it".to_owned() } else { format!("it needs {chain}, which") };
-        let reason =
-            format!("{needs} depends on {}, and {}", listed(wanted.iter().map(String::as_str), "or"), whys.join(", and "));
+        let needs = if chain.is_empty() {
+            "it".to_owned()
+        } else {
+            format!("it needs {chain}, which")
+        };
+        let reason = format!(
+            "{needs} depends on {}, and {}",
+            listed(wanted.iter().map(String::as_str), "or"),
+            whys.join(", and ")
+        );
         let without = group.iter().find_map(|atom| self.without(atom.name));
         Unsatisfiable {
             name: way.asked.name.clone(),
@@ -395,7 +542,11 @@ impl<'a> Story<'a> {
     }
 
     fn without(&self, name: &str) -> Option<Span> {
-        self.wishes.without.iter().find(|(without, _)| without.as_str() == name).map(|(_, span)| *span)
+        self.wishes
+            .without
+            .iter()
+            .find(|(without, _)| without.as_str() == name)
+            .map(|(_, span)| *span)
     }
 
     fn why_absent(&self, atom: &Atom<'_>) -> String {
@@ -405,7 +556,11 @@ impl<'a> Story<'a> {
         }
         let candidates = self.choice.candidates(atom.name);
         match candidates.first().or_else(|| versions.first()) {
-            Some(place) => format!("the version of `{}` is {}", atom.name, self.choice.universe.package(*place).version),
+            Some(place) => format!(
+                "the version of `{}` is {}",
+                atom.name,
+                self.choice.universe.package(*place).version
+            ),
             None => format!("there is no `{}`", atom.name),
         }
     }
@@ -415,7 +570,12 @@ impl<'a> Story<'a> {
         let version = |place| self.choice.universe.package(place).version;
         Unsatisfiable {
             name: way.asked.name.clone(),
-            reason: format!("`{}` would be needed in two versions, {} and {}", self.name(one), version(one), version(other)),
+            reason: format!(
+                "`{}` would be needed in two versions, {} and {}",
+                self.name(one),
+                version(one),
+                version(other)
+            ),
             advice: "take out what asks for one of them".to_owned(),
             span: way.asked.span,
             without: None,
@@ -438,9 +598,15 @@ impl<'a> Story<'a> {
 fn advice(first: &Asked, second: &Asked) -> String {
     match second.origin {
         Origin::Essential | Origin::Distro => {
-            format!("take `{}` out: `{}` belongs to every image of this distro", first.name, second.name)
+            format!(
+                "take `{}` out: `{}` belongs to every image of this distro",
+                first.name, second.name
+            )
         }
-        Origin::Block => format!("take `{}` out, or the block that asks for `{}`", first.name, second.name),
+        Origin::Block => format!(
+            "take `{}` out, or the block that asks for `{}`",
+            first.name, second.name
+        ),
         Origin::Kernel | Origin::User => "take one of the two out".to_owned(),
     }
 }

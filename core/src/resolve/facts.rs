@@ -99,7 +99,10 @@ impl Facts {
     pub fn answers(&self, need: &Need) -> bool {
         let Need::Suite(need) = need;
         self.suites.get(&need.key).is_some_and(|facts| {
-            need.components.iter().chain(&need.helpful).all(|component| facts.components.contains_key(component))
+            need.components
+                .iter()
+                .chain(&need.helpful)
+                .all(|component| facts.components.contains_key(component))
         })
     }
 }

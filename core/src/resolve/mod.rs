@@ -91,7 +91,10 @@ pub struct Resolved {
 
 impl Resolved {
     /// The packages that some packages need, with themselves: the closure over `depends`.
-    pub fn closure<'a>(&'a self, roots: impl IntoIterator<Item = &'a PackageName>) -> BTreeSet<&'a PackageName> {
+    pub fn closure<'a>(
+        &'a self,
+        roots: impl IntoIterator<Item = &'a PackageName>,
+    ) -> BTreeSet<&'a PackageName> {
         let mut found = BTreeSet::new();
         let mut open: Vec<&PackageName> = roots.into_iter().collect();
         while let Some(name) = open.pop() {
@@ -123,7 +126,10 @@ pub fn resolve(flavor: &Flavor, facts: &Facts) -> Resolution {
     if let Some(lock) = facts.lock.as_ref().filter(|_| facts.movement == Movement::Keep)
         && lock.fits(flavor).is_empty()
     {
-        return Resolution::Done(Warned { value: lock.resolved.clone(), warnings: Diagnostics::default() });
+        return Resolution::Done(Warned {
+            value: lock.resolved.clone(),
+            warnings: Diagnostics::default(),
+        });
     }
     resolve_anew(flavor, facts, Recommends::Off)
 }
@@ -146,7 +152,11 @@ pub fn resolve_anew(flavor: &Flavor, facts: &Facts, recommends: Recommends) -> R
     }
     let universe = Universe::new(flavor, &wishes, facts);
     let choice = Choice::new(&universe, &wishes, facts, Width::Candidates);
-    if wishes.wants.iter().any(|wish| !choice.is_known(wish.name.as_str())) {
+    if wishes
+        .wants
+        .iter()
+        .any(|wish| !choice.is_known(wish.name.as_str()))
+    {
         let helpful = wishes::needs(flavor, &wishes, facts, true);
         if !helpful.is_empty() {
             return Resolution::Needs(helpful);
@@ -159,7 +169,8 @@ pub fn resolve_anew(flavor: &Flavor, facts: &Facts, recommends: Recommends) -> R
     }
     let wide = Choice::new(&universe, &wishes, facts, Width::AllVersions);
     // The most wanted version of everything first: it is what people expect, and its failures are the ones to explain.
-    let answer = answer::find(&choice, &wishes, recommends).or_else(|| answer::find(&wide, &wishes, recommends));
+    let answer =
+        answer::find(&choice, &wishes, recommends).or_else(|| answer::find(&wide, &wishes, recommends));
     let Some(answer) = answer else {
         return Resolution::Failed(explain::no_solution(&choice, &wishes));
     };

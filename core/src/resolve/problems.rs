@@ -28,7 +28,10 @@ pub(crate) struct PackageUnknown {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("`{name}` is no package of its own; {providers} provide it")]
-#[diagnostic(code("kcompose::resolve::package-virtual"), help("ask for one of them instead"))]
+#[diagnostic(
+    code("kcompose::resolve::package-virtual"),
+    help("ask for one of them instead")
+)]
 pub(crate) struct PackageVirtual {
     pub(crate) name: String,
     pub(crate) providers: String,
@@ -38,7 +41,10 @@ pub(crate) struct PackageVirtual {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("no version of `{name}` is `{wanted}`; there is {available}")]
-#[diagnostic(code("kcompose::resolve::version-unavailable"), help("ask for a version that there is, or for none"))]
+#[diagnostic(
+    code("kcompose::resolve::version-unavailable"),
+    help("ask for a version that there is, or for none")
+)]
 pub(crate) struct VersionUnavailable {
     pub(crate) name: String,
     pub(crate) wanted: String,
@@ -49,7 +55,10 @@ pub(crate) struct VersionUnavailable {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("`{name}` is asked for in versions that exclude each other: {wanted}")]
-#[diagnostic(code("kcompose::resolve::version-contradiction"), help("take all but one of them out"))]
+#[diagnostic(
+    code("kcompose::resolve::version-contradiction"),
+    help("take all but one of them out")
+)]
 pub(crate) struct VersionContradiction {
     pub(crate) name: String,
     pub(crate) wanted: String,
@@ -59,7 +68,10 @@ pub(crate) struct VersionContradiction {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("`{name}` is asked for, and `without` keeps it out")]
-#[diagnostic(code("kcompose::resolve::wanted-and-unwanted"), help("take one of the two out"))]
+#[diagnostic(
+    code("kcompose::resolve::wanted-and-unwanted"),
+    help("take one of the two out")
+)]
 pub(crate) struct WantedAndUnwanted {
     pub(crate) name: String,
     #[label(primary, "kept out here")]
@@ -81,7 +93,11 @@ pub(crate) struct PreferUseless {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("no package is called `{name}`, so there is nothing to keep out")]
-#[diagnostic(severity(Warning), code("kcompose::resolve::without-unknown"), help("{advice}"))]
+#[diagnostic(
+    severity(Warning),
+    code("kcompose::resolve::without-unknown"),
+    help("{advice}")
+)]
 pub(crate) struct WithoutUnknown {
     pub(crate) name: String,
     pub(crate) advice: String,
@@ -91,7 +107,10 @@ pub(crate) struct WithoutUnknown {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("`{name}` cannot be kept out: every image of {release} has it")]
-#[diagnostic(code("kcompose::resolve::essential-unwanted"), help("take it out of `without`"))]
+#[diagnostic(
+    code("kcompose::resolve::essential-unwanted"),
+    help("take it out of `without`")
+)]
 pub(crate) struct EssentialUnwanted {
     pub(crate) name: String,
     pub(crate) release: String,
@@ -139,7 +158,9 @@ pub(crate) struct Unsatisfiable {
 }
 
 #[derive(Debug, Error, Diagnostic)]
-#[error("`{name}` brings no kernel: no package `linux-image-…` with a version in its name is among what it needs")]
+#[error(
+    "`{name}` brings no kernel: no package `linux-image-…` with a version in its name is among what it needs"
+)]
 #[diagnostic(code("kcompose::resolve::kernel-missing"), help("{advice}"))]
 pub(crate) struct KernelMissing {
     pub(crate) name: String,
@@ -150,7 +171,10 @@ pub(crate) struct KernelMissing {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("the kernel `{name}` has no modules: no package has files below `/usr/lib/modules`")]
-#[diagnostic(code("kcompose::resolve::kernel-without-modules"), help("take a kernel package that brings its modules"))]
+#[diagnostic(
+    code("kcompose::resolve::kernel-without-modules"),
+    help("take a kernel package that brings its modules")
+)]
 pub(crate) struct KernelWithoutModules {
     pub(crate) name: String,
     #[label("the kernel")]
@@ -185,7 +209,11 @@ pub(crate) struct KernelNotOne {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("`{chosen}` was taken for `{wanted}`, which {needing} needs, only because its name comes first")]
-#[diagnostic(severity(Warning), code("kcompose::resolve::provider-by-name"), help("{advice}"))]
+#[diagnostic(
+    severity(Warning),
+    code("kcompose::resolve::provider-by-name"),
+    help("{advice}")
+)]
 pub(crate) struct ProviderByName {
     pub(crate) wanted: String,
     pub(crate) chosen: String,

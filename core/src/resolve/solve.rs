@@ -14,8 +14,8 @@ use resolvo::conflict::{ConflictCause, ConflictEdge, ConflictNode};
 use resolvo::utils::{Pool, VersionSet};
 use resolvo::{
     Candidates, Condition, ConditionId, ConditionalRequirement, Dependencies, DependencyProvider,
-    HintDependenciesAvailable, Interner, KnownDependencies, NameId, Problem, Requirement, SolvableId, Solver, SolverCache,
-    StringId, UnsolvableOrCancelled, VersionSetId, VersionSetUnionId,
+    HintDependenciesAvailable, Interner, KnownDependencies, NameId, Problem, Requirement, SolvableId, Solver,
+    SolverCache, StringId, UnsolvableOrCancelled, VersionSetId, VersionSetUnionId,
 };
 
 use crate::packages::deb::relation::{self, Atom};
@@ -48,14 +48,20 @@ pub(crate) struct Proof {
 /// Packages that satisfy all roots, sorted; or the proof that there are none.
 pub(crate) fn solve(choice: &Choice<'_>, roots: &[Root], wanted: &[Place]) -> Result<Vec<Place>, Proof> {
     let provider = Provider::new(choice);
-    let requirements = roots.iter().map(|root| provider.requirement(root, "").into()).collect();
+    let requirements = roots
+        .iter()
+        .map(|root| provider.requirement(root, "").into())
+        .collect();
     let soft: Vec<SolvableId> = wanted.iter().map(|place| provider.solvable(*place)).collect();
     let problem = Problem::new().requirements(requirements).soft_requirements(soft);
     let mut solver = Solver::new(provider);
     match solver.solve(problem) {
         Ok(solvables) => {
             let pool = &solver.provider().pool;
-            let mut places: Vec<Place> = solvables.iter().map(|id| pool.resolve_solvable(*id).record.0).collect();
+            let mut places: Vec<Place> = solvables
+                .iter()
+                .map(|id| pool.resolve_solvable(*id).record.0)
+                .collect();
             places.sort_unstable();
             Ok(places)
         }
@@ -73,14 +79,18 @@ fn proof(solver: &Solver<Provider<'_>>, conflict: &resolvo::conflict::Conflict) 
     };
     let mut proof = Proof::default();
     for edge in found.graph.edge_indices() {
-        let Some((from, to)) = found.graph.edge_endpoints(edge) else { continue };
+        let Some((from, to)) = found.graph.edge_endpoints(edge) else {
+            continue;
+        };
         match (found.graph[edge], place(from), place(to)) {
             (ConflictEdge::Requires(_), from, Some(to)) => proof.edges.push((from, to)),
             (ConflictEdge::Requires(_), Some(from), None) => proof.clashes.push(Clash::Unmet(from)),
             (ConflictEdge::Conflict(ConflictCause::ForbidMultipleInstances), Some(from), Some(to)) => {
                 proof.clashes.push(Clash::TwoVersions(from, to));
             }
-            (ConflictEdge::Conflict(_), Some(from), Some(to)) => proof.clashes.push(Clash::Excludes(from, to)),
+            (ConflictEdge::Conflict(_), Some(from), Some(to)) => {
+                proof.clashes.push(Clash::Excludes(from, to))
+            }
             _ => {}
         }
     }
@@ -132,11 +142,16 @@ struct Provider<'a> {
 
 impl<'a> Provider<'a> {
     fn new(choice: &'a Choice<'a>) -> Self {
-        Provider { choice, pool: Pool::new(), solvables: RefCell::default() }
+        Provider {
+            choice,
+            pool: Pool::new(),
+            solvables: RefCell::default(),
+        }
     }
 
     fn name_of(&self, place: Place) -> NameId {
-        self.pool.intern_package_name(self.choice.universe.package(place).name)
+        self.pool
+            .intern_package_name(self.choice.universe.package(place).name)
     }
 
     fn solvable(&self, place: Place) -> SolvableId {
@@ -155,17 +170,25 @@ impl<'a> Provider<'a> {
         while let Some(first) = rest.first() {
             // Neighbours of one name are one set; the same name may come again later.
             let name = self.name_of(*first);
-            let end = rest.iter().position(|place| self.name_of(*place) != name).unwrap_or(rest.len());
+            let end = rest
+                .iter()
+                .position(|place| self.name_of(*place) != name)
+                .unwrap_or(rest.len());
             sets.push(self.pool.intern_version_set(name, Set::Only(rest[..end].into())));
             rest = &rest[end..];
         }
         match sets[..] {
             [] => {
                 let name = self.pool.intern_package_name(format!("unmet {what}"));
-                self.pool.intern_version_set(name, Set::Nothing(what.into())).into()
+                self.pool
+                    .intern_version_set(name, Set::Nothing(what.into()))
+                    .into()
             }
             [one] => one.into(),
-            [first, ..] => self.pool.intern_version_set_union(first, sets[1..].iter().copied()).into(),
+            [first, ..] => self
+                .pool
+                .intern_version_set_union(first, sets[1..].iter().copied())
+                .into(),
         }
     }
 
@@ -199,7 +222,12 @@ impl Interner for Provider<'_> {
     type SolvableId = SolvableId;
 
     fn display_solvable(&self, solvable: SolvableId) -> impl fmt::Display + '_ {
-        format!("{:?}", self.choice.universe.package(self.pool.resolve_solvable(solvable).record.0))
+        format!(
+            "{:?}",
+            self.choice
+                .universe
+                .package(self.pool.resolve_solvable(solvable).record.0)
+        )
     }
 
     fn display_name(&self, name: NameId) -> impl fmt::Display + '_ {
@@ -232,7 +260,12 @@ impl Interner for Provider<'_> {
 }
 
 impl DependencyProvider for Provider<'_> {
-    async fn filter_candidates(&self, candidates: &[SolvableId], set: VersionSetId, inverse: bool) -> Vec<SolvableId> {
+    async fn filter_candidates(
+        &self,
+        candidates: &[SolvableId],
+        set: VersionSetId,
+        inverse: bool,
+    ) -> Vec<SolvableId> {
         let set = self.pool.resolve_version_set(set);
         let fits = |id: &SolvableId| set.has(self.pool.resolve_solvable(*id).record.0) != inverse;
         candidates.iter().copied().filter(fits).collect()
@@ -258,7 +291,10 @@ impl DependencyProvider for Provider<'_> {
     }
 
     async fn get_dependencies(&self, solvable: SolvableId) -> Dependencies {
-        let package = self.choice.universe.package(self.pool.resolve_solvable(solvable).record.0);
+        let package = self
+            .choice
+            .universe
+            .package(self.pool.resolve_solvable(solvable).record.0);
         let groups = relation::groups(package.pre_depends).chain(relation::groups(package.depends));
         let requirements = groups.map(|group| {
             let what = format!("{} {group:?}", package.name);
@@ -267,7 +303,10 @@ impl DependencyProvider for Provider<'_> {
         let constrains = [package.conflicts, package.breaks];
         Dependencies::Known(KnownDependencies {
             requirements: requirements.collect(),
-            constrains: constrains.iter().flat_map(|field| self.constraints(package.name, field)).collect(),
+            constrains: constrains
+                .iter()
+                .flat_map(|field| self.constraints(package.name, field))
+                .collect(),
         })
     }
 }

@@ -36,16 +36,26 @@ pub(crate) struct Universe<'a> {
 impl<'a> Universe<'a> {
     /// The indexes of the components that a flavor reads.
     pub(crate) fn new(flavor: &Flavor, wishes: &Wishes, facts: &'a Facts) -> Self {
-        let named: Vec<&String> = wishes.wants.iter().filter_map(|wish| Some(&wish.component.as_ref()?.value)).collect();
+        let named: Vec<&String> = wishes
+            .wants
+            .iter()
+            .filter_map(|wish| Some(&wish.component.as_ref()?.value))
+            .collect();
         let mut listed = Vec::new();
         for (source, is_distro) in sources(flavor) {
             for suite in &source.suites {
-                let key = SuiteKey { source: source.name.value.clone(), suite: suite.name.clone() };
-                let Some(known) = facts.suites.get(&key) else { continue };
+                let key = SuiteKey {
+                    source: source.name.value.clone(),
+                    suite: suite.name.clone(),
+                };
+                let Some(known) = facts.suites.get(&key) else {
+                    continue;
+                };
                 let wanted = |component: &String| {
                     suite.components.contains(component) || is_distro && named.contains(&component)
                 };
-                for (component, indexes) in known.components.iter().filter(|(component, _)| wanted(component)) {
+                for (component, indexes) in known.components.iter().filter(|(component, _)| wanted(component))
+                {
                     listed.extend(indexes.iter().map(|index| Listed {
                         key: key.clone(),
                         component,
@@ -55,12 +65,17 @@ impl<'a> Universe<'a> {
                 }
             }
         }
-        Universe { listed, architecture: flavor.architecture.as_str() }
+        Universe {
+            listed,
+            architecture: flavor.architecture.as_str(),
+        }
     }
 
     /// The package version at a place.
     pub(crate) fn package(&self, place: Place) -> Package<'_> {
-        self.listed[place.index as usize].index.package(place.position as usize)
+        self.listed[place.index as usize]
+            .index
+            .package(place.position as usize)
     }
 
     /// The suite and component of a place.
@@ -74,7 +89,10 @@ impl<'a> Universe<'a> {
         let mut found: Vec<(u16, Place)> = Vec::new();
         for (listed, index) in self.listed.iter().zip(0..) {
             for position in listed.index.positions(name) {
-                let place = Place { index, position: u32::try_from(position).expect("an index is under 4 GiB") };
+                let place = Place {
+                    index,
+                    position: u32::try_from(position).expect("an index is under 4 GiB"),
+                };
                 found.push((listed.pin, place));
             }
         }
@@ -103,7 +121,10 @@ impl<'a> Universe<'a> {
         let mut found = Vec::new();
         for (listed, index) in self.listed.iter().zip(0..) {
             for position in listed.index.may_provide(name) {
-                let place = Place { index, position: u32::try_from(position).expect("an index is under 4 GiB") };
+                let place = Place {
+                    index,
+                    position: u32::try_from(position).expect("an index is under 4 GiB"),
+                };
                 let provided = relation::atoms(self.package(place).provides).filter(|atom| atom.name == name);
                 found.extend(provided.map(|atom| (place, atom.version.map(|(_, version)| version))));
             }
@@ -114,8 +135,14 @@ impl<'a> Universe<'a> {
     /// Names of packages that every image has, sorted.
     pub(crate) fn essential(&self) -> Vec<String> {
         let all = self.listed.iter().filter(|listed| listed.pin >= 500);
-        let mut names: Vec<String> =
-            all.flat_map(|listed| listed.index.essential().map(|at| listed.index.name(at).to_owned())).collect();
+        let mut names: Vec<String> = all
+            .flat_map(|listed| {
+                listed
+                    .index
+                    .essential()
+                    .map(|at| listed.index.name(at).to_owned())
+            })
+            .collect();
         names.sort();
         names.dedup();
         names
@@ -163,7 +190,12 @@ pub(crate) struct Choice<'a> {
 
 impl<'a> Choice<'a> {
     /// A choice of this width.
-    pub(crate) fn new(universe: &'a Universe<'a>, wishes: &'a Wishes, facts: &'a Facts, width: Width) -> Self {
+    pub(crate) fn new(
+        universe: &'a Universe<'a>,
+        wishes: &'a Wishes,
+        facts: &'a Facts,
+        width: Width,
+    ) -> Self {
         let stays = |name: &str| match &facts.movement {
             Movement::Keep => true,
             Movement::Only(moving) => !moving.contains(name),
@@ -174,7 +206,13 @@ impl<'a> Choice<'a> {
             .map(|package| (package.name.as_str(), package.version.as_str()))
             .filter(|(name, _)| stays(name))
             .collect();
-        Choice { universe, wishes, locked, width, candidates: RefCell::default() }
+        Choice {
+            universe,
+            wishes,
+            locked,
+            width,
+            candidates: RefCell::default(),
+        }
     }
 
     /// The versions of a package that may be chosen, best first.
@@ -183,7 +221,9 @@ impl<'a> Choice<'a> {
             return known.clone();
         }
         let found: Rc<[Place]> = self.select(name).into();
-        self.candidates.borrow_mut().insert(name.to_owned(), found.clone());
+        self.candidates
+            .borrow_mut()
+            .insert(name.to_owned(), found.clone());
         found
     }
 
@@ -201,11 +241,17 @@ impl<'a> Choice<'a> {
         let requests: Vec<&VersionRequest> = self.requests(name).collect();
         versions.retain(|place| {
             let version = self.universe.package(*place).version;
-            requests.iter().all(|request| version::is_wanted(version, request))
+            requests
+                .iter()
+                .all(|request| version::is_wanted(version, request))
         });
-        let Some(best) = versions.first().map(|place| self.universe.pin(*place)) else { return versions };
+        let Some(best) = versions.first().map(|place| self.universe.pin(*place)) else {
+            return versions;
+        };
         let locked = self.locked(name);
-        let position = versions.iter().position(|place| Some(self.universe.package(*place).version) == locked);
+        let position = versions
+            .iter()
+            .position(|place| Some(self.universe.package(*place).version) == locked);
         let locked = position.map(|at| versions.remove(at));
         versions.retain(|place| self.universe.pin(*place) == best);
         match self.width {
@@ -216,9 +262,19 @@ impl<'a> Choice<'a> {
 
     /// What the flavor asks of the versions of a package.
     fn requests(&self, name: &str) -> impl Iterator<Item = &VersionRequest> {
-        let wanted = self.wishes.wants.iter().filter(move |wish| wish.name.as_str() == name);
-        let holds = self.wishes.holds.values().filter(move |hold| hold.name.as_str() == name);
-        wanted.filter_map(|wish| Some(&wish.version.as_ref()?.value)).chain(holds.map(|hold| &hold.version.value))
+        let wanted = self
+            .wishes
+            .wants
+            .iter()
+            .filter(move |wish| wish.name.as_str() == name);
+        let holds = self
+            .wishes
+            .holds
+            .values()
+            .filter(move |hold| hold.name.as_str() == name);
+        wanted
+            .filter_map(|wish| Some(&wish.version.as_ref()?.value))
+            .chain(holds.map(|hold| &hold.version.value))
     }
 
     /// What satisfies one of some alternatives, best first: each one's own package, then what provides it.
@@ -228,7 +284,10 @@ impl<'a> Choice<'a> {
             found.extend(self.real(atom));
             found.extend(self.providing(atom));
         }
-        let preferred = group.iter().filter_map(|atom| self.preferred(atom.name)).collect::<Vec<_>>();
+        let preferred = group
+            .iter()
+            .filter_map(|atom| self.preferred(atom.name))
+            .collect::<Vec<_>>();
         // Stable: what the flavor prefers comes first, all else stays in order.
         found.sort_by_key(|place| !preferred.contains(&self.universe.package(*place).name));
         let mut seen = std::collections::BTreeSet::new();
@@ -251,7 +310,9 @@ impl<'a> Choice<'a> {
         let mut found: Vec<Place> = Vec::new();
         for (place, version) in self.universe.providers(atom.name) {
             let package = self.universe.package(place);
-            let fits = package.name != atom.name && atom.takes_provided(version) && self.takes_qualifier(atom, &package);
+            let fits = package.name != atom.name
+                && atom.takes_provided(version)
+                && self.takes_qualifier(atom, &package);
             if fits && self.candidates(package.name).contains(&place) {
                 found.push(place);
             }
@@ -273,7 +334,8 @@ impl<'a> Choice<'a> {
     /// The provider that the flavor prefers for a name.
     pub(crate) fn preferred(&self, name: &str) -> Option<&str> {
         let mut all = self.wishes.prefer.iter();
-        all.find(|(wanted, _)| wanted.as_str() == name).map(|(_, provider)| provider.value.as_str())
+        all.find(|(wanted, _)| wanted.as_str() == name)
+            .map(|(_, provider)| provider.value.as_str())
     }
 
     fn takes_qualifier(&self, atom: &Atom<'_>, package: &Package<'_>) -> bool {

@@ -54,8 +54,12 @@ impl Wishes {
             span: base,
             origin: Origin::Distro,
         };
-        wishes.wants.extend(distro.packages.iter().chain(&distro.core_packages).map(plain));
-        wishes.without.extend(distro.without.iter().map(|name| (name.clone(), base)));
+        wishes
+            .wants
+            .extend(distro.packages.iter().chain(&distro.core_packages).map(plain));
+        wishes
+            .without
+            .extend(distro.without.iter().map(|name| (name.clone(), base)));
         wishes.add(flavor, &flavor.block_packages, Origin::Block);
         let kernel = &flavor.kernel.value;
         wishes.wants.push(Wish {
@@ -71,34 +75,66 @@ impl Wishes {
 
     fn add(&mut self, flavor: &Flavor, packages: &Packages, origin: Origin) {
         let here = |architecture: &Option<Spanned<_>>| {
-            architecture.as_ref().is_none_or(|wanted| wanted.value == flavor.architecture)
+            architecture
+                .as_ref()
+                .is_none_or(|wanted| wanted.value == flavor.architecture)
         };
-        self.wants.extend(packages.requests.iter().filter(|request| here(&request.value.architecture)).map(|request| {
-            Wish {
-                name: request.value.name.clone(),
-                version: request.value.version.clone(),
-                component: request.value.component.clone(),
-                span: request.span,
-                origin,
-            }
-        }));
-        self.without.extend(packages.without.iter().map(|name| (name.value.clone(), name.span)));
+        self.wants.extend(
+            packages
+                .requests
+                .iter()
+                .filter(|request| here(&request.value.architecture))
+                .map(|request| Wish {
+                    name: request.value.name.clone(),
+                    version: request.value.version.clone(),
+                    component: request.value.component.clone(),
+                    span: request.span,
+                    origin,
+                }),
+        );
+        self.without.extend(
+            packages
+                .without
+                .iter()
+                .map(|name| (name.value.clone(), name.span)),
+        );
         self.prefer.extend(packages.prefer.iter().map(|prefer| {
-            (prefer.value.wanted.clone(), Spanned::new(prefer.value.provider.clone(), prefer.span))
+            (
+                prefer.value.wanted.clone(),
+                Spanned::new(prefer.value.provider.clone(), prefer.span),
+            )
         }));
-        self.holds.extend(packages.holds.iter().map(|hold| (hold.value.name.clone(), hold.value.clone())));
+        self.holds.extend(
+            packages
+                .holds
+                .iter()
+                .map(|hold| (hold.value.name.clone(), hold.value.clone())),
+        );
     }
 
     /// The components that wishes name, beside those of the sources.
     fn components(&self) -> BTreeSet<String> {
-        self.wants.iter().filter_map(|wish| wish.component.as_ref()).map(|component| component.value.clone()).collect()
+        self.wants
+            .iter()
+            .filter_map(|wish| wish.component.as_ref())
+            .map(|component| component.value.clone())
+            .collect()
     }
 }
 
 /// The package sources of a flavor: the distro's, then its own.
 pub(crate) fn sources(flavor: &Flavor) -> impl Iterator<Item = (&Repository, bool)> {
-    let own = flavor.repositories.iter().map(|repository| (&repository.value, false));
-    flavor.distro.value.sources.iter().map(|repository| (repository, true)).chain(own)
+    let own = flavor
+        .repositories
+        .iter()
+        .map(|repository| (&repository.value, false));
+    flavor
+        .distro
+        .value
+        .sources
+        .iter()
+        .map(|repository| (repository, true))
+        .chain(own)
 }
 
 /// Everything that has to be read to resolve a flavor; `unknown` says whether places to look further would help.
@@ -107,7 +143,10 @@ pub(crate) fn needs(flavor: &Flavor, wishes: &Wishes, facts: &Facts, unknown: bo
     let suites = sources(flavor).flat_map(|(source, is_distro)| {
         let extra = &extra;
         source.suites.iter().map(move |suite| {
-            let key = SuiteKey { source: source.name.value.clone(), suite: suite.name.clone() };
+            let key = SuiteKey {
+                source: source.name.value.clone(),
+                suite: suite.name.clone(),
+            };
             let mut components: BTreeSet<String> = suite.components.iter().cloned().collect();
             if is_distro {
                 components.extend(extra.iter().cloned());
@@ -134,11 +173,19 @@ fn location(flavor: &Flavor, source: &Repository, security: bool, is_distro: boo
     let distro = &flavor.distro.value;
     let own = source.url.as_ref().map(|url| url.value.clone());
     // Who names a mirror of the distro and no security archive means the archive beside it.
-    let mirror = distro.sources.iter().filter(|_| security && is_distro).find_map(|other| other.url.as_ref());
+    let mirror = distro
+        .sources
+        .iter()
+        .filter(|_| security && is_distro)
+        .find_map(|other| other.url.as_ref());
     Location {
         url: own.or_else(|| beside(&mirror?.value)),
         distro: is_distro.then(|| distro.id.clone()),
-        fallback: if security { distro.security_mirror.clone() } else { distro.mirror.clone() },
+        fallback: if security {
+            distro.security_mirror.clone()
+        } else {
+            distro.mirror.clone()
+        },
         security,
     }
 }

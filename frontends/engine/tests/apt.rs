@@ -23,7 +23,10 @@ type Solution = BTreeMap<String, String>;
 
 const KAIROS: [(&str, &str); 2] = [
     ("kairos", include_str!("data/kairos-debian-13.txt")),
-    ("kairos with trusted boot", include_str!("data/kairos-debian-13-trusted-boot.txt")),
+    (
+        "kairos with trusted boot",
+        include_str!("data/kairos-debian-13-trusted-boot.txt"),
+    ),
 ];
 const KERNEL: &str = "linux-image-amd64";
 const RANDOM_SETS: usize = 20;
@@ -43,12 +46,18 @@ async fn answers_are_those_of_apt_or_differ_by_a_choice() {
             same += usize::from(world.compare(&format!("{title}, {recommends:?}"), &names, recommends));
         }
     }
-    assert!(same >= 2, "without recommended packages the answers for Kairos are the same");
+    assert!(
+        same >= 2,
+        "without recommended packages the answers for Kairos are the same"
+    );
     for (number, names) in world.random_sets().iter().enumerate() {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         same += usize::from(world.compare(&format!("random {number}"), &names, Recommends::Off));
     }
-    eprintln!("{same} of {} answers are the same as apt's, the others differ by a choice", 2 * KAIROS.len() + RANDOM_SETS);
+    eprintln!(
+        "{same} of {} answers are the same as apt's, the others differ by a choice",
+        2 * KAIROS.len() + RANDOM_SETS
+    );
 }
 
 /// What was read, and an apt that reads the same.
@@ -62,7 +71,9 @@ impl<'a> World<'a> {
         // The mirror may be updated between the two; then once more.
         for _ in 0..3 {
             fetcher.facts = Facts::default();
-            common::resolved(&flavor(&[]), fetcher, Recommends::Off).await.unwrap();
+            common::resolved(&flavor(&[]), fetcher, Recommends::Off)
+                .await
+                .unwrap();
             let apt = Apt { root };
             if apt.update() == releases(&fetcher.facts) {
                 break;
@@ -74,34 +85,54 @@ impl<'a> World<'a> {
     }
 
     fn indexes(&self) -> impl Iterator<Item = &PackageIndex> {
-        self.facts.suites.values().flat_map(|suite| suite.components.values().flatten())
+        self.facts
+            .suites
+            .values()
+            .flat_map(|suite| suite.components.values().flatten())
     }
 
     /// The package of a name and version.
     fn package(&self, name: &str, version: &str) -> Option<Package<'_>> {
         self.indexes().find_map(|index| {
-            index.positions(name).map(|at| index.package(at)).find(|package| package.version == version)
+            index
+                .positions(name)
+                .map(|at| index.package(at))
+                .find(|package| package.version == version)
         })
     }
 
     fn required(&self) -> Vec<String> {
-        let all = self.indexes().flat_map(|index| (0..index.len()).map(|at| index.package(at)));
-        let names: BTreeSet<String> = all.filter(|package| package.priority == 0).map(|package| package.name.to_owned()).collect();
+        let all = self
+            .indexes()
+            .flat_map(|index| (0..index.len()).map(|at| index.package(at)));
+        let names: BTreeSet<String> = all
+            .filter(|package| package.priority == 0)
+            .map(|package| package.name.to_owned())
+            .collect();
         names.into_iter().collect()
     }
 
     /// Sets of packages, the same ones on every run over the same index.
     fn random_sets(&self) -> Vec<Vec<String>> {
         let names: Vec<&str> = self.indexes().flat_map(PackageIndex::names).collect();
-        let unwanted = |name: &str| name.starts_with("linux-") || name.ends_with("-dbg") || name.ends_with("-dbgsym");
+        let unwanted =
+            |name: &str| name.starts_with("linux-") || name.ends_with("-dbg") || name.ends_with("-dbgsym");
         let mut state: u64 = 20_261_124;
         let mut next = || {
             // Knuth's MMIX generator: its upper bits are good enough to pick by.
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             names[usize::try_from(state >> 33).unwrap() % names.len()]
         };
         (0..RANDOM_SETS)
-            .map(|_| std::iter::repeat_with(&mut next).filter(|name| !unwanted(name)).take(6).map(str::to_owned).collect())
+            .map(|_| {
+                std::iter::repeat_with(&mut next)
+                    .filter(|name| !unwanted(name))
+                    .take(6)
+                    .map(str::to_owned)
+                    .collect()
+            })
             .collect()
     }
 
@@ -115,7 +146,9 @@ impl<'a> World<'a> {
             }
             Resolution::Needs(needs) => panic!("{title}: everything was read, and it needs {needs:?}"),
         };
-        let essential = self.indexes().flat_map(|index| index.essential().map(|at| index.name(at)));
+        let essential = self
+            .indexes()
+            .flat_map(|index| index.essential().map(|at| index.name(at)));
         let asked: BTreeSet<&str> = names.iter().copied().chain(essential).chain([KERNEL]).collect();
         let theirs = self.apt.install(&asked, recommends);
         match (ours, theirs) {
@@ -125,7 +158,10 @@ impl<'a> World<'a> {
                 self.explain(title, &ours, &theirs, recommends);
                 false
             }
-            (ours, _) => panic!("{title}: {} finds no answer, and the other does", if ours.is_none() { "ours" } else { "apt" }),
+            (ours, _) => panic!(
+                "{title}: {} finds no answer, and the other does",
+                if ours.is_none() { "ours" } else { "apt" }
+            ),
         }
     }
 
@@ -137,25 +173,45 @@ impl<'a> World<'a> {
             .filter_map(|(name, version)| self.package(name, version))
             .collect();
         for (mine, other, whose) in [(ours, theirs, "ours"), (theirs, ours, "apt's")] {
-            let only: BTreeSet<&str> = mine.keys().filter(|name| !other.contains_key(*name)).map(String::as_str).collect();
+            let only: BTreeSet<&str> = mine
+                .keys()
+                .filter(|name| !other.contains_key(*name))
+                .map(String::as_str)
+                .collect();
             let mut hanging: BTreeSet<&str> = BTreeSet::new();
             for package in &common {
                 for group in self.groups(package, recommends) {
-                    hanging.extend(self.meeting(mine, &group).difference(&self.meeting(other, &group)).copied());
+                    hanging.extend(
+                        self.meeting(mine, &group)
+                            .difference(&self.meeting(other, &group))
+                            .copied(),
+                    );
                 }
             }
             let explained = self.closure(mine, hanging, recommends);
             let rest: Vec<&&str> = only.difference(&explained).collect();
-            assert!(rest.is_empty(), "{title}: {rest:?} are only in {whose} answer, and no choice explains it");
+            assert!(
+                rest.is_empty(),
+                "{title}: {rest:?} are only in {whose} answer, and no choice explains it"
+            );
             eprintln!("{title}: only {whose}, by a choice: {only:?}");
         }
-        let moved = ours.iter().find(|(name, version)| theirs.get(*name).is_some_and(|other| other != *version));
+        let moved = ours
+            .iter()
+            .find(|(name, version)| theirs.get(*name).is_some_and(|other| other != *version));
         assert_eq!(moved, None, "{title}: both answers have the same versions");
     }
 
     fn groups<'b>(&self, package: &Package<'b>, recommends: Recommends) -> Vec<Vec<Atom<'b>>> {
-        let more = if recommends == Recommends::On { package.recommends } else { "" };
-        [package.pre_depends, package.depends, more].into_iter().flat_map(relation::groups).collect()
+        let more = if recommends == Recommends::On {
+            package.recommends
+        } else {
+            ""
+        };
+        [package.pre_depends, package.depends, more]
+            .into_iter()
+            .flat_map(relation::groups)
+            .collect()
     }
 
     /// Packages of a solution that meet a group.
@@ -166,22 +222,38 @@ impl<'a> World<'a> {
             group.iter().any(|atom| {
                 let own = atom.name == name && atom.takes(version);
                 own || relation::atoms(provides).any(|provided| {
-                    provided.name == atom.name && atom.takes_provided(provided.version.map(|(_, version)| version))
+                    provided.name == atom.name
+                        && atom.takes_provided(provided.version.map(|(_, version)| version))
                 })
             })
         };
-        solution.iter().filter(|(name, version)| meets(name, version)).map(|(name, _)| name.as_str()).collect()
+        solution
+            .iter()
+            .filter(|(name, version)| meets(name, version))
+            .map(|(name, _)| name.as_str())
+            .collect()
     }
 
-    fn closure<'b>(&self, solution: &'b Solution, from: BTreeSet<&'b str>, recommends: Recommends) -> BTreeSet<&'b str> {
+    fn closure<'b>(
+        &self,
+        solution: &'b Solution,
+        from: BTreeSet<&'b str>,
+        recommends: Recommends,
+    ) -> BTreeSet<&'b str> {
         let mut found = BTreeSet::new();
         let mut open: Vec<&str> = from.into_iter().collect();
         while let Some(name) = open.pop() {
-            let Some((name, version)) = solution.get_key_value(name) else { continue };
+            let Some((name, version)) = solution.get_key_value(name) else {
+                continue;
+            };
             if found.insert(name.as_str())
                 && let Some(package) = self.package(name, version)
             {
-                open.extend(self.groups(&package, recommends).iter().flat_map(|group| self.meeting(solution, group)));
+                open.extend(
+                    self.groups(&package, recommends)
+                        .iter()
+                        .flat_map(|group| self.meeting(solution, group)),
+                );
             }
         }
         found
@@ -198,7 +270,11 @@ fn flavor(names: &[&str]) -> Flavor {
 
 /// The sha256 of each release file that was read.
 fn releases(facts: &Facts) -> BTreeSet<String> {
-    facts.suites.values().map(|suite| suite.release.sha256.clone()).collect()
+    facts
+        .suites
+        .values()
+        .map(|suite| suite.release.sha256.clone())
+        .collect()
 }
 
 /// An apt with a root of its own, in which nothing is installed.
@@ -229,7 +305,13 @@ impl Apt<'_> {
 
     /// Reads the same suites from the same mirror, and says which release files they had.
     fn update(&self) -> BTreeSet<String> {
-        for folder in ["etc/sources.list.d", "etc/preferences.d", "etc/apt.conf.d", "state/lists/partial", "cache/archives/partial"] {
+        for folder in [
+            "etc/sources.list.d",
+            "etc/preferences.d",
+            "etc/apt.conf.d",
+            "state/lists/partial",
+            "cache/archives/partial",
+        ] {
             std::fs::create_dir_all(self.root.join(folder)).unwrap();
         }
         std::fs::write(self.root.join("status"), "").unwrap();
@@ -237,20 +319,33 @@ impl Apt<'_> {
         std::fs::write(&keys, common::TRIXIE_KEYS.concat()).unwrap();
         let (main, security) = common::bases();
         let stanza = |url: &str, suites: &str| {
-            format!("Types: deb\nURIs: {url}\nSuites: {suites}\nComponents: main\nSigned-By: {}\n\n", keys.display())
+            format!(
+                "Types: deb\nURIs: {url}\nSuites: {suites}\nComponents: main\nSigned-By: {}\n\n",
+                keys.display()
+            )
         };
         let text = stanza(&main, "trixie trixie-updates") + &stanza(&security, "trixie-security");
         std::fs::write(self.root.join("etc/sources.list.d/x.sources"), text).unwrap();
         let output = self.command("apt-get").arg("update").output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         self.releases()
     }
 
     fn releases(&self) -> BTreeSet<String> {
-        let lists = std::fs::read_dir(self.root.join("state/lists")).unwrap().map(|entry| entry.unwrap().path());
+        let lists = std::fs::read_dir(self.root.join("state/lists"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
         let files = lists.filter(|path| path.to_string_lossy().ends_with("_InRelease"));
         files
-            .map(|path| kcompose_core::packages::hex::encode(&kcompose_core::packages::sha256(&std::fs::read(path).unwrap())))
+            .map(|path| {
+                kcompose_core::packages::hex::encode(&kcompose_core::packages::sha256(
+                    &std::fs::read(path).unwrap(),
+                ))
+            })
             .collect()
     }
 

@@ -17,14 +17,28 @@ async fn a_lock_is_made_read_back_and_made_again_without_the_network() {
     let flavor = common::trixie(&["openssh-server", "jq"]);
     let start = Instant::now();
     let mut online = common::fetcher(folder.path(), Network::Online);
-    let resolved = common::resolved(&flavor, &mut online, Recommends::Off).await.unwrap();
-    eprintln!("resolved {} packages with an empty store in {:?}", resolved.packages.len(), start.elapsed());
+    let resolved = common::resolved(&flavor, &mut online, Recommends::Off)
+        .await
+        .unwrap();
+    eprintln!(
+        "resolved {} packages with an empty store in {:?}",
+        resolved.packages.len(),
+        start.elapsed()
+    );
     assert!(resolved.packages.contains_key(&"openssh-server".parse().unwrap()));
-    assert!(resolved.packages.contains_key(&"dpkg".parse().unwrap()), "Essential packages are always there");
+    assert!(
+        resolved.packages.contains_key(&"dpkg".parse().unwrap()),
+        "Essential packages are always there"
+    );
 
     let start = Instant::now();
     let mut offline = common::fetcher(folder.path(), Network::Offline);
-    assert_eq!(common::resolved(&flavor, &mut offline, Recommends::Off).await.unwrap(), resolved);
+    assert_eq!(
+        common::resolved(&flavor, &mut offline, Recommends::Off)
+            .await
+            .unwrap(),
+        resolved
+    );
     eprintln!("resolved again from the store in {:?}", start.elapsed());
 
     let made = Lock::new(&flavor, resolved.clone());
@@ -40,7 +54,14 @@ async fn a_lock_is_made_read_back_and_made_again_without_the_network() {
     // A lock that fits needs no index; one that does not keeps what it can.
     let mut nowhere = common::fetcher(&folder.path().join("empty"), Network::Offline);
     nowhere.facts.lock = Some(read.clone());
-    assert_eq!(common::resolved(&flavor, &mut nowhere, Recommends::Off).await.unwrap(), resolved);
-    let failure = common::resolved(&more, &mut nowhere, Recommends::Off).await.unwrap_err();
+    assert_eq!(
+        common::resolved(&flavor, &mut nowhere, Recommends::Off)
+            .await
+            .unwrap(),
+        resolved
+    );
+    let failure = common::resolved(&more, &mut nowhere, Recommends::Off)
+        .await
+        .unwrap_err();
     assert!(matches!(failure, FetchError::Offline { .. }), "{failure}");
 }

@@ -47,7 +47,10 @@ impl<'a> DebArchive<'a> {
     /// Finds the parts of a `.deb`; nothing is decompressed yet.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ArchiveError> {
         let mut members = Members::new(bytes)?;
-        let version = members.next().transpose()?.filter(|member| member.name == "debian-binary");
+        let version = members
+            .next()
+            .transpose()?
+            .filter(|member| member.name == "debian-binary");
         let version = version.ok_or(ArchiveError::Missing("debian-binary"))?;
         if !version.bytes.starts_with(b"2.") {
             let text = String::from_utf8_lossy(version.bytes).trim().to_owned();
@@ -80,9 +83,14 @@ impl<'a> DebArchive<'a> {
 }
 
 fn part<'a>(member: &Member<'a>, suffix: &str) -> Result<Part<'a>, ArchiveError> {
-    let known = Compression::ALL.into_iter().find(|known| known.suffix() == suffix);
+    let known = Compression::ALL
+        .into_iter()
+        .find(|known| known.suffix() == suffix);
     let compression = known.ok_or_else(|| ArchiveError::Compression(member.name.to_owned()))?;
-    Ok(Part { compression, bytes: member.bytes })
+    Ok(Part {
+        compression,
+        bytes: member.bytes,
+    })
 }
 
 struct Member<'a> {
@@ -104,7 +112,10 @@ impl<'a> Members<'a> {
         if !bytes.starts_with(MAGIC) {
             return Err(ArchiveError::NotAnArchive);
         }
-        Ok(Members { bytes, at: MAGIC.len() })
+        Ok(Members {
+            bytes,
+            at: MAGIC.len(),
+        })
     }
 
     fn member(&mut self) -> Result<Member<'a>, ArchiveError> {
@@ -113,12 +124,20 @@ impl<'a> Members<'a> {
         if &header[58..] != b"`\n" {
             return Err(broken());
         }
-        let text = |range: std::ops::Range<usize>| std::str::from_utf8(&header[range]).ok().map(str::trim_end);
-        let name = text(0..16).map(|name| name.trim_end_matches('/')).ok_or_else(broken)?;
-        let size: usize = text(48..58).and_then(|size| size.parse().ok()).ok_or_else(broken)?;
+        let text =
+            |range: std::ops::Range<usize>| std::str::from_utf8(&header[range]).ok().map(str::trim_end);
+        let name = text(0..16)
+            .map(|name| name.trim_end_matches('/'))
+            .ok_or_else(broken)?;
+        let size: usize = text(48..58)
+            .and_then(|size| size.parse().ok())
+            .ok_or_else(broken)?;
         let start = self.at + HEADER;
         let end = start.checked_add(size).ok_or_else(broken)?;
-        let bytes = self.bytes.get(start..end).ok_or_else(|| ArchiveError::Truncated(name.to_owned()))?;
+        let bytes = self
+            .bytes
+            .get(start..end)
+            .ok_or_else(|| ArchiveError::Truncated(name.to_owned()))?;
         self.at = end + size % 2;
         Ok(Member { name, bytes })
     }
@@ -149,7 +168,17 @@ pub(crate) mod tests {
     pub(crate) fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         for (name, bytes) in members {
-            out.extend(format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, "100644", bytes.len()).bytes());
+            out.extend(
+                format!(
+                    "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n",
+                    0,
+                    0,
+                    0,
+                    "100644",
+                    bytes.len()
+                )
+                .bytes(),
+            );
             out.extend(*bytes);
             out.extend(vec![b'\n'; bytes.len() % 2]);
         }
@@ -158,14 +187,22 @@ pub(crate) mod tests {
 
     #[test]
     fn the_tars_are_found_among_members_of_odd_length() {
-        let bytes = ar(&[("debian-binary", b"2.0\n"), ("_note/", b"odd"), ("control.tar", b"c"), ("data.tar/", b"data")]);
+        let bytes = ar(&[
+            ("debian-binary", b"2.0\n"),
+            ("_note/", b"odd"),
+            ("control.tar", b"c"),
+            ("data.tar/", b"data"),
+        ]);
         let archive = DebArchive::parse(&bytes).unwrap();
         let read = |mut tar: Decoder<'_>| {
             let mut text = String::new();
             tar.read_to_string(&mut text).unwrap();
             text
         };
-        assert_eq!((read(archive.control_tar()), read(archive.data_tar())), ("c".to_owned(), "data".to_owned()));
+        assert_eq!(
+            (read(archive.control_tar()), read(archive.data_tar())),
+            ("c".to_owned(), "data".to_owned())
+        );
     }
 
     #[track_caller]
@@ -177,8 +214,14 @@ pub(crate) mod tests {
     fn what_is_no_deb_is_refused() {
         check_refused(b"PK", "it is not an `ar` archive");
         check_refused(&ar(&[("control.tar", b"c")]), "it has no member `debian-binary`");
-        check_refused(&ar(&[("debian-binary", b"3.0\n")]), "it is of format `3.0`, and only 2.x is known");
-        check_refused(&ar(&[("debian-binary", b"2.0\n"), ("control.tar", b"")]), "it has no member `data.tar`");
+        check_refused(
+            &ar(&[("debian-binary", b"3.0\n")]),
+            "it is of format `3.0`, and only 2.x is known",
+        );
+        check_refused(
+            &ar(&[("debian-binary", b"2.0\n"), ("control.tar", b"")]),
+            "it has no member `data.tar`",
+        );
         let odd = "its member `data.tar.lzma` is compressed in a way that is not known; known are none, gz, xz and zst";
         check_refused(&ar(&[("debian-binary", b"2.0\n"), ("data.tar.lzma", b"")]), odd);
         let whole = ar(&[("debian-binary", b"2.0\n"), ("control.tar", b"control")]);

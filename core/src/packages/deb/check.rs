@@ -40,14 +40,24 @@ impl<'a> Installation<'a> {
         let packages: Vec<Installed<'a>> = packages.into_iter().collect();
         let mut bearers: HashMap<&str, Vec<_>> = HashMap::new();
         for (position, package) in packages.iter().enumerate() {
-            bearers.entry(package.name).or_default().push((position, Some(package.version)));
+            bearers
+                .entry(package.name)
+                .or_default()
+                .push((position, Some(package.version)));
             for term in package.provides.split(',').map(Term::read) {
                 if !term.name.is_empty() {
-                    bearers.entry(term.name).or_default().push((position, term.limit.map(|(_, version)| version)));
+                    bearers
+                        .entry(term.name)
+                        .or_default()
+                        .push((position, term.limit.map(|(_, version)| version)));
                 }
             }
         }
-        Installation { architecture, packages, bearers }
+        Installation {
+            architecture,
+            packages,
+            bearers,
+        }
     }
 
     /// Everything that is declared and not kept, in words, in the order of the packages.
@@ -55,7 +65,10 @@ impl<'a> Installation<'a> {
         let mut found = Vec::new();
         for (position, package) in self.packages.iter().enumerate() {
             for clause in package.depends.iter().flat_map(|field| field.split(',')) {
-                let is_met = clause.split('|').map(Term::read).any(|term| self.is_borne(&term, None));
+                let is_met = clause
+                    .split('|')
+                    .map(Term::read)
+                    .any(|term| self.is_borne(&term, None));
                 if !clause.trim().is_empty() && !is_met {
                     found.push(format!("`{}` depends on `{}`", package.name, clause.trim()));
                 }
@@ -73,14 +86,17 @@ impl<'a> Installation<'a> {
     /// Whether any package bears what a term says; one package may be left out.
     fn is_borne(&self, term: &Term<'_>, except: Option<usize>) -> bool {
         let bearers = self.bearers.get(term.name).map(Vec::as_slice).unwrap_or_default();
-        bearers.iter().filter(|(position, _)| Some(*position) != except).any(|(position, version)| {
-            let fits_architecture = match term.architecture {
-                None => true,
-                Some("any") => self.packages[*position].is_any,
-                Some(other) => other == self.architecture,
-            };
-            fits_architecture && term.allows(*version)
-        })
+        bearers
+            .iter()
+            .filter(|(position, _)| Some(*position) != except)
+            .any(|(position, version)| {
+                let fits_architecture = match term.architecture {
+                    None => true,
+                    Some("any") => self.packages[*position].is_any,
+                    Some(other) => other == self.architecture,
+                };
+                fits_architecture && term.allows(*version)
+            })
     }
 }
 
@@ -98,12 +114,20 @@ impl<'a> Term<'a> {
         let inside = tail.split(')').next().unwrap_or_default().trim();
         let end = inside.find(|c: char| !"<>=".contains(c)).unwrap_or(0);
         let limit = (!inside.is_empty()).then(|| (&inside[..end], inside[end..].trim()));
-        Term { name: head.next().unwrap_or_default(), architecture: head.next(), limit }
+        Term {
+            name: head.next().unwrap_or_default(),
+            architecture: head.next(),
+            limit,
+        }
     }
 
     fn allows(&self, version: Option<&str>) -> bool {
-        let Some((sign, wanted)) = self.limit else { return true };
-        let Some(order) = version.map(|version| version::compare(version, wanted)) else { return false };
+        let Some((sign, wanted)) = self.limit else {
+            return true;
+        };
+        let Some(order) = version.map(|version| version::compare(version, wanted)) else {
+            return false;
+        };
         match sign {
             "=" => order == Ordering::Equal,
             "<<" => order == Ordering::Less,
@@ -121,24 +145,45 @@ mod tests {
 
     #[track_caller]
     fn check(packages: &[(&str, &str, &str, &str, &str)], expected: &[&str]) {
-        let installed = packages.iter().map(|(name, version, depends, conflicts, provides)| Installed {
-            name,
-            version,
-            is_any: *name == "python3",
-            depends: ["", depends],
-            conflicts: [conflicts, ""],
-            provides,
-        });
+        let installed = packages
+            .iter()
+            .map(|(name, version, depends, conflicts, provides)| Installed {
+                name,
+                version,
+                is_any: *name == "python3",
+                depends: ["", depends],
+                conflicts: [conflicts, ""],
+                provides,
+            });
         assert_eq!(Installation::new("amd64", installed).violations(), expected);
     }
 
     #[test]
     fn what_is_declared_must_be_kept() {
-        check(&[("a", "1", "b (>= 2) | c, python3:any", "", ""), ("c", "1", "", "", ""), ("python3", "3", "", "", "")], &[]);
-        check(&[("a", "1", "b (>= 2)", "", ""), ("b", "1.9", "", "", "")], &["`a` depends on `b (>= 2)`"]);
-        check(&[("a", "1", "mta (>= 1)", "", ""), ("m", "1", "", "", "mta")], &["`a` depends on `mta (>= 1)`"]);
-        check(&[("a", "1", "mta (>= 1)", "", ""), ("m", "1", "", "", "mta (= 2)")], &[]);
-        check(&[("a", "1", "", "mta", "mta"), ("b", "1", "", "", "mta")], &["`a` excludes `mta`"]);
+        check(
+            &[
+                ("a", "1", "b (>= 2) | c, python3:any", "", ""),
+                ("c", "1", "", "", ""),
+                ("python3", "3", "", "", ""),
+            ],
+            &[],
+        );
+        check(
+            &[("a", "1", "b (>= 2)", "", ""), ("b", "1.9", "", "", "")],
+            &["`a` depends on `b (>= 2)`"],
+        );
+        check(
+            &[("a", "1", "mta (>= 1)", "", ""), ("m", "1", "", "", "mta")],
+            &["`a` depends on `mta (>= 1)`"],
+        );
+        check(
+            &[("a", "1", "mta (>= 1)", "", ""), ("m", "1", "", "", "mta (= 2)")],
+            &[],
+        );
+        check(
+            &[("a", "1", "", "mta", "mta"), ("b", "1", "", "", "mta")],
+            &["`a` excludes `mta`"],
+        );
         check(&[("a", "1", "", "mta", "mta")], &[]);
         check(&[("a", "1", "", "b (<< 2)", ""), ("b", "2", "", "", "")], &[]);
     }

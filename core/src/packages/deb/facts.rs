@@ -106,8 +106,14 @@ impl PackageFacts {
     pub fn of(bytes: &[u8]) -> Result<Self, FactsError> {
         let archive = DebArchive::parse(bytes)?;
         let mut facts = PackageFacts::default();
-        facts.read_control(&archive).map_err(|error| FactsError::Tar { part: "control.tar", error })?;
-        facts.read_data(&archive).map_err(|error| FactsError::Tar { part: "data.tar", error })?;
+        facts.read_control(&archive).map_err(|error| FactsError::Tar {
+            part: "control.tar",
+            error,
+        })?;
+        facts.read_data(&archive).map_err(|error| FactsError::Tar {
+            part: "data.tar",
+            error,
+        })?;
         Ok(facts)
     }
 
@@ -132,8 +138,11 @@ impl PackageFacts {
     /// Facts that were kept.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, FactsError> {
         let mut text = String::from_utf8(bytes).map_err(|error| FactsError::Damaged(error.to_string()))?;
-        let end = text.find('\n').ok_or_else(|| FactsError::Damaged("they have no end of line".to_owned()))?;
-        let head = serde_json::from_str(&text[..end]).map_err(|error| FactsError::Damaged(error.to_string()))?;
+        let end = text
+            .find('\n')
+            .ok_or_else(|| FactsError::Damaged("they have no end of line".to_owned()))?;
+        let head =
+            serde_json::from_str(&text[..end]).map_err(|error| FactsError::Damaged(error.to_string()))?;
         text.drain(..=end);
         Ok(PackageFacts { head, paths: text })
     }
@@ -141,7 +150,9 @@ impl PackageFacts {
     fn read_control(&mut self, archive: &DebArchive<'_>) -> io::Result<()> {
         for entry in tar::Archive::new(archive.control_tar()).entries()? {
             let mut entry = entry?;
-            let name = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
+            let name = String::from_utf8_lossy(&entry.path_bytes())
+                .trim_start_matches("./")
+                .to_owned();
             let mut text = Vec::new();
             entry.read_to_end(&mut text)?;
             let text = String::from_utf8_lossy(&text);
@@ -150,8 +161,13 @@ impl PackageFacts {
                 "conffiles" => self.head.conffiles = words_of_lines(&text),
                 "triggers" => self.head.triggers = lines(&text),
                 "preinst" | "postinst" | "prerm" | "postrm" | "config" => {
-                    let diverts = text.lines().map(str::trim).filter(|line| line.contains("dpkg-divert "));
-                    self.head.diversions.extend(diverts.filter(|line| !line.starts_with('#')).map(str::to_owned));
+                    let diverts = text
+                        .lines()
+                        .map(str::trim)
+                        .filter(|line| line.contains("dpkg-divert "));
+                    self.head
+                        .diversions
+                        .extend(diverts.filter(|line| !line.starts_with('#')).map(str::to_owned));
                     self.head.scripts.push(name);
                 }
                 _ => {}
@@ -175,11 +191,20 @@ impl PackageFacts {
                 _ => continue,
             };
             let (mode, uid, gid) = (header.mode()? & 0o7777, header.uid()?, header.gid()?);
-            let link = if kind == 'l' { entry.link_name_bytes() } else { None };
-            let target = link.map(|target| String::from_utf8_lossy(&target).into_owned()).unwrap_or_default();
+            let link = if kind == 'l' {
+                entry.link_name_bytes()
+            } else {
+                None
+            };
+            let target = link
+                .map(|target| String::from_utf8_lossy(&target).into_owned())
+                .unwrap_or_default();
             // A tab or a newline in a name would break the lines; no package has one.
             if !path.contains(['\t', '\n']) && !target.contains(['\t', '\n']) {
-                found.push(format!("{path}\t{kind}\t{mode:o}\t{uid}\t{gid}\t{}\t{target}\n", entry.size()));
+                found.push(format!(
+                    "{path}\t{kind}\t{mode:o}\t{uid}\t{gid}\t{}\t{target}\n",
+                    entry.size()
+                ));
             }
             if kind == 'f' {
                 self.read_file(&path, &mut entry)?;
@@ -191,7 +216,9 @@ impl PackageFacts {
     }
 
     fn read_file(&mut self, path: &str, content: &mut impl Read) -> io::Result<()> {
-        let unit = path.strip_prefix("/usr/lib/systemd/system/").filter(|name| !name.contains('/'));
+        let unit = path
+            .strip_prefix("/usr/lib/systemd/system/")
+            .filter(|name| !name.contains('/'));
         let is_sysusers = path.starts_with("/usr/lib/sysusers.d/");
         if unit.is_none() && !is_sysusers {
             return Ok(());
@@ -228,17 +255,31 @@ fn path_fact(line: &str) -> Option<PathFact<'_>> {
     };
     let mode = u32::from_str_radix(fields.next()?, 8).ok()?;
     let (uid, gid) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-    Some(PathFact { path, kind, mode, uid, gid, size: fields.next()?.parse().ok()?, target: fields.next()? })
+    Some(PathFact {
+        path,
+        kind,
+        mode,
+        uid,
+        gid,
+        size: fields.next()?.parse().ok()?,
+        target: fields.next()?,
+    })
 }
 
 fn lines(text: &str) -> Vec<String> {
     let lines = text.lines().map(str::trim);
-    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The last word of each line: `remove-on-upgrade /etc/x` names `/etc/x` (deb-conffiles(5)).
 fn words_of_lines(text: &str) -> Vec<String> {
-    text.lines().filter_map(|line| line.split_whitespace().next_back()).map(str::to_owned).collect()
+    text.lines()
+        .filter_map(|line| line.split_whitespace().next_back())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn control(text: &str) -> BTreeMap<String, String> {
@@ -260,11 +301,20 @@ fn control(text: &str) -> BTreeMap<String, String> {
 
 /// The parts of a unit file that are looked at before it runs (systemd.unit(5), systemd.exec(5)).
 fn unit_facts(text: &str) -> UnitFacts {
-    const DIRECTORIES: [&str; 4] = ["StateDirectory", "CacheDirectory", "LogsDirectory", "ConfigurationDirectory"];
+    const DIRECTORIES: [&str; 4] = [
+        "StateDirectory",
+        "CacheDirectory",
+        "LogsDirectory",
+        "ConfigurationDirectory",
+    ];
     let mut facts = UnitFacts::default();
     let mut section = "";
     let joined = text.replace("\\\n", " ");
-    for line in joined.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
+    for line in joined
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with(['#', ';']))
+    {
         if line.starts_with('[') {
             section = line;
         } else if let Some((key, value)) = line.split_once('=') {
@@ -289,7 +339,11 @@ mod tests {
         for (path, kind, content) in members {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(*kind);
-            header.set_mode(if *kind == EntryType::Directory { 0o755 } else { 0o644 });
+            header.set_mode(if *kind == EntryType::Directory {
+                0o755
+            } else {
+                0o644
+            });
             header.set_uid(0);
             header.set_gid(42);
             if *kind == EntryType::Symlink {
@@ -297,7 +351,9 @@ mod tests {
                 builder.append_link(&mut header, path, content).unwrap();
             } else {
                 header.set_size(content.len() as u64);
-                builder.append_data(&mut header, path, content.as_bytes()).unwrap();
+                builder
+                    .append_data(&mut header, path, content.as_bytes())
+                    .unwrap();
             }
         }
         builder.into_inner().unwrap()
@@ -306,28 +362,64 @@ mod tests {
     #[test]
     fn an_archive_is_looked_into_once_and_its_facts_come_back() {
         let control = tar_of(&[
-            ("./control", EntryType::Regular, "Package: x\nDescription: short\n long\n"),
-            ("./preinst", EntryType::Regular, "#!/bin/sh\ndpkg-divert --add /bin/y\n"),
-            ("./conffiles", EntryType::Regular, "/etc/x\nremove-on-upgrade /etc/old\n"),
-            ("./triggers", EntryType::Regular, "# c\ninterest-noawait /usr/share/x\n"),
+            (
+                "./control",
+                EntryType::Regular,
+                "Package: x\nDescription: short\n long\n",
+            ),
+            (
+                "./preinst",
+                EntryType::Regular,
+                "#!/bin/sh\ndpkg-divert --add /bin/y\n",
+            ),
+            (
+                "./conffiles",
+                EntryType::Regular,
+                "/etc/x\nremove-on-upgrade /etc/old\n",
+            ),
+            (
+                "./triggers",
+                EntryType::Regular,
+                "# c\ninterest-noawait /usr/share/x\n",
+            ),
         ]);
         let unit = "[Service]\nStateDirectory=x\nExecStart=/x \\\n -y\n[Install]\nWantedBy=multi-user.target\nAlias=z.service\n";
         let data = tar_of(&[
             ("./lib/", EntryType::Directory, ""),
             ("./lib/systemd/system/x.service", EntryType::Regular, unit),
-            ("./usr/lib/sysusers.d/x.conf", EntryType::Regular, "# c\nu x - \"X\"\n"),
+            (
+                "./usr/lib/sysusers.d/x.conf",
+                EntryType::Regular,
+                "# c\nu x - \"X\"\n",
+            ),
             ("./usr/bin/y", EntryType::Symlink, "../lib/y"),
         ]);
-        let deb = ar(&[("debian-binary", b"2.0\n"), ("control.tar", &control), ("data.tar", &data)]);
+        let deb = ar(&[
+            ("debian-binary", b"2.0\n"),
+            ("control.tar", &control),
+            ("data.tar", &data),
+        ]);
         let facts = PackageFacts::of(&deb).unwrap();
         assert_eq!(PackageFacts::from_bytes(facts.to_bytes()).unwrap(), facts);
         let head = facts.head();
         assert_eq!(head.control["Description"], "short\n long");
-        assert_eq!((&head.scripts[..], &head.diversions[..]), (&["preinst".to_owned()][..], &["dpkg-divert --add /bin/y".to_owned()][..]));
+        assert_eq!(
+            (&head.scripts[..], &head.diversions[..]),
+            (
+                &["preinst".to_owned()][..],
+                &["dpkg-divert --add /bin/y".to_owned()][..]
+            )
+        );
         assert_eq!(head.conffiles, ["/etc/x", "/etc/old"]);
-        assert_eq!((&head.triggers[0][..], &head.sysusers[0][..]), ("interest-noawait /usr/share/x", "u x - \"X\""));
+        assert_eq!(
+            (&head.triggers[0][..], &head.sysusers[0][..]),
+            ("interest-noawait /usr/share/x", "u x - \"X\"")
+        );
         let unit = &head.units["x.service"];
-        assert_eq!(unit.install[0], ("WantedBy".to_owned(), "multi-user.target".to_owned()));
+        assert_eq!(
+            unit.install[0],
+            ("WantedBy".to_owned(), "multi-user.target".to_owned())
+        );
         assert_eq!(unit.directories, [("StateDirectory".to_owned(), "x".to_owned())]);
         let paths: Vec<_> = facts.paths().map(|fact| (fact.path, fact.kind)).collect();
         let expected = [

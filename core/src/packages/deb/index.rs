@@ -115,7 +115,14 @@ impl PackageIndex {
         if all.len() != end {
             return Err(IndexError::Damaged);
         }
-        Ok(PackageIndex { packages, provides, essentials, names: names..text, text: text..end, bytes })
+        Ok(PackageIndex {
+            packages,
+            provides,
+            essentials,
+            names: names..text,
+            text: text..end,
+            bytes,
+        })
     }
 
     /// An index of the text of a `Packages` file.
@@ -144,7 +151,10 @@ impl PackageIndex {
     /// The package version at a position.
     pub fn package(&self, position: usize) -> Package<'_> {
         let entry = HEADER + position * ENTRY;
-        let text = self.slice(self.text.start + self.number(entry + 4) as usize, self.number(entry + 8) as usize);
+        let text = self.slice(
+            self.text.start + self.number(entry + 4) as usize,
+            self.number(entry + 8) as usize,
+        );
         let mut fields = text.split('\t');
         let mut field = || fields.next().unwrap_or_default();
         let detail = HEADER + self.packages * ENTRY + position * DETAIL;
@@ -174,7 +184,9 @@ impl PackageIndex {
     /// The positions of all versions of a package.
     pub fn positions(&self, name: &str) -> Range<usize> {
         let start = partition(0..self.packages, |at| self.name(at) < name);
-        let end = (start..self.packages).find(|at| self.name(*at) != name).unwrap_or(self.packages);
+        let end = (start..self.packages)
+            .find(|at| self.name(*at) != name)
+            .unwrap_or(self.packages);
         start..end
     }
 
@@ -193,7 +205,9 @@ impl PackageIndex {
     /// The positions of packages that are `Essential: yes`.
     pub fn essential(&self) -> impl Iterator<Item = usize> + '_ {
         let base = HEADER + self.packages * (ENTRY + DETAIL) + self.provides * PROVIDE;
-        (0..self.essentials).map(move |at| self.number(base + at * 4) as usize).filter(|at| *at < self.packages)
+        (0..self.essentials)
+            .map(move |at| self.number(base + at * 4) as usize)
+            .filter(|at| *at < self.packages)
     }
 
     /// All names, sorted; one that has several versions comes several times.
@@ -210,7 +224,9 @@ impl PackageIndex {
     }
 
     fn short(&self, at: usize) -> u16 {
-        self.all().get(at..at + 2).map_or(0, |bytes| u16::from_le_bytes([bytes[0], bytes[1]]))
+        self.all()
+            .get(at..at + 2)
+            .map_or(0, |bytes| u16::from_le_bytes([bytes[0], bytes[1]]))
     }
 
     fn byte(&self, at: usize) -> u8 {
@@ -219,7 +235,10 @@ impl PackageIndex {
 
     fn slice(&self, start: usize, length: usize) -> &str {
         // What was written was UTF-8; bytes that a disk damaged read as nothing.
-        self.all().get(start..start + length).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+        self.all()
+            .get(start..start + length)
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+            .unwrap_or_default()
     }
 }
 
@@ -230,7 +249,9 @@ impl fmt::Debug for PackageIndex {
 }
 
 fn number(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).map_or(0, |four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]))
+    bytes
+        .get(at..at + 4)
+        .map_or(0, |four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]))
 }
 
 fn partition(mut range: Range<usize>, is_before: impl Fn(usize) -> bool) -> usize {
@@ -247,7 +268,9 @@ fn partition(mut range: Range<usize>, is_before: impl Fn(usize) -> bool) -> usiz
 
 /// FNV-1a in 32 bits: provided names are found by it and then compared as text.
 fn hash(name: &str) -> u32 {
-    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    name.bytes().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 /// The compact form of the text of a `Packages` file.
@@ -284,7 +307,10 @@ struct Stanza<'a> {
 impl<'a> Stanza<'a> {
     /// The next stanza, the number of its lines with the empty one behind it, and what follows.
     fn scan(mut rest: &'a [u8]) -> (Self, usize, &'a [u8]) {
-        let mut stanza = Stanza { priority: 3, ..Stanza::default() };
+        let mut stanza = Stanza {
+            priority: 3,
+            ..Stanza::default()
+        };
         let mut lines = 0;
         while !rest.is_empty() {
             let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
@@ -300,7 +326,9 @@ impl<'a> Stanza<'a> {
     }
 
     fn take(&mut self, line: &'a [u8]) {
-        let Some(colon) = memchr::memchr(b':', line) else { return };
+        let Some(colon) = memchr::memchr(b':', line) else {
+            return;
+        };
         let value = line[colon + 1..].trim_ascii();
         match &line[..colon] {
             b"Package" => self.name = value,
@@ -330,11 +358,17 @@ impl<'a> Stanza<'a> {
     fn checked(self, line: usize) -> Result<Checked<'a>, IndexError> {
         let package = String::from_utf8_lossy(self.name).into_owned();
         let wrong = |field: &'static str| IndexError::Field {
-            package: if package.is_empty() { "?".to_owned() } else { package.clone() },
+            package: if package.is_empty() {
+                "?".to_owned()
+            } else {
+                package.clone()
+            },
             line,
             field,
         };
-        let name = std::str::from_utf8(self.name).ok().filter(|name| !name.is_empty() && name.len() < 1 << 15);
+        let name = std::str::from_utf8(self.name)
+            .ok()
+            .filter(|name| !name.is_empty() && name.len() < 1 << 15);
         let mut text = [""; 9];
         for (to, from) in text.iter_mut().zip(self.text) {
             *to = std::str::from_utf8(from).map_err(|_| wrong("Depends"))?;
@@ -353,7 +387,9 @@ impl<'a> Stanza<'a> {
             text,
             sha256: crate::packages::hex::decode(self.sha256).ok_or_else(|| wrong("SHA256"))?,
             size: digits(self.size).ok_or_else(|| wrong("Size"))?,
-            installed_size: digits(self.installed_size).and_then(|size| u32::try_from(size).ok()).unwrap_or(0),
+            installed_size: digits(self.installed_size)
+                .and_then(|size| u32::try_from(size).ok())
+                .unwrap_or(0),
             flags: u8::from(self.essential) * ESSENTIAL + u8::from(self.allowed) * ALLOWED,
             priority: self.priority,
         })
@@ -409,7 +445,8 @@ impl Writer {
             if at > 0 {
                 self.text.push(b'\t');
             }
-            self.text.extend(field.bytes().map(|byte| if byte == b'\t' { b' ' } else { byte }));
+            self.text
+                .extend(field.bytes().map(|byte| if byte == b'\t' { b' ' } else { byte }));
         }
         let text_length = offset(&self.text)? - text_start;
         for value in [name_start, text_start, text_length] {
@@ -423,7 +460,8 @@ impl Writer {
         self.details.extend(stanza.installed_size.to_le_bytes());
         self.details.extend([0; 4]);
         let provided = super::relation::atoms(stanza.text[8]);
-        self.provides.extend(provided.map(|atom| (hash(atom.name), position)));
+        self.provides
+            .extend(provided.map(|atom| (hash(atom.name), position)));
         if stanza.flags & ESSENTIAL != 0 {
             self.essentials.push(position);
         }
@@ -432,10 +470,19 @@ impl Writer {
 
     fn finish(self, packages: usize) -> Result<Vec<u8>, IndexError> {
         let mut out = MAGIC.to_vec();
-        let lengths =
-            [packages, self.provides.len(), self.essentials.len(), self.names.len(), self.text.len()];
+        let lengths = [
+            packages,
+            self.provides.len(),
+            self.essentials.len(),
+            self.names.len(),
+            self.text.len(),
+        ];
         for length in lengths {
-            out.extend(u32::try_from(length).map_err(|_| IndexError::TooLarge)?.to_le_bytes());
+            out.extend(
+                u32::try_from(length)
+                    .map_err(|_| IndexError::TooLarge)?
+                    .to_le_bytes(),
+            );
         }
         out.resize(HEADER, 0);
         out.extend(self.entries);
@@ -458,19 +505,30 @@ mod tests {
     const SHA: &str = "3ce3aa6a5afd2b5f4d5b0d3d8f7cfa2b3ce3aa6a5afd2b5f4d5b0d3d8f7cfa2b";
 
     fn stanza(name: &str, more: &str) -> String {
-        format!("Package: {name}\nVersion: 1\nArchitecture: all\nFilename: pool/{name}.deb\nSize: 10\nSHA256: {SHA}\n{more}\n")
+        format!(
+            "Package: {name}\nVersion: 1\nArchitecture: all\nFilename: pool/{name}.deb\nSize: 10\nSHA256: {SHA}\n{more}\n"
+        )
     }
 
     #[test]
     fn packages_are_found_by_name_and_by_what_they_provide() {
         let text = [
-            stanza("zoo", "Provides: animals (= 2), cage\nDescription: x\n continued: line\n"),
-            stanza("ant", "Essential: yes\nPriority: required\nDepends: zoo (>= 1)\nInstalled-Size: 7\n"),
+            stanza(
+                "zoo",
+                "Provides: animals (= 2), cage\nDescription: x\n continued: line\n",
+            ),
+            stanza(
+                "ant",
+                "Essential: yes\nPriority: required\nDepends: zoo (>= 1)\nInstalled-Size: 7\n",
+            ),
         ];
         let index = PackageIndex::from_text(text.concat().as_bytes()).unwrap();
         assert_eq!(index.names().collect::<Vec<_>>(), ["ant", "zoo"]);
         let ant = index.package(index.positions("ant").start);
-        assert_eq!((ant.depends, ant.essential, ant.priority, ant.installed_size), ("zoo (>= 1)", true, 0, 7));
+        assert_eq!(
+            (ant.depends, ant.essential, ant.priority, ant.installed_size),
+            ("zoo (>= 1)", true, 0, 7)
+        );
         assert_eq!((ant.path, ant.size, ant.sha256[0]), ("pool/ant.deb", 10, 0x3c));
         assert_eq!(index.may_provide("cage").collect::<Vec<_>>(), [1]);
         assert_eq!(index.may_provide("zoo").count(), 0);
@@ -487,10 +545,19 @@ mod tests {
     fn a_stanza_without_what_every_package_has_is_refused() {
         let good = stanza("good", "");
         let broken = stanza("bad", "").replace("Size: 10", "Size: ten");
-        check_refused(&format!("{good}{broken}"), "the stanza of `bad` (line 8) has no usable field `Size`");
-        check_refused("Version: 1\n", "the stanza of `?` (line 1) has no usable field `Architecture`");
+        check_refused(
+            &format!("{good}{broken}"),
+            "the stanza of `bad` (line 8) has no usable field `Size`",
+        );
+        check_refused(
+            "Version: 1\n",
+            "the stanza of `?` (line 1) has no usable field `Architecture`",
+        );
         let outside = stanza("bad", "").replace("pool/bad.deb", "../../etc/passwd");
-        check_refused(&outside, "the stanza of `bad` (line 1) has no usable field `Filename`");
+        check_refused(
+            &outside,
+            "the stanza of `bad` (line 1) has no usable field `Filename`",
+        );
     }
 
     #[test]
@@ -501,7 +568,9 @@ mod tests {
             let mut broken = bytes.clone();
             broken[at] ^= 0xff;
             if let Ok(index) = PackageIndex::open(Arc::new(broken)) {
-                let _ = (0..index.len().min(4)).map(|at| index.package(at).size).sum::<u64>();
+                let _ = (0..index.len().min(4))
+                    .map(|at| index.package(at).size)
+                    .sum::<u64>();
             }
         }
     }

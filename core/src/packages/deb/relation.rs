@@ -18,7 +18,8 @@ pub struct Atom<'a> {
 impl Atom<'_> {
     /// Whether a version of the real package fits.
     pub fn takes(&self, version: &str) -> bool {
-        self.version.is_none_or(|(relation, wanted)| version::satisfies(version, relation, wanted))
+        self.version
+            .is_none_or(|(relation, wanted)| version::satisfies(version, relation, wanted))
     }
 
     /// Whether a `Provides` with this version fits: one without a version fits only a relation without one.
@@ -57,7 +58,10 @@ pub fn sign(relation: Relation) -> &'static str {
 
 /// The groups of a field, each a list of alternatives in order; what cannot be read is left out.
 pub fn groups(field: &str) -> impl Iterator<Item = Vec<Atom<'_>>> {
-    field.split(',').map(|group| group.split('|').filter_map(atom).collect::<Vec<_>>()).filter(|group| !group.is_empty())
+    field
+        .split(',')
+        .map(|group| group.split('|').filter_map(atom).collect::<Vec<_>>())
+        .filter(|group| !group.is_empty())
 }
 
 /// The atoms of a field without alternatives, such as `Conflicts` or `Provides`.
@@ -67,7 +71,9 @@ pub fn atoms(field: &str) -> impl Iterator<Item = Atom<'_>> {
 
 fn atom(text: &str) -> Option<Atom<'_>> {
     let text = text.trim();
-    let end = text.find(|c: char| c.is_whitespace() || "([<".contains(c)).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| c.is_whitespace() || "([<".contains(c))
+        .unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
     if name.is_empty() {
         return None;
@@ -80,7 +86,11 @@ fn atom(text: &str) -> Option<Atom<'_>> {
         Some(inside) => Some(relation(inside.split(')').next()?.trim())?),
         None => None,
     };
-    Some(Atom { name, qualifier, version })
+    Some(Atom {
+        name,
+        qualifier,
+        version,
+    })
 }
 
 fn relation(text: &str) -> Option<(Relation, &str)> {
@@ -94,7 +104,9 @@ fn relation(text: &str) -> Option<(Relation, &str)> {
         (">", Relation::AtLeast),
         ("=", Relation::Equal),
     ];
-    SIGNS.iter().find_map(|(sign, relation)| Some((*relation, text.strip_prefix(sign)?.trim())))
+    SIGNS
+        .iter()
+        .find_map(|(sign, relation)| Some((*relation, text.strip_prefix(sign)?.trim())))
 }
 
 #[cfg(test)]
@@ -103,15 +115,22 @@ mod tests {
 
     #[track_caller]
     fn check(field: &str, expected: &[&[&str]]) {
-        let found: Vec<Vec<String>> =
-            groups(field).map(|group| group.iter().map(ToString::to_string).collect()).collect();
+        let found: Vec<Vec<String>> = groups(field)
+            .map(|group| group.iter().map(ToString::to_string).collect())
+            .collect();
         assert_eq!(found, expected);
     }
 
     #[test]
     fn groups_alternatives_qualifiers_and_versions_are_read() {
-        check("a, b (>= 1:2.0-1) | c:any(<<3),", &[&["a"], &["b (>= 1:2.0-1)", "c:any (<< 3)"]]);
-        check("a [amd64] <!nocheck>, b (< 1), c (>2)", &[&["a"], &["b (<= 1)"], &["c (>= 2)"]]);
+        check(
+            "a, b (>= 1:2.0-1) | c:any(<<3),",
+            &[&["a"], &["b (>= 1:2.0-1)", "c:any (<< 3)"]],
+        );
+        check(
+            "a [amd64] <!nocheck>, b (< 1), c (>2)",
+            &[&["a"], &["b (<= 1)"], &["c (>= 2)"]],
+        );
         check("", &[]);
     }
 

@@ -37,7 +37,9 @@ pub enum ReleaseError {
     #[error("it is from the future ({0}): one of the clocks is wrong")]
     FromTheFuture(String),
     /// It is older than one that was seen before.
-    #[error("it is of {found}, older than the one of {known} that was used before: the mirror went back in time")]
+    #[error(
+        "it is of {found}, older than the one of {known} that was used before: the mirror went back in time"
+    )]
     Rollback {
         /// Its date.
         found: String,
@@ -118,18 +120,25 @@ impl Release {
     pub fn read(file: &[u8], expected: &Expected<'_>) -> Result<Self, ReleaseError> {
         let verified = signature::verify(file, expected.keys, expected.now)?;
         let fields = Fields::parse(verified.text());
-        let names = ["Codename", "Suite"].into_iter().filter_map(|field| fields.text(field));
+        let names = ["Codename", "Suite"]
+            .into_iter()
+            .filter_map(|field| fields.text(field));
         let release = Release {
             sha256: hex::encode(&crate::packages::sha256(file)),
             names: names.map(str::to_owned).collect(),
             date: fields.time("Date").ok_or(ReleaseError::Field("Date"))?,
             valid_until: fields.time("Valid-Until"),
             signed_by: verified.signed_by().to_vec(),
-            components: fields.words("Components").map(|name| last_part(name).to_owned()).collect(),
+            components: fields
+                .words("Components")
+                .map(|name| last_part(name).to_owned())
+                .collect(),
             architectures: fields.words("Architectures").map(str::to_owned).collect(),
             by_hash: fields.is_yes("Acquire-By-Hash"),
             pin: fields.pin(),
-            no_all_index: fields.words("No-Support-for-Architecture-all").any(|what| what == "Packages"),
+            no_all_index: fields
+                .words("No-Support-for-Architecture-all")
+                .any(|what| what == "Packages"),
             files: fields.files().ok_or(ReleaseError::Field("SHA256"))?,
         };
         release.judge(expected)?;
@@ -139,17 +148,30 @@ impl Release {
     /// Refuses it if it is that of another suite, expired, from the future, or older than one that was used before.
     pub fn judge(&self, expected: &Expected<'_>) -> Result<(), ReleaseError> {
         if expected.named && !self.names.iter().any(|name| name == expected.suite) {
-            let found = self.names.first().map_or("a suite without a name", String::as_str).to_owned();
-            return Err(ReleaseError::OtherSuite { wanted: expected.suite.to_owned(), found });
+            let found = self
+                .names
+                .first()
+                .map_or("a suite without a name", String::as_str)
+                .to_owned();
+            return Err(ReleaseError::OtherSuite {
+                wanted: expected.suite.to_owned(),
+                found,
+            });
         }
         if self.date > expected.now.saturating_add(CLOCK_TOLERANCE) {
             return Err(ReleaseError::FromTheFuture(time::format(self.date)));
         }
-        if let Some(until) = self.valid_until.filter(|until| expected.fresh && *until < expected.now) {
+        if let Some(until) = self
+            .valid_until
+            .filter(|until| expected.fresh && *until < expected.now)
+        {
             return Err(ReleaseError::Expired(time::format(until)));
         }
         match expected.not_before.filter(|known| self.date < *known) {
-            Some(known) => Err(ReleaseError::Rollback { found: time::format(self.date), known: time::format(known) }),
+            Some(known) => Err(ReleaseError::Rollback {
+                found: time::format(self.date),
+                known: time::format(known),
+            }),
             None => Ok(()),
         }
     }
@@ -159,7 +181,11 @@ impl Release {
     pub fn indexes(&self, component: &str, architecture: &str) -> Vec<IndexFile> {
         let has_all = self.architectures.iter().any(|known| known == "all") && !self.no_all_index;
         let all = has_all.then_some("all");
-        [Some(architecture), all].into_iter().flatten().filter_map(|name| self.index(component, name)).collect()
+        [Some(architecture), all]
+            .into_iter()
+            .flatten()
+            .filter_map(|name| self.index(component, name))
+            .collect()
     }
 
     /// Whether the suite has a component.
@@ -170,13 +196,25 @@ impl Release {
     fn index(&self, component: &str, architecture: &str) -> Option<IndexFile> {
         let folder = format!("{component}/binary-{architecture}");
         // Smallest first.
-        let order = [Compression::Xz, Compression::Zstd, Compression::Gzip, Compression::None];
+        let order = [
+            Compression::Xz,
+            Compression::Zstd,
+            Compression::Gzip,
+            Compression::None,
+        ];
         order.into_iter().find_map(|compression| {
             let path = format!("{folder}/Packages{}", compression.suffix());
             let file = *self.files.get(&path)?;
-            let by_hash = self.by_hash.then(|| format!("{folder}/by-hash/SHA256/{}", hex::encode(&file.sha256)));
+            let by_hash = self
+                .by_hash
+                .then(|| format!("{folder}/by-hash/SHA256/{}", hex::encode(&file.sha256)));
             let paths = by_hash.into_iter().chain([path]).collect();
-            Some(IndexFile { component: component.to_owned(), paths, compression, file })
+            Some(IndexFile {
+                component: component.to_owned(),
+                paths,
+                compression,
+                file,
+            })
         })
     }
 }
@@ -232,7 +270,11 @@ impl<'a> Fields<'a> {
 
     /// The indexes of packages among the files; the rest is not looked at.
     fn files(&self) -> Option<BTreeMap<String, FileEntry>> {
-        let lines = self.0.get("SHA256")?.lines().filter(|line| line.contains("/Packages"));
+        let lines = self
+            .0
+            .get("SHA256")?
+            .lines()
+            .filter(|line| line.contains("/Packages"));
         lines
             .map(|line| {
                 let mut words = line.split_whitespace();
@@ -246,16 +288,22 @@ impl<'a> Fields<'a> {
 
 /// Seconds since 1970 of `Sat, 21 Nov 2026 09:15:44 UTC`.
 fn parse_date(text: &str) -> Option<i64> {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
     let text = text.split_once(',').map_or(text, |(_, rest)| rest);
     let words: Vec<&str> = text.split_whitespace().collect();
-    let [day, month, year, time, zone] = words[..] else { return None };
+    let [day, month, year, time, zone] = words[..] else {
+        return None;
+    };
     if !matches!(zone, "UTC" | "GMT" | "Z" | "+0000") {
         return None;
     }
     let month = i64::try_from(MONTHS.iter().position(|name| *name == month)?).ok()? + 1;
     let clock: Vec<i64> = time.split(':').map(str::parse).collect::<Result<_, _>>().ok()?;
-    let [hour, minute, second] = clock[..] else { return None };
+    let [hour, minute, second] = clock[..] else {
+        return None;
+    };
     let days = time::days_since_1970(year.parse().ok()?, month, day.parse().ok()?);
     Some(days * 86_400 + hour * 3_600 + minute * 60 + second)
 }

@@ -95,10 +95,16 @@ pub fn verify(file: &[u8], keys: &Keyring, now: i64) -> Result<Verified, Signatu
     let (message, _) = CleartextSignedMessage::from_armor(file)
         .map_err(|error| SignatureError::NotSigned(error.to_string()))?;
     let text = message.signed_text();
-    let outcomes: Vec<Outcome> =
-        message.signatures().iter().map(|signature| keys.judge(signature, text.as_bytes(), now)).collect();
+    let outcomes: Vec<Outcome> = message
+        .signatures()
+        .iter()
+        .map(|signature| keys.judge(signature, text.as_bytes(), now))
+        .collect();
     let signed_by = judged(outcomes)?;
-    Ok(Verified { text: text.replace("\r\n", "\n"), signed_by })
+    Ok(Verified {
+        text: text.replace("\r\n", "\n"),
+        signed_by,
+    })
 }
 
 /// What one signature is worth.
@@ -124,7 +130,9 @@ fn judged(outcomes: Vec<Outcome>) -> Result<Vec<String>, SignatureError> {
     match (good.is_empty(), refused) {
         (false, _) => Ok(good),
         (true, Some((key, reason))) => Err(SignatureError::Refused { key, reason }),
-        (true, None) if unknown.is_empty() => Err(SignatureError::NotSigned("it has no signature".to_owned())),
+        (true, None) if unknown.is_empty() => {
+            Err(SignatureError::NotSigned("it has no signature".to_owned()))
+        }
         (true, None) => Err(SignatureError::UntrustedKeys(unknown)),
     }
 }
@@ -142,7 +150,9 @@ impl Keyring {
         for text in texts {
             let starts: Vec<usize> = text.match_indices(BEGIN).map(|(at, _)| at).collect();
             if starts.is_empty() {
-                return Err(SignatureError::UnreadableKey("it has no public key block".to_owned()));
+                return Err(SignatureError::UnreadableKey(
+                    "it has no public key block".to_owned(),
+                ));
             }
             for (number, start) in starts.iter().enumerate() {
                 let end = starts.get(number + 1).copied().unwrap_or(text.len());
@@ -163,10 +173,28 @@ impl Keyring {
     fn judge(&self, signature: &Signature, text: &[u8], now: i64) -> Outcome {
         for key in &self.0 {
             if names(signature, &key.primary_key) {
-                return judge(signature, &key.primary_key, primary_refusal(key, now), key, text, now);
+                return judge(
+                    signature,
+                    &key.primary_key,
+                    primary_refusal(key, now),
+                    key,
+                    text,
+                    now,
+                );
             }
-            if let Some(subkey) = key.public_subkeys.iter().find(|subkey| names(signature, &subkey.key)) {
-                return judge(signature, &subkey.key, subkey_refusal(key, subkey, now), key, text, now);
+            if let Some(subkey) = key
+                .public_subkeys
+                .iter()
+                .find(|subkey| names(signature, &subkey.key))
+            {
+                return judge(
+                    signature,
+                    &subkey.key,
+                    subkey_refusal(key, subkey, now),
+                    key,
+                    text,
+                    now,
+                );
             }
         }
         Outcome::Unknown(issuer(signature))
@@ -196,22 +224,32 @@ fn judge(
 
 fn signature_refusal(signature: &Signature, now: i64) -> Option<Refusal> {
     if !is_strong(signature) {
-        return Some(Refusal::WeakHash(signature.hash_alg().map_or("unknown".to_owned(), |hash| hash.to_string())));
+        return Some(Refusal::WeakHash(
+            signature
+                .hash_alg()
+                .map_or("unknown".to_owned(), |hash| hash.to_string()),
+        ));
     }
     if !matches!(signature.typ(), Some(SignatureType::Text | SignatureType::Binary)) {
         return Some(Refusal::OtherPurpose);
     }
-    let created = signature.created().map_or(i64::MAX, |time| i64::from(time.as_secs()));
+    let created = signature
+        .created()
+        .map_or(i64::MAX, |time| i64::from(time.as_secs()));
     if created > now.saturating_add(CLOCK_TOLERANCE) {
         return Some(Refusal::FromTheFuture);
     }
-    let lifetime = signature.signature_expiration_time().map_or(0, |time| i64::from(time.as_secs()));
+    let lifetime = signature
+        .signature_expiration_time()
+        .map_or(0, |time| i64::from(time.as_secs()));
     (lifetime > 0 && created.saturating_add(lifetime) < now).then_some(Refusal::SignatureExpired)
 }
 
 /// Why the primary key of a certificate may not sign now.
 fn primary_refusal(key: &SignedPublicKey, now: i64) -> Option<Refusal> {
-    let Some(own) = newest_self_signature(key) else { return Some(Refusal::NotASigningKey) };
+    let Some(own) = newest_self_signature(key) else {
+        return Some(Refusal::NotASigningKey);
+    };
     // Without key flags a primary key may do everything (RFC 9580, 5.2.3.29).
     let flags = own.key_flags();
     let says_nothing = !(flags.sign() || flags.certify() || flags.encrypt_comms() || flags.authentication());
@@ -236,13 +274,23 @@ fn certificate_refusal(key: &SignedPublicKey, own: &Signature, now: i64) -> Opti
 
 /// Why a subkey may not sign now.
 fn subkey_refusal(key: &SignedPublicKey, subkey: &SignedPublicSubKey, now: i64) -> Option<Refusal> {
-    let Some(own) = newest_self_signature(key) else { return Some(Refusal::NotASigningKey) };
+    let Some(own) = newest_self_signature(key) else {
+        return Some(Refusal::NotASigningKey);
+    };
     if let Some(refusal) = certificate_refusal(key, own, now) {
         return Some(refusal);
     }
-    let bound = |signature: &&Signature| signature.verify_subkey_binding(&key.primary_key, &subkey.key).is_ok();
+    let bound = |signature: &&Signature| {
+        signature
+            .verify_subkey_binding(&key.primary_key, &subkey.key)
+            .is_ok()
+    };
     let is = |signature: &Signature, typ: SignatureType| signature.typ() == Some(typ);
-    if subkey.signatures.iter().any(|own| is(own, SignatureType::SubkeyRevocation) && bound(&own)) {
+    if subkey
+        .signatures
+        .iter()
+        .any(|own| is(own, SignatureType::SubkeyRevocation) && bound(&own))
+    {
         return Some(Refusal::KeyRevoked);
     }
     let binding = subkey
@@ -251,9 +299,16 @@ fn subkey_refusal(key: &SignedPublicKey, subkey: &SignedPublicSubKey, now: i64) 
         .filter(|binding| is(binding, SignatureType::SubkeyBinding) && is_strong(binding))
         .filter(bound)
         .max_by_key(|binding| binding.created().map(|time| time.as_secs()));
-    let Some(binding) = binding else { return Some(Refusal::NotASigningKey) };
+    let Some(binding) = binding else {
+        return Some(Refusal::NotASigningKey);
+    };
     // A subkey that signs must itself say that it belongs to the primary key (RFC 9580, 5.2.3.34).
-    let says_so = |back: &Signature| is_strong(back) && back.verify_primary_key_binding(&subkey.key, &key.primary_key).is_ok();
+    let says_so = |back: &Signature| {
+        is_strong(back)
+            && back
+                .verify_primary_key_binding(&subkey.key, &key.primary_key)
+                .is_ok()
+    };
     if !binding.key_flags().sign() || !binding.embedded_signature().is_some_and(says_so) {
         return Some(Refusal::NotASigningKey);
     }
@@ -263,18 +318,27 @@ fn subkey_refusal(key: &SignedPublicKey, subkey: &SignedPublicSubKey, now: i64) 
 /// The newest strong signature by which a key speaks about itself.
 fn newest_self_signature(key: &SignedPublicKey) -> Option<&Signature> {
     let primary = &key.primary_key;
-    let direct = key.details.direct_signatures.iter().filter(|own| own.verify_key(primary).is_ok());
+    let direct = key
+        .details
+        .direct_signatures
+        .iter()
+        .filter(|own| own.verify_key(primary).is_ok());
     let users = key.details.users.iter().flat_map(|user| {
         user.signatures
             .iter()
             .filter(|own| own.typ() != Some(SignatureType::CertRevocation) && names(own, primary))
             .filter(|own| own.verify_certification(primary, Tag::UserId, &user.id).is_ok())
     });
-    direct.chain(users).filter(|own| is_strong(own)).max_by_key(|own| own.created().map(|time| time.as_secs()))
+    direct
+        .chain(users)
+        .filter(|own| is_strong(own))
+        .max_by_key(|own| own.created().map(|time| time.as_secs()))
 }
 
 fn is_expired(own: &Signature, key_created: u32, now: i64) -> bool {
-    let lifetime = own.key_expiration_time().map_or(0, |time| i64::from(time.as_secs()));
+    let lifetime = own
+        .key_expiration_time()
+        .map_or(0, |time| i64::from(time.as_secs()));
     lifetime > 0 && i64::from(key_created) + lifetime < now
 }
 
@@ -301,9 +365,19 @@ fn names(signature: &Signature, key: &(impl KeyDetails + Serialize)) -> bool {
 }
 
 fn issuer(signature: &Signature) -> String {
-    let fingerprint = signature.issuer_fingerprint().first().map(|print| format!("{print:X}"));
-    let id = || signature.issuer_key_id().first().map(|id| id.to_string().to_uppercase());
-    fingerprint.or_else(id).unwrap_or_else(|| "a key without a name".to_owned())
+    let fingerprint = signature
+        .issuer_fingerprint()
+        .first()
+        .map(|print| format!("{print:X}"));
+    let id = || {
+        signature
+            .issuer_key_id()
+            .first()
+            .map(|id| id.to_string().to_uppercase())
+    };
+    fingerprint
+        .or_else(id)
+        .unwrap_or_else(|| "a key without a name".to_owned())
 }
 
 fn fingerprint(key: &SignedPublicKey) -> String {

@@ -36,7 +36,9 @@ pub fn satisfies(version: &str, relation: Relation, other: &str) -> bool {
 pub fn is_wanted(version: &str, request: &VersionRequest) -> bool {
     match request {
         VersionRequest::Compare(relation, other) => satisfies(version, *relation, other),
-        VersionRequest::Prefix(prefix) => version.starts_with(prefix) || split_epoch(version).1.starts_with(prefix),
+        VersionRequest::Prefix(prefix) => {
+            version.starts_with(prefix) || split_epoch(version).1.starts_with(prefix)
+        }
     }
 }
 
@@ -55,7 +57,8 @@ fn compare_part(mut left: &[u8], mut right: &[u8]) -> Ordering {
         let (right_text, right_rest) = split_run(right, |byte| !byte.is_ascii_digit());
         let (left_number, left_rest) = split_run(left_rest, u8::is_ascii_digit);
         let (right_number, right_rest) = split_run(right_rest, u8::is_ascii_digit);
-        let order = compare_text(left_text, right_text).then_with(|| compare_digits(left_number, right_number));
+        let order =
+            compare_text(left_text, right_text).then_with(|| compare_digits(left_number, right_number));
         if order != Ordering::Equal {
             return order;
         }
@@ -65,7 +68,10 @@ fn compare_part(mut left: &[u8], mut right: &[u8]) -> Ordering {
 }
 
 fn split_run(bytes: &[u8], belongs: impl Fn(&u8) -> bool) -> (&[u8], &[u8]) {
-    let end = bytes.iter().position(|byte| !belongs(byte)).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|byte| !belongs(byte))
+        .unwrap_or(bytes.len());
     bytes.split_at(end)
 }
 
@@ -119,7 +125,11 @@ mod tests {
         check("1.0.0~rc-6", Ordering::Greater, "1.0.0~rc0-1+b3");
         check("0.9+ds-5", Ordering::Greater, "0.9+ds0-3");
         check("007", Ordering::Equal, "7");
-        check("99999999999999999999999", Ordering::Greater, "99999999999999999999998");
+        check(
+            "99999999999999999999999",
+            Ordering::Greater,
+            "99999999999999999999998",
+        );
     }
 
     #[test]
@@ -133,11 +143,18 @@ mod tests {
 
     fn version() -> impl Strategy<Value = String> {
         let part = proptest::collection::vec(prop_oneof!["[0-9]{1,3}", "[a-zA-Z]{1,2}", "[.+~]"], 0..6);
-        (proptest::option::of(0..3u8), part.clone(), proptest::option::of(part)).prop_map(|(epoch, body, revision)| {
-            let epoch = epoch.map(|epoch| format!("{epoch}:")).unwrap_or_default();
-            let revision = revision.filter(|text| !text.is_empty()).map(|text| format!("-{}", text.concat()));
-            format!("{epoch}1{}{}", body.concat(), revision.unwrap_or_default())
-        })
+        (
+            proptest::option::of(0..3u8),
+            part.clone(),
+            proptest::option::of(part),
+        )
+            .prop_map(|(epoch, body, revision)| {
+                let epoch = epoch.map(|epoch| format!("{epoch}:")).unwrap_or_default();
+                let revision = revision
+                    .filter(|text| !text.is_empty())
+                    .map(|text| format!("-{}", text.concat()));
+                format!("{epoch}1{}{}", body.concat(), revision.unwrap_or_default())
+            })
     }
 
     #[test]
@@ -154,8 +171,13 @@ mod tests {
                 Ordering::Equal => "eq",
                 Ordering::Greater => "gt",
             };
-            let status = Command::new("dpkg").args(["--compare-versions", &left, word, &right]).status();
-            prop_assert!(status.is_ok_and(|status| status.success()), "dpkg does not say {left} {word} {right}");
+            let status = Command::new("dpkg")
+                .args(["--compare-versions", &left, word, &right])
+                .status();
+            prop_assert!(
+                status.is_ok_and(|status| status.success()),
+                "dpkg does not say {left} {word} {right}"
+            );
             Ok(())
         });
         outcome.unwrap();

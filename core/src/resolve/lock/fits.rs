@@ -11,7 +11,10 @@ use super::{LANGUAGE, Lock, Request};
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("{what} is asked for and not locked")]
-#[diagnostic(code("kcompose::lock::not-locked"), help("`kcompose lock` adds it, and moves nothing else"))]
+#[diagnostic(
+    code("kcompose::lock::not-locked"),
+    help("`kcompose lock` adds it, and moves nothing else")
+)]
 struct NotLocked {
     what: String,
     #[label("asked for here")]
@@ -20,7 +23,10 @@ struct NotLocked {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("{what} is locked and no longer asked for")]
-#[diagnostic(code("kcompose::lock::no-longer-asked"), help("`kcompose lock` takes it out, and moves nothing else"))]
+#[diagnostic(
+    code("kcompose::lock::no-longer-asked"),
+    help("`kcompose lock` takes it out, and moves nothing else")
+)]
 struct NoLongerAsked {
     what: String,
     #[label("of this flavor")]
@@ -29,7 +35,10 @@ struct NoLongerAsked {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("the data of the distro changed since the lock was made")]
-#[diagnostic(code("kcompose::lock::distro-changed"), help("`kcompose lock` takes the changes in, and moves as little as it can"))]
+#[diagnostic(
+    code("kcompose::lock::distro-changed"),
+    help("`kcompose lock` takes the changes in, and moves as little as it can")
+)]
 struct DistroChanged {
     #[label("the distro")]
     span: Option<Span>,
@@ -54,19 +63,35 @@ impl Lock {
             return sink.into_diagnostics();
         }
         let some = |span: Span| Some(span).filter(|span| span.is_some());
-        let new: Vec<(&String, &Span)> =
-            request.asked.iter().filter(|(line, _)| !self.asked.contains(line)).collect();
+        let new: Vec<(&String, &Span)> = request
+            .asked
+            .iter()
+            .filter(|(line, _)| !self.asked.contains(line))
+            .collect();
         for (line, span) in &new {
-            sink.push(NotLocked { what: in_words(line), span: some(**span) });
+            sink.push(NotLocked {
+                what: in_words(line),
+                span: some(**span),
+            });
         }
         // What is asked for in another way now was already said.
         let is_said = |line: &str| new.iter().any(|(other, _)| subject(other) == subject(line));
-        for line in self.asked.iter().filter(|line| !request.asked.contains_key(*line) && !is_said(line)) {
-            sink.push(NoLongerAsked { what: in_words(line), span: some(flavor.identity.name.span) });
+        for line in self
+            .asked
+            .iter()
+            .filter(|line| !request.asked.contains_key(*line) && !is_said(line))
+        {
+            sink.push(NoLongerAsked {
+                what: in_words(line),
+                span: some(flavor.identity.name.span),
+            });
         }
         let differences = sink.into_diagnostics();
         if differences.is_empty() {
-            return DistroChanged { span: some(flavor.distro.span) }.into();
+            return DistroChanged {
+                span: some(flavor.distro.span),
+            }
+            .into();
         }
         differences
     }

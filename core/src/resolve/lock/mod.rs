@@ -12,9 +12,9 @@ use crate::model::Flavor;
 use crate::packages::{hex, sha256};
 use crate::source::Span;
 
+use super::Resolved;
 use super::facts::SuiteKey;
 use super::wishes::{Origin, Wishes, sources};
-use super::Resolved;
 
 pub use text::{LockError, parse, render};
 
@@ -44,13 +44,22 @@ impl Lock {
     /// The lock of a flavor that was resolved.
     pub fn new(flavor: &Flavor, resolved: Resolved) -> Self {
         let request = Request::of(flavor);
-        Lock { language: LANGUAGE, request: request.digest(), asked: request.visible(), resolved }
+        Lock {
+            language: LANGUAGE,
+            request: request.digest(),
+            asked: request.visible(),
+            resolved,
+        }
     }
 
     /// The date of an index that it was made from.
     pub(crate) fn date(&self, key: &SuiteKey) -> Option<i64> {
         let same = |source: &str, suite: &str| source == key.source && suite == key.suite;
-        self.resolved.indexes.iter().find(|index| same(&index.source, &index.suite)).map(|index| index.date)
+        self.resolved
+            .indexes
+            .iter()
+            .find(|index| same(&index.source, &index.suite))
+            .map(|index| index.date)
     }
 }
 
@@ -68,8 +77,16 @@ impl Request {
         let mut asked: BTreeMap<String, Span> = BTreeMap::new();
         let mut distro = Vec::new();
         for wish in &wishes.wants {
-            let version = wish.version.as_ref().map(|version| format!(" {}", version.value)).unwrap_or_default();
-            let component = wish.component.as_ref().map(|name| format!(" of {}", name.value)).unwrap_or_default();
+            let version = wish
+                .version
+                .as_ref()
+                .map(|version| format!(" {}", version.value))
+                .unwrap_or_default();
+            let component = wish
+                .component
+                .as_ref()
+                .map(|name| format!(" of {}", name.value))
+                .unwrap_or_default();
             let line = match wish.origin {
                 Origin::Kernel => format!("kernel {}{version}", wish.name),
                 Origin::Block | Origin::User => format!("package {}{version}{component}", wish.name),
@@ -94,7 +111,12 @@ impl Request {
         for (name, hold) in &wishes.holds {
             asked.insert(format!("hold {name} {}", hold.version.value), hold.version.span);
         }
-        asked.extend(flavor.users.iter().map(|user| (account_line(flavor, &user.value.name.value), user.span)));
+        asked.extend(
+            flavor
+                .users
+                .iter()
+                .map(|user| (account_line(flavor, &user.value.name.value), user.span)),
+        );
         for (source, is_distro) in sources(flavor) {
             let lines = source_lines(source);
             if is_distro {
@@ -107,7 +129,10 @@ impl Request {
         distro.extend(ids.users.iter().map(|(name, id)| format!("user {name} {id}")));
         distro.extend(ids.groups.iter().map(|(name, id)| format!("group {name} {id}")));
         let base = &flavor.distro.value;
-        asked.insert(format!("base {} {} {}", base.id, base.release, flavor.architecture), flavor.distro.span);
+        asked.insert(
+            format!("base {} {} {}", base.id, base.release, flavor.architecture),
+            flavor.distro.span,
+        );
         distro.sort();
         Request { asked, distro }
     }
@@ -118,7 +143,12 @@ impl Request {
     }
 
     fn digest(&self) -> String {
-        let lines: Vec<&str> = self.asked.keys().chain(&self.distro).map(String::as_str).collect();
+        let lines: Vec<&str> = self
+            .asked
+            .keys()
+            .chain(&self.distro)
+            .map(String::as_str)
+            .collect();
         hex::encode(&sha256(lines.join("\n").as_bytes()))
     }
 }
@@ -138,6 +168,11 @@ fn source_lines(source: &crate::model::Repository) -> impl Iterator<Item = Strin
     source.suites.iter().map(move |suite| {
         let mut components = suite.components.clone();
         components.sort();
-        format!("repository {} {} {} {keys}", source.name.value, suite.name, components.join(","))
+        format!(
+            "repository {} {} {} {keys}",
+            source.name.value,
+            suite.name,
+            components.join(",")
+        )
     })
 }

@@ -20,7 +20,9 @@ pub enum LockError {
     #[error("`{file}` is a lock of format {found}, and this kcompose knows format {FORMAT}")]
     #[diagnostic(
         code("kcompose::lock::newer"),
-        help("use the kcompose that wrote it, or a newer one; `kcompose update` writes a lock of this version anew")
+        help(
+            "use the kcompose that wrote it, or a newer one; `kcompose update` writes a lock of this version anew"
+        )
     )]
     Newer {
         /// The file's name.
@@ -46,21 +48,38 @@ pub enum LockError {
 
 /// The text of a lock.
 pub fn render(lock: &Lock) -> String {
-    let mut out = String::from("// Written by `kcompose lock`. Keep it in version control; do not edit it.\n");
+    let mut out =
+        String::from("// Written by `kcompose lock`. Keep it in version control; do not edit it.\n");
     let resolved = &lock.resolved;
-    line(&mut out, Line::new("lock").number("format", i64::from(FORMAT)).number("language", i64::from(lock.language)));
-    line(&mut out, Line::new("architecture").value(resolved.architecture.as_str()));
+    line(
+        &mut out,
+        Line::new("lock")
+            .number("format", i64::from(FORMAT))
+            .number("language", i64::from(lock.language)),
+    );
+    line(
+        &mut out,
+        Line::new("architecture").value(resolved.architecture.as_str()),
+    );
     line(&mut out, Line::new("epoch").plain(resolved.epoch));
     line(&mut out, Line::new("request").text("sha256", &lock.request));
     for asked in &lock.asked {
         line(&mut out, Line::new("asked").value(asked));
     }
     for index in &resolved.indexes {
-        let start = Line::new("index").text("source", &index.source).text("suite", &index.suite);
-        let middle = start.text("date", &time::format(index.date)).text("sha256", &index.inrelease_sha256);
+        let start = Line::new("index")
+            .text("source", &index.source)
+            .text("suite", &index.suite);
+        let middle = start
+            .text("date", &time::format(index.date))
+            .text("sha256", &index.inrelease_sha256);
         line(&mut out, middle.text("signed-by", &index.signed_by.join(" ")));
     }
-    for (kind, ids) in [("group", &resolved.ids.groups), ("user", &resolved.ids.users), ("account", &resolved.accounts)] {
+    for (kind, ids) in [
+        ("group", &resolved.ids.groups),
+        ("user", &resolved.ids.users),
+        ("account", &resolved.accounts),
+    ] {
         for (name, id) in ids {
             line(&mut out, Line::new(kind).value(name).plain(i64::from(*id)));
         }
@@ -84,7 +103,11 @@ fn package_line(package: &LockedPackage) -> Line {
         .number("size", i64::try_from(package.size).unwrap_or(i64::MAX))
         .text("sha256", &package.sha256)
         .number("installed", installed);
-    let line = if package.essential { line.raw("essential", "#true") } else { line };
+    let line = if package.essential {
+        line.raw("essential", "#true")
+    } else {
+        line
+    };
     line.text("depends", &depends.join(" "))
 }
 
@@ -139,7 +162,11 @@ fn quoted(text: &str) -> String {
 
 /// Reads a lock; the file's name is for messages.
 pub fn parse(file: &str, text: &str) -> Result<Lock, LockError> {
-    let unreadable = |line: usize, reason: String| LockError::Unreadable { file: file.to_owned(), line, reason };
+    let unreadable = |line: usize, reason: String| LockError::Unreadable {
+        file: file.to_owned(),
+        line,
+        reason,
+    };
     let mut draft = Draft::default();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
@@ -148,11 +175,16 @@ pub fn parse(file: &str, text: &str) -> Result<Lock, LockError> {
         }
         let node = Node::read(line).map_err(|reason| unreadable(number, reason))?;
         if let Some(found) = node.newer_format() {
-            return Err(LockError::Newer { file: file.to_owned(), found });
+            return Err(LockError::Newer {
+                file: file.to_owned(),
+                found,
+            });
         }
         draft.take(&node).map_err(|reason| unreadable(number, reason))?;
     }
-    draft.finish().map_err(|reason| unreadable(text.lines().count().max(1), reason))
+    draft
+        .finish()
+        .map_err(|reason| unreadable(text.lines().count().max(1), reason))
 }
 
 /// One line, taken apart.
@@ -165,7 +197,11 @@ struct Node {
 impl Node {
     fn read(line: &str) -> Result<Self, String> {
         let (name, mut rest) = line.split_once(' ').unwrap_or((line, ""));
-        let mut node = Node { name: name.to_owned(), values: Vec::new(), properties: BTreeMap::new() };
+        let mut node = Node {
+            name: name.to_owned(),
+            values: Vec::new(),
+            properties: BTreeMap::new(),
+        };
         loop {
             rest = rest.trim_start();
             if rest.is_empty() {
@@ -196,11 +232,17 @@ impl Node {
     }
 
     fn value(&self, at: usize) -> Result<&str, String> {
-        self.values.get(at).map(String::as_str).ok_or_else(|| format!("`{}` lacks a value", self.name))
+        self.values
+            .get(at)
+            .map(String::as_str)
+            .ok_or_else(|| format!("`{}` lacks a value", self.name))
     }
 
     fn text(&self, key: &str) -> Result<&str, String> {
-        self.properties.get(key).map(String::as_str).ok_or_else(|| format!("`{}` lacks `{key}`", self.name))
+        self.properties
+            .get(key)
+            .map(String::as_str)
+            .ok_or_else(|| format!("`{}` lacks `{key}`", self.name))
     }
 
     fn number<N: std::str::FromStr>(&self, key: &str) -> Result<N, String> {
@@ -232,7 +274,8 @@ fn value(text: &str) -> Result<(String, &str), String> {
 }
 
 fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {
-    text.parse().map_err(|_| format!("`{text}` is not a number that fits here"))
+    text.parse()
+        .map_err(|_| format!("`{text}` is not a number that fits here"))
 }
 
 #[derive(Default)]
@@ -253,7 +296,11 @@ impl Draft {
         match node.name.as_str() {
             "lock" => self.language = Some(node.number("language")?),
             "architecture" => {
-                self.architecture = Some(node.value(0)?.parse().map_err(|_| "the architecture is not known".to_owned())?);
+                self.architecture = Some(
+                    node.value(0)?
+                        .parse()
+                        .map_err(|_| "the architecture is not known".to_owned())?,
+                );
             }
             "epoch" => self.epoch = Some(number(node.value(0)?)?),
             "request" => self.request = Some(digest(node.text("sha256")?)?),
@@ -276,7 +323,11 @@ impl Draft {
 
     fn finish(mut self) -> Result<Lock, String> {
         let lacks = |what: &str| format!("it lacks the line `{what}`");
-        let missing = self.packages.values().flat_map(|package| &package.depends).find(|name| !self.packages.contains_key(*name));
+        let missing = self
+            .packages
+            .values()
+            .flat_map(|package| &package.depends)
+            .find(|name| !self.packages.contains_key(*name));
         if let Some(missing) = missing {
             return Err(format!("package `{missing}` is needed and not locked"));
         }
@@ -313,12 +364,17 @@ fn index(node: &Node) -> Result<LockedIndex, String> {
         suite: node.text("suite")?.to_owned(),
         inrelease_sha256: digest(node.text("sha256")?)?,
         date: time::parse(date).ok_or_else(|| format!("`{date}` is not a date"))?,
-        signed_by: node.text("signed-by")?.split_whitespace().map(str::to_owned).collect(),
+        signed_by: node
+            .text("signed-by")?
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect(),
     })
 }
 
 fn package(node: &Node) -> Result<LockedPackage, String> {
-    let depends: Result<BTreeSet<PackageName>, String> = node.text("depends")?.split_whitespace().map(name).collect();
+    let depends: Result<BTreeSet<PackageName>, String> =
+        node.text("depends")?.split_whitespace().map(name).collect();
     let path = node.text("path")?;
     if path.starts_with('/') || path.split('/').any(|part| part == "..") {
         return Err(format!("`{path}` leaves the package source"));
@@ -332,17 +388,25 @@ fn package(node: &Node) -> Result<LockedPackage, String> {
         path: path.to_owned(),
         size: node.number("size")?,
         sha256: digest(node.text("sha256")?)?,
-        essential: node.properties.get("essential").is_some_and(|value| value == "#true"),
+        essential: node
+            .properties
+            .get("essential")
+            .is_some_and(|value| value == "#true"),
         installed_size: node.number("installed")?,
         depends: depends?,
     })
 }
 
 fn name(text: &str) -> Result<PackageName, String> {
-    text.parse().map_err(|_| format!("`{text}` is not a package name"))
+    text.parse()
+        .map_err(|_| format!("`{text}` is not a package name"))
 }
 
 fn digest(text: &str) -> Result<String, String> {
     let is_hex = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if is_hex { Ok(text.to_owned()) } else { Err(format!("`{text}` is not a sha256")) }
+    if is_hex {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is not a sha256"))
+    }
 }

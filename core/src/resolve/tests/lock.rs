@@ -13,7 +13,9 @@ fn check_moved(wishes: &str, movement: Movement, expected: &str) {
     facts.movement = movement;
     let (flavor, sources) = flavor(wishes);
     let resolution = resolve(&flavor, &facts);
-    let Resolution::Done(done) = &resolution else { panic!("{}", outcome(&resolution, &sources)) };
+    let Resolution::Done(done) = &resolution else {
+        panic!("{}", outcome(&resolution, &sources))
+    };
     assert_eq!(solution(&done.value), expected);
 }
 
@@ -21,7 +23,11 @@ fn check_moved(wishes: &str, movement: Movement, expected: &str) {
 fn a_lock_moves_only_as_far_as_it_is_let() {
     check_moved("aa\nbb", Movement::Keep, "aa 1, bb 1, yy 1");
     check_moved("aa\nbb", Movement::All, "aa 2, bb 2, xx 1");
-    check_moved("aa\nbb", Movement::Only(["aa".to_owned()].into()), "aa 2, bb 1, yy 1");
+    check_moved(
+        "aa\nbb",
+        Movement::Only(["aa".to_owned()].into()),
+        "aa 2, bb 1, yy 1",
+    );
     // What is new is the newest; what that needs moves, and nothing else.
     check_moved("aa\nbb\ncc", Movement::Keep, "aa 1, bb 2, cc 2, yy 1");
     check_moved("aa\nbb version==2", Movement::Keep, "aa 1, bb 2, yy 1");
@@ -34,7 +40,10 @@ fn a_lock_is_written_sorted_and_read_back() {
     lock.resolved.ids.groups.insert("messagebus".to_owned(), 996);
     let text = render(&lock);
     assert_eq!(parse("flavor.lock", &text).unwrap(), lock);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("package \"linux")).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with("package \"linux"))
+        .collect();
     let expected = [
         "// Written by `kcompose lock`. Keep it in version control; do not edit it.",
         "lock format=1 language=1",
@@ -46,7 +55,10 @@ fn a_lock_is_written_sorted_and_read_back() {
         "asked \"kernel linux-image-amd64\"",
         "asked \"package aa\"",
         "asked \"without zz\"",
-        &format!("index source=\"debian\" suite=\"trixie\" date=\"1970-01-01T00:01:40Z\" sha256=\"{:064}\" signed-by=\"AB\"", 100),
+        &format!(
+            "index source=\"debian\" suite=\"trixie\" date=\"1970-01-01T00:01:40Z\" sha256=\"{:064}\" signed-by=\"AB\"",
+            100
+        ),
         &format!(
             "index source=\"debian\" suite=\"trixie-updates\" date=\"1970-01-01T00:03:20Z\" sha256=\"{:064}\" signed-by=\"AB\"",
             200
@@ -67,15 +79,29 @@ fn check_unreadable(from: &str, to: &str, why: &str) {
     let text = render(&locked("aa\nbb", &facts(OLD, "", "")));
     assert!(text.contains(from), "{from}");
     let error = parse("flavor.lock", &text.replacen(from, to, 1)).unwrap_err();
-    assert_eq!(error.to_string().split_once(": ").map_or(error.to_string(), |(_, why)| why.to_owned()), why);
+    assert_eq!(
+        error
+            .to_string()
+            .split_once(": ")
+            .map_or(error.to_string(), |(_, why)| why.to_owned()),
+        why
+    );
 }
 
 #[test]
 fn a_damaged_lock_tells_the_line() {
     check_unreadable("size=1", "size=x", "`x` is not a number that fits here");
-    check_unreadable("path=\"pool", "path=\"../pool", "`../pool/aa_1.deb` leaves the package source");
+    check_unreadable(
+        "path=\"pool",
+        "path=\"../pool",
+        "`../pool/aa_1.deb` leaves the package source",
+    );
     check_unreadable("epoch", "epok", "`epok` is not a line of a lock");
-    check_unreadable("depends=\"yy\"", "depends=\"zz\"", "package `zz` is needed and not locked");
+    check_unreadable(
+        "depends=\"yy\"",
+        "depends=\"zz\"",
+        "package `zz` is needed and not locked",
+    );
     check_unreadable("\"amd64\"", "\"amd64", "a quote is not closed");
 }
 
@@ -119,7 +145,12 @@ fn ids_are_never_given_to_somebody_else() {
     facts.lock = Some(lock);
     facts.movement = Movement::All;
     let (mut flavor, _) = flavor("aa");
-    flavor.distro.value.ids.users.extend([("messagebus".to_owned(), 100), ("sshd".to_owned(), 101)]);
+    flavor
+        .distro
+        .value
+        .ids
+        .users
+        .extend([("messagebus".to_owned(), 100), ("sshd".to_owned(), 101)]);
     let user = |name: &str, uid: Option<u32>| {
         Spanned::unplaced(crate::model::User {
             name: Spanned::unplaced(name.to_owned()),
@@ -133,10 +164,18 @@ fn ids_are_never_given_to_somebody_else() {
         })
     };
     flavor.users = vec![user("zoe", None), user("ada", None), user("bob", Some(1001))];
-    let Resolution::Done(done) = resolve(&flavor, &facts) else { panic!("it resolves") };
+    let Resolution::Done(done) = resolve(&flavor, &facts) else {
+        panic!("it resolves")
+    };
     let ids = |map: &std::collections::BTreeMap<String, u32>| {
-        map.iter().map(|(name, id)| format!("{name} {id}")).collect::<Vec<_>>().join(", ")
+        map.iter()
+            .map(|(name, id)| format!("{name} {id}"))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     assert_eq!(ids(&done.value.ids.users), "messagebus 996, sshd 101");
-    assert_eq!(ids(&done.value.accounts), "ada 1002, bob 1001, gone 1000, zoe 1003");
+    assert_eq!(
+        ids(&done.value.accounts),
+        "ada 1002, bob 1001, gone 1000, zoe 1003"
+    );
 }

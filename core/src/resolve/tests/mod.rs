@@ -11,8 +11,8 @@ use std::fmt::Write;
 
 use crate::diagnostic::Diagnostics;
 use crate::model::{
-    Architecture, Distro, Flavor, Hold, Identity, ImageSettings, Kairos, Kernel, Layout, PackageRequest, Packages, Prefer,
-    Repository, Suite,
+    Architecture, Distro, Flavor, Hold, Identity, ImageSettings, Kairos, Kernel, Layout, PackageRequest,
+    Packages, Prefer, Repository, Suite,
 };
 use crate::packages::deb::index::PackageIndex;
 use crate::packages::deb::release::Release;
@@ -23,7 +23,8 @@ use super::lock::Lock;
 use super::{Facts, Movement, Recommends, Resolution, Resolved, SuiteFacts, SuiteKey, resolve, resolve_anew};
 
 /// Packages that every world has, so that a flavor's kernel is there.
-const KERNEL: &str = "linux-image-amd64 6.12 | Depends: linux-image-6.12-amd64\nlinux-image-6.12-amd64 6.12\n";
+const KERNEL: &str =
+    "linux-image-amd64 6.12 | Depends: linux-image-6.12-amd64\nlinux-image-6.12-amd64 6.12\n";
 
 /// The text of an index.
 fn index(world: &str) -> String {
@@ -32,7 +33,11 @@ fn index(world: &str) -> String {
         let mut fields = line.split(" | ").map(str::trim);
         let (name, version) = fields.next().unwrap().split_once(' ').unwrap();
         let sha256 = hex::encode(&crate::packages::sha256(line.as_bytes()));
-        writeln!(text, "Package: {name}\nVersion: {version}\nArchitecture: amd64\nSize: 1\nSHA256: {sha256}").unwrap();
+        writeln!(
+            text,
+            "Package: {name}\nVersion: {version}\nArchitecture: amd64\nSize: 1\nSHA256: {sha256}"
+        )
+        .unwrap();
         writeln!(text, "Filename: pool/{name}_{version}.deb").unwrap();
         for field in fields {
             writeln!(text, "{}", field.replace(" or ", " | ")).unwrap();
@@ -51,26 +56,47 @@ fn suite(worlds: &[(&str, &str)], date: i64, flags: &str) -> SuiteFacts {
     );
     let release: Release = serde_json::from_str(&text).unwrap();
     let components = worlds.iter().map(|(name, world)| {
-        ((*name).to_owned(), vec![PackageIndex::from_text(index(world).as_bytes()).unwrap()])
+        (
+            (*name).to_owned(),
+            vec![PackageIndex::from_text(index(world).as_bytes()).unwrap()],
+        )
     });
-    SuiteFacts { release, components: components.collect() }
+    SuiteFacts {
+        release,
+        components: components.collect(),
+    }
 }
 
 /// A world of two suites; `main` of the first also has the kernel.
 fn facts(main: &str, updates: &str, other: &str) -> Facts {
     let main = format!("{KERNEL}{main}");
-    let key = |suite: &str| SuiteKey { source: "debian".to_owned(), suite: suite.to_owned() };
+    let key = |suite: &str| SuiteKey {
+        source: "debian".to_owned(),
+        suite: suite.to_owned(),
+    };
     let suites = [
-        (key("trixie"), suite(&[("main", &main), ("non-free", other)], 100, "500")),
-        (key("trixie-updates"), suite(&[("main", updates), ("non-free", "")], 200, "500")),
+        (
+            key("trixie"),
+            suite(&[("main", &main), ("non-free", other)], 100, "500"),
+        ),
+        (
+            key("trixie-updates"),
+            suite(&[("main", updates), ("non-free", "")], 200, "500"),
+        ),
     ];
-    Facts { suites: suites.into_iter().collect(), lock: None, movement: Movement::Keep }
+    Facts {
+        suites: suites.into_iter().collect(),
+        lock: None,
+        movement: Movement::Keep,
+    }
 }
 
 /// A flavor of wishes, one a line, and the map in which they stand.
 pub(super) fn flavor(wishes: &str) -> (Flavor, SourceMap) {
     let mut sources = SourceMap::new();
-    let file = sources.add("flavor.kdl", format!("base\nkernel\n{wishes}")).clone();
+    let file = sources
+        .add("flavor.kdl", format!("base\nkernel\n{wishes}"))
+        .clone();
     let mut packages = Packages::default();
     let mut distro = distro();
     let mut start = "base\nkernel\n".len();
@@ -105,7 +131,12 @@ pub(super) fn flavor(wishes: &str) -> (Flavor, SourceMap) {
         services: Vec::new(),
         sysctls: Vec::new(),
         cloud_configs: Vec::new(),
-        kairos: Spanned::unplaced(Kairos { runtime: None, from: None, model: None, variant: None }),
+        kairos: Spanned::unplaced(Kairos {
+            runtime: None,
+            from: None,
+            model: None,
+            variant: None,
+        }),
         image: ImageSettings::default(),
         runs: Vec::new(),
         blocks: Vec::new(),
@@ -114,7 +145,11 @@ pub(super) fn flavor(wishes: &str) -> (Flavor, SourceMap) {
 }
 
 fn distro() -> Distro {
-    let suite = |name: &str| Suite { name: name.to_owned(), components: vec!["main".to_owned()], security: false };
+    let suite = |name: &str| Suite {
+        name: name.to_owned(),
+        components: vec!["main".to_owned()],
+        security: false,
+    };
     Distro {
         id: "debian".to_owned(),
         release: "trixie".to_owned(),
@@ -130,18 +165,30 @@ fn distro() -> Distro {
 
 fn wish(packages: &mut Packages, distro: &mut Distro, line: &str, span: Span) {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let property = |name: &str| words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    let property = |name: &str| {
+        words
+            .iter()
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    };
     match words[..] {
         [] => {}
         ["distro", name] => distro.packages.push(name.parse().unwrap()),
         ["without", name] => packages.without.push(Spanned::new(name.parse().unwrap(), span)),
         ["prefer", wanted, provider] => {
-            let prefer = Prefer { wanted: wanted.parse().unwrap(), provider: provider.parse().unwrap() };
+            let prefer = Prefer {
+                wanted: wanted.parse().unwrap(),
+                provider: provider.parse().unwrap(),
+            };
             packages.prefer.push(Spanned::new(prefer, span));
         }
         ["hold", name, version] => {
             let version = Spanned::new(version.parse().unwrap(), span);
-            let hold = Hold { name: name.parse().unwrap(), version, reason: None, until: None };
+            let hold = Hold {
+                name: name.parse().unwrap(),
+                version,
+                reason: None,
+                until: None,
+            };
             packages.holds.push(Spanned::new(hold, span));
         }
         [name, ..] => {
@@ -161,7 +208,10 @@ pub(super) fn report(problems: &Diagnostics, sources: &SourceMap) -> String {
     problems.iter().fold(String::new(), |mut out, problem| {
         writeln!(out, "{problem}").unwrap();
         for label in problem.labels().into_iter().flatten() {
-            let span = Span::new(u32::try_from(label.offset()).unwrap(), u32::try_from(label.len()).unwrap());
+            let span = Span::new(
+                u32::try_from(label.offset()).unwrap(),
+                u32::try_from(label.len()).unwrap(),
+            );
             let place = sources.text(span).unwrap_or("nowhere");
             writeln!(out, "  `{place}` {}", label.label().unwrap_or_default()).unwrap();
         }
@@ -174,8 +224,13 @@ pub(super) fn report(problems: &Diagnostics, sources: &SourceMap) -> String {
 
 /// The solution without the kernel, one package a word.
 fn solution(resolved: &Resolved) -> String {
-    let packages = resolved.packages.values().filter(|package| !package.name.as_str().starts_with("linux-image-"));
-    let words: Vec<String> = packages.map(|package| format!("{} {}", package.name, package.version)).collect();
+    let packages = resolved
+        .packages
+        .values()
+        .filter(|package| !package.name.as_str().starts_with("linux-image-"));
+    let words: Vec<String> = packages
+        .map(|package| format!("{} {}", package.name, package.version))
+        .collect();
     words.join(", ")
 }
 
@@ -191,7 +246,10 @@ fn outcome(resolution: &Resolution, sources: &SourceMap) -> String {
 #[track_caller]
 fn check(wishes: &str, world: &str, expected: &str) {
     let (flavor, sources) = flavor(wishes);
-    assert_eq!(outcome(&resolve(&flavor, &facts(world, "", "")), &sources).trim_end(), expected.trim_end());
+    assert_eq!(
+        outcome(&resolve(&flavor, &facts(world, "", "")), &sources).trim_end(),
+        expected.trim_end()
+    );
 }
 
 fn locked(wishes: &str, facts: &Facts) -> Lock {

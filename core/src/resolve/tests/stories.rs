@@ -10,7 +10,11 @@ fn an_unknown_package_is_named_with_near_ones() {
 no package is called `zzzzzzzz` in debian trixie (searched: trixie, trixie-updates)
   `zzzzzzzz` asked for here
   help: check the spelling, or add the `repository` that has it";
-    check("openssh-servr\nzzzzzzzz", "openssh-server 1\nopenssh-client 1", expected);
+    check(
+        "openssh-servr\nzzzzzzzz",
+        "openssh-server 1\nopenssh-client 1",
+        expected,
+    );
 }
 
 #[test]
@@ -20,7 +24,10 @@ fn a_package_of_another_component_is_found_there() {
   `firmware` asked for here
   help: it is in component `non-free` of trixie: write `\"firmware\" component=\"non-free\"`
 ";
-    assert_eq!(outcome(&resolve(&flavor, &facts("aa 1", "", "firmware 1")), &sources), expected);
+    assert_eq!(
+        outcome(&resolve(&flavor, &facts("aa 1", "", "firmware 1")), &sources),
+        expected
+    );
 }
 
 #[test]
@@ -30,7 +37,13 @@ fn a_version_that_is_not_there_is_told_with_those_that_are() {
   `curl version=>=99` asked for here
   help: ask for a version that there is, or for none
 ";
-    assert_eq!(outcome(&resolve(&flavor, &facts("curl 8.14.1-2", "curl 8.14.1-3", "")), &sources), expected);
+    assert_eq!(
+        outcome(
+            &resolve(&flavor, &facts("curl 8.14.1-2", "curl 8.14.1-3", "")),
+            &sources
+        ),
+        expected
+    );
 }
 
 #[test]
@@ -39,7 +52,8 @@ fn two_wishes_that_conflict_are_both_shown() {
   `sysvinit-core` `sysvinit-core` is asked for here
   `systemd-sysv` `systemd-sysv` is asked for here
   help: take one of the two out";
-    let world = "systemd-sysv 257 | Conflicts: sysvinit-core\nsysvinit-core 3\nother 1\nmore 1 | Essential: yes";
+    let world =
+        "systemd-sysv 257 | Conflicts: sysvinit-core\nsysvinit-core 3\nother 1\nmore 1 | Essential: yes";
     check("other\nsystemd-sysv\nsysvinit-core", world, expected);
 }
 
@@ -68,7 +82,11 @@ fn a_dependency_without_a_package_tells_why() {
     let expected = "`aa` cannot be installed: it needs `bb`, which depends on `cc (>= 2)` or `dd`, and the version of `cc` is 1, and there is no `dd`
   `aa` asked for here
   help: take it out, or add a `repository` that has what it needs";
-    check("aa", "aa 1 | Depends: bb\nbb 1 | Depends: cc (>= 2) or dd\ncc 1", expected);
+    check(
+        "aa",
+        "aa 1 | Depends: bb\nbb 1 | Depends: cc (>= 2) or dd\ncc 1",
+        expected,
+    );
 }
 
 #[test]
@@ -104,14 +122,21 @@ fn there_is_exactly_one_kernel() {
   `kernel` the kernel
   `rt` this brings another
   help: take out what asks for the others; an image has exactly one kernel";
-    check("rt", "rt 1 | Depends: linux-image-6.1-rt\nlinux-image-6.1-rt 6.1", expected);
+    check(
+        "rt",
+        "rt 1 | Depends: linux-image-6.1-rt\nlinux-image-6.1-rt 6.1",
+        expected,
+    );
     let (mut flavor, sources) = flavor("");
     flavor.kernel.value.package.value = "busybox".parse().unwrap();
     let expected = "`busybox` brings no kernel: no package `linux-image-…` with a version in its name is among what it needs
   `kernel` the kernel
   help: kernels of this distro are `linux-image-amd64`
 ";
-    assert_eq!(outcome(&resolve(&flavor, &facts("busybox 1", "", "")), &sources), expected);
+    assert_eq!(
+        outcome(&resolve(&flavor, &facts("busybox 1", "", "")), &sources),
+        expected
+    );
 }
 
 #[test]
@@ -145,7 +170,11 @@ fn what_is_preferred_must_provide_the_name() {
 `aa` does not provide `nothing`
   `prefer nothing aa` preferred here
   help: nothing provides `nothing`; take the line out";
-    check("aa\nprefer mta yyy\nprefer nothing aa", "aa 1\nyy 1 | Provides: mta", expected);
+    check(
+        "aa\nprefer mta yyy\nprefer nothing aa",
+        "aa 1\nyy 1 | Provides: mta",
+        expected,
+    );
 }
 
 #[test]

@@ -36,24 +36,46 @@ impl Fetcher {
     /// Fetches every archive of a lock that the store lacks; each is checked before it is kept.
     pub async fn archives(&self, flavor: &Flavor, resolved: &Resolved) -> Result<Fetched, FetchError> {
         let store = &self.options.store;
-        let missing: Vec<&LockedPackage> =
-            resolved.packages.values().filter(|package| !store.has_blob(&package.sha256)).collect();
+        let missing: Vec<&LockedPackage> = resolved
+            .packages
+            .values()
+            .filter(|package| !store.has_blob(&package.sha256))
+            .collect();
         let bytes = missing.iter().map(|package| package.size).sum();
-        if let Some(package) = missing.first().filter(|_| self.options.network == Network::Offline) {
+        if let Some(package) = missing
+            .first()
+            .filter(|_| self.options.network == Network::Offline)
+        {
             let more = missing.len() - 1;
-            let others = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-            return Err(FetchError::Offline { what: format!("package `{}`{others}", package.name) });
+            let others = if more == 0 {
+                String::new()
+            } else {
+                format!(" (and {more} more)")
+            };
+            return Err(FetchError::Offline {
+                what: format!("package `{}`{others}", package.name),
+            });
         }
         let done = AtomicU64::new(0);
         let on_bytes = |count: i64| {
             let before = done.fetch_add(count as u64, Ordering::Relaxed);
-            let progress = Progress { what: Fetching::Packages, done: before.wrapping_add(count as u64), total: bytes };
+            let progress = Progress {
+                what: Fetching::Packages,
+                done: before.wrapping_add(count as u64),
+                total: bytes,
+            };
             (self.options.progress)(progress);
         };
-        let outcomes = all(missing.iter().map(|package| self.archive(flavor, package, &on_bytes))).await?;
+        let outcomes = all(missing
+            .iter()
+            .map(|package| self.archive(flavor, package, &on_bytes)))
+        .await?;
         let gone: Vec<_> = outcomes.into_iter().flatten().collect();
         if gone.is_empty() {
-            return Ok(Fetched { archives: missing.len(), bytes });
+            return Ok(Fetched {
+                archives: missing.len(),
+                bytes,
+            });
         }
         let mut packages = gone;
         packages.sort();
@@ -81,15 +103,22 @@ impl Fetcher {
     ) -> Result<Option<(String, String, String)>, FetchError> {
         let mut asked = None;
         for url in self.urls(flavor, package)? {
-            let wanted = Wanted { url: &url, sha256: &package.sha256, size: package.size };
+            let wanted = Wanted {
+                url: &url,
+                sha256: &package.sha256,
+                size: package.size,
+            };
             match self.http.file(&wanted, &self.options.store, on_bytes).await {
                 Ok(draft) => {
                     let (store, package) = (self.options.store.clone(), package.clone());
                     let kept = tokio::task::spawn_blocking(move || keep(&store, &package, draft));
-                    kept.await.expect("looking into an archive neither panics nor is cancelled")?;
+                    kept.await
+                        .expect("looking into an archive neither panics nor is cancelled")?;
                     return Ok(None);
                 }
-                Err(FetchError::Refused { status, .. }) if status.starts_with("404") || status.starts_with("410") => {
+                Err(FetchError::Refused { status, .. })
+                    if status.starts_with("404") || status.starts_with("410") =>
+                {
                     asked = asked.or(Some(url));
                 }
                 Err(error) => return Err(error),
@@ -106,7 +135,10 @@ impl Fetcher {
             repository: package.source.clone(),
         })?;
         let bases = self.options.mirrors.bases(&location);
-        Ok(bases.into_iter().map(|base| format!("{base}/{}", package.path)).collect())
+        Ok(bases
+            .into_iter()
+            .map(|base| format!("{base}/{}", package.path))
+            .collect())
     }
 }
 
@@ -126,13 +158,17 @@ fn facts(store: &Store, package: &LockedPackage) -> Result<Option<PackageFacts>,
     {
         return Ok(Some(facts));
     }
-    let Some(bytes) = store.blob(&package.sha256)? else { return Ok(None) };
+    let Some(bytes) = store.blob(&package.sha256)? else {
+        return Ok(None);
+    };
     let facts = look_into(package, &bytes)?;
     store.keep_item(Shelf::Facts, &package.sha256, &facts.to_bytes())?;
     Ok(Some(facts))
 }
 
 fn look_into(package: &LockedPackage, bytes: &[u8]) -> Result<PackageFacts, FetchError> {
-    PackageFacts::of(bytes)
-        .map_err(|error| FetchError::Archive { package: package.name.to_string(), reason: error.to_string() })
+    PackageFacts::of(bytes).map_err(|error| FetchError::Archive {
+        package: package.name.to_string(),
+        reason: error.to_string(),
+    })
 }

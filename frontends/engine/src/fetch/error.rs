@@ -16,7 +16,9 @@ pub enum FetchError {
     #[error("`{url}` cannot be fetched: {reason}")]
     #[diagnostic(
         code("kcompose::fetch::unreachable"),
-        help("check the network and the mirror; another one is named by KCOMPOSE_MIRROR or by `base … mirror=\"URL\"`")
+        help(
+            "check the network and the mirror; another one is named by KCOMPOSE_MIRROR or by `base … mirror=\"URL\"`"
+        )
     )]
     Unreachable {
         /// What was asked for.
@@ -29,7 +31,9 @@ pub enum FetchError {
     #[error("`{url}` answers {status}")]
     #[diagnostic(
         code("kcompose::fetch::refused"),
-        help("check the URL, the suite and the component; another mirror is named by KCOMPOSE_MIRROR or by `base … mirror=\"URL\"`")
+        help(
+            "check the URL, the suite and the component; another mirror is named by KCOMPOSE_MIRROR or by `base … mirror=\"URL\"`"
+        )
     )]
     Refused {
         /// What was asked for.
@@ -42,7 +46,9 @@ pub enum FetchError {
     #[error("`{url}` is not what the index says: its sha256 is {found}, and {wanted} is expected")]
     #[diagnostic(
         code("kcompose::fetch::checksum"),
-        help("the mirror is being updated, broken or not to be trusted; try again in some minutes, or use another one")
+        help(
+            "the mirror is being updated, broken or not to be trusted; try again in some minutes, or use another one"
+        )
     )]
     Checksum {
         /// What was asked for.
@@ -57,7 +63,9 @@ pub enum FetchError {
     #[error("`{url}` is larger than the {limit} bytes that are expected")]
     #[diagnostic(
         code("kcompose::fetch::too-large"),
-        help("the mirror is being updated, broken or not to be trusted; try again in some minutes, or use another one")
+        help(
+            "the mirror is being updated, broken or not to be trusted; try again in some minutes, or use another one"
+        )
     )]
     TooLarge {
         /// What was asked for.
@@ -80,7 +88,9 @@ pub enum FetchError {
     #[error("the keys of package source `{repository}` cannot be used: {error}")]
     #[diagnostic(
         code("kcompose::fetch::keys"),
-        help("`key=` of a `repository` names a file with ASCII-armoured OpenPGP public keys (`gpg --export --armor`)")
+        help(
+            "`key=` of a `repository` names a file with ASCII-armoured OpenPGP public keys (`gpg --export --armor`)"
+        )
     )]
     Keys {
         /// The source's name.
@@ -91,7 +101,10 @@ pub enum FetchError {
 
     /// An index that is signed cannot be read.
     #[error("the index `{url}` cannot be read: {reason}")]
-    #[diagnostic(code("kcompose::fetch::index"), help("the package source is broken; tell its owner"))]
+    #[diagnostic(
+        code("kcompose::fetch::index"),
+        help("the package source is broken; tell its owner")
+    )]
     Index {
         /// What was asked for.
         url: String,
@@ -101,7 +114,10 @@ pub enum FetchError {
 
     /// It is not in the store, and the network may not be used.
     #[error("{what} is not in the store, and the network is not used")]
-    #[diagnostic(code("kcompose::fetch::offline"), help("run `kcompose lock` once with the network"))]
+    #[diagnostic(
+        code("kcompose::fetch::offline"),
+        help("run `kcompose lock` once with the network")
+    )]
     Offline {
         /// What is missing.
         what: String,
@@ -111,7 +127,9 @@ pub enum FetchError {
     #[error("the mirror no longer has {}", gone(.packages))]
     #[diagnostic(
         code("kcompose::fetch::gone"),
-        help("`kcompose update` moves the lock to versions that there are; to keep it, name a mirror that keeps old versions, such as one of snapshot.debian.org, with KCOMPOSE_MIRROR or `base … mirror=\"URL\"`")
+        help(
+            "`kcompose update` moves the lock to versions that there are; to keep it, name a mirror that keeps old versions, such as one of snapshot.debian.org, with KCOMPOSE_MIRROR or `base … mirror=\"URL\"`"
+        )
     )]
     Gone {
         /// Name, version and URL of each.
@@ -120,7 +138,10 @@ pub enum FetchError {
 
     /// An archive has the right checksum and cannot be read.
     #[error("the archive of package `{package}` cannot be read: {reason}")]
-    #[diagnostic(code("kcompose::fetch::archive"), help("the package source is broken; tell its owner"))]
+    #[diagnostic(
+        code("kcompose::fetch::archive"),
+        help("the package source is broken; tell its owner")
+    )]
     Archive {
         /// The package.
         package: String,
@@ -145,7 +166,10 @@ pub enum FetchError {
 
     /// TLS cannot be set up.
     #[error("no connections can be made: {0}")]
-    #[diagnostic(code("kcompose::fetch::client"), help("check the certificates of the system (`ca-certificates`)"))]
+    #[diagnostic(
+        code("kcompose::fetch::client"),
+        help("check the certificates of the system (`ca-certificates`)")
+    )]
     Client(String),
 }
 
@@ -169,13 +193,18 @@ impl FetchError {
     }
 
     pub(super) fn index(url: &str, error: &IndexError) -> Self {
-        FetchError::Index { url: url.to_owned(), reason: error.to_string() }
+        FetchError::Index {
+            url: url.to_owned(),
+            reason: error.to_string(),
+        }
     }
 }
 
 fn gone(packages: &[(String, String, String)]) -> String {
-    let named: Vec<String> =
-        packages.iter().map(|(name, version, url)| format!("`{name}` {version} ({url})")).collect();
+    let named: Vec<String> = packages
+        .iter()
+        .map(|(name, version, url)| format!("`{name}` {version} ({url})"))
+        .collect();
     named.join(", ")
 }
 
@@ -185,7 +214,9 @@ fn release_help(error: &ReleaseError) -> &'static str {
             "the mirror is not of this distro, or the key of the `repository` is not the right one"
         }
         ReleaseError::Signature(_) => "the mirror is broken or not to be trusted; use another one",
-        ReleaseError::Field(_) | ReleaseError::OtherSuite { .. } => "check the URL and the suite, or use another mirror",
+        ReleaseError::Field(_) | ReleaseError::OtherSuite { .. } => {
+            "check the URL and the suite, or use another mirror"
+        }
         ReleaseError::Expired(_) => "use a mirror that is kept up to date, and check this machine's clock",
         ReleaseError::FromTheFuture(_) => "check this machine's clock",
         ReleaseError::Rollback { .. } => {

@@ -19,7 +19,11 @@ use super::error::FetchError;
 /// More requests at a time make mirrors refuse some.
 const REQUESTS_A_HOST: usize = 8;
 /// Waits before the second, third and fourth try.
-const WAITS: [Duration; 3] = [Duration::from_millis(250), Duration::from_millis(1000), Duration::from_millis(3000)];
+const WAITS: [Duration; 3] = [
+    Duration::from_millis(250),
+    Duration::from_millis(1000),
+    Duration::from_millis(3000),
+];
 /// How long a server may take to answer, or to send more.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -63,7 +67,10 @@ impl Http {
             .read_timeout(PATIENCE)
             .build()
             .map_err(|error| FetchError::Client(reason(&error)))?;
-        Ok(Http { client, hosts: Arc::default() })
+        Ok(Http {
+            client,
+            hosts: Arc::default(),
+        })
     }
 
     /// The whole of a small file.
@@ -90,7 +97,11 @@ impl Http {
         on_bytes: &(dyn Fn(i64) + Send + Sync),
     ) -> Result<NamedTempFile, FetchError> {
         let _turn = self.turn(wanted.url).await;
-        let mut part = Part { draft: store.draft()?, hash: Sha256::new(), length: 0 };
+        let mut part = Part {
+            draft: store.draft()?,
+            hash: Sha256::new(),
+            length: 0,
+        };
         let mut waits = WAITS.iter();
         loop {
             match self.try_file(wanted, store, &mut part, on_bytes).await {
@@ -108,7 +119,10 @@ impl Http {
         let host = url.split('/').nth(2).unwrap_or_default().to_owned();
         let turns = {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-            hosts.entry(host).or_insert_with(|| Arc::new(Semaphore::new(REQUESTS_A_HOST))).clone()
+            hosts
+                .entry(host)
+                .or_insert_with(|| Arc::new(Semaphore::new(REQUESTS_A_HOST)))
+                .clone()
         };
         // The semaphore is never closed, so there is always a turn.
         turns.acquire_owned().await.ok()
@@ -120,7 +134,11 @@ impl Http {
         while let Some(chunk) = response.chunk().await.map_err(|error| broken(url, &error))? {
             bytes.extend(chunk);
             if bytes.len() as u64 > limit {
-                return Err(FetchError::TooLarge { url: url.to_owned(), limit }.into());
+                return Err(FetchError::TooLarge {
+                    url: url.to_owned(),
+                    limit,
+                }
+                .into());
             }
         }
         Ok(bytes)
@@ -136,24 +154,44 @@ impl Http {
         let mut response = self.get(wanted.url, part.length).await?;
         if part.length > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
             on_bytes(-part.signed_length());
-            part.restart().map_err(|error| store.failure(error)).map_err(FetchError::from)?;
+            part.restart()
+                .map_err(|error| store.failure(error))
+                .map_err(FetchError::from)?;
         }
-        while let Some(chunk) = response.chunk().await.map_err(|error| broken(wanted.url, &error))? {
-            part.take(&chunk).map_err(|error| store.failure(error)).map_err(FetchError::from)?;
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| broken(wanted.url, &error))?
+        {
+            part.take(&chunk)
+                .map_err(|error| store.failure(error))
+                .map_err(FetchError::from)?;
             on_bytes(i64::try_from(chunk.len()).unwrap_or(i64::MAX));
             if part.length > wanted.size {
-                return Err(FetchError::TooLarge { url: wanted.url.to_owned(), limit: wanted.size }.into());
+                return Err(FetchError::TooLarge {
+                    url: wanted.url.to_owned(),
+                    limit: wanted.size,
+                }
+                .into());
             }
         }
         if part.length < wanted.size {
             let reason = format!("it ended after {} of {} bytes", part.length, wanted.size);
-            return Err(Failure::Passing(FetchError::Unreachable { url: wanted.url.to_owned(), reason }));
+            return Err(Failure::Passing(FetchError::Unreachable {
+                url: wanted.url.to_owned(),
+                reason,
+            }));
         }
         let found = hex::encode(&part.hash.clone().finalize());
         if found == wanted.sha256 {
             return Ok(());
         }
-        Err(FetchError::Checksum { url: wanted.url.to_owned(), wanted: wanted.sha256.to_owned(), found }.into())
+        Err(FetchError::Checksum {
+            url: wanted.url.to_owned(),
+            wanted: wanted.sha256.to_owned(),
+            found,
+        }
+        .into())
     }
 
     async fn get(&self, url: &str, from: u64) -> Result<Response, Failure> {
@@ -166,16 +204,33 @@ impl Http {
         if status.is_success() {
             return Ok(response);
         }
-        let error = FetchError::Refused { url: url.to_owned(), status: status.to_string() };
+        let error = FetchError::Refused {
+            url: url.to_owned(),
+            status: status.to_string(),
+        };
         let is_passing = status.is_server_error()
-            || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
-        Err(if is_passing { Failure::Passing(error) } else { Failure::Lasting(error) })
+            || matches!(
+                status,
+                StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+            );
+        Err(if is_passing {
+            Failure::Passing(error)
+        } else {
+            Failure::Lasting(error)
+        })
     }
 }
 
 fn broken(url: &str, error: &reqwest::Error) -> Failure {
-    let failure = FetchError::Unreachable { url: url.to_owned(), reason: reason(error) };
-    if error.is_builder() || error.is_redirect() { Failure::Lasting(failure) } else { Failure::Passing(failure) }
+    let failure = FetchError::Unreachable {
+        url: url.to_owned(),
+        reason: reason(error),
+    };
+    if error.is_builder() || error.is_redirect() {
+        Failure::Lasting(failure)
+    } else {
+        Failure::Passing(failure)
+    }
 }
 
 /// The innermost cause: the outer ones only say that a request failed.

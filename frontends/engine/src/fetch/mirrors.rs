@@ -16,12 +16,18 @@ pub struct Mirrors {
 impl Mirrors {
     /// A wish (the value of `KCOMPOSE_MIRROR`), and the package sources of this machine below `/etc/apt`.
     pub fn of_host(wanted: Option<String>) -> Self {
-        Mirrors { wanted: wanted.map(without_slash), host: apt::read("/etc/apt".as_ref()) }
+        Mirrors {
+            wanted: wanted.as_deref().map(without_slash),
+            host: apt::read("/etc/apt".as_ref()),
+        }
     }
 
     /// Only this mirror, and what the distro names itself.
     pub fn only(wanted: Option<String>) -> Self {
-        Mirrors { wanted: wanted.map(without_slash), host: Vec::new() }
+        Mirrors {
+            wanted: wanted.as_deref().map(without_slash),
+            host: Vec::new(),
+        }
     }
 
     /// The URL that a package source is fetched from.
@@ -32,14 +38,26 @@ impl Mirrors {
     /// The URLs that it may be found at, best first; a later one counts only if the one before says "not found".
     pub fn bases(&self, location: &Location) -> Vec<String> {
         if let Some(url) = &location.url {
-            return vec![without_slash(url.clone())];
+            return vec![without_slash(url)];
         }
-        let wanted = self.wanted.as_ref().and_then(|url| if location.security { beside(url) } else { Some(url.clone()) });
-        let host = location.distro.as_deref().and_then(|distro| self.host_mirror(distro, location.security));
+        let wanted = self.wanted.as_ref().and_then(|url| {
+            if location.security {
+                beside(url)
+            } else {
+                Some(url.clone())
+            }
+        });
+        let host = location
+            .distro
+            .as_deref()
+            .and_then(|distro| self.host_mirror(distro, location.security));
         let mut bases: Vec<String> = match (wanted, location.security) {
             // A mirror that is asked for is meant; only the security archive may lie elsewhere.
             (Some(wanted), false) => vec![wanted],
-            (Some(wanted), true) => [Some(wanted), host, Some(location.fallback.clone())].into_iter().flatten().collect(),
+            (Some(wanted), true) => [Some(wanted), host, Some(location.fallback.clone())]
+                .into_iter()
+                .flatten()
+                .collect(),
             (None, _) => vec![host.unwrap_or_else(|| location.fallback.clone())],
         };
         bases.dedup();
@@ -47,13 +65,20 @@ impl Mirrors {
     }
 
     fn host_mirror(&self, distro: &str, security: bool) -> Option<String> {
-        let name = if security { format!("{distro}-security") } else { distro.to_owned() };
-        let found = self.host.iter().find(|source| source.url.rsplit('/').next() == Some(&name));
+        let name = if security {
+            format!("{distro}-security")
+        } else {
+            distro.to_owned()
+        };
+        let found = self
+            .host
+            .iter()
+            .find(|source| source.url.rsplit('/').next() == Some(&name));
         found.map(|source| source.url.clone())
     }
 }
 
-fn without_slash(url: String) -> String {
+fn without_slash(url: &str) -> String {
     url.trim_end_matches('/').to_owned()
 }
 
@@ -62,7 +87,11 @@ mod tests {
     use super::*;
 
     fn location(url: Option<&str>, security: bool) -> Location {
-        let fallback = if security { "http://own/debian-security" } else { "http://own/debian" };
+        let fallback = if security {
+            "http://own/debian-security"
+        } else {
+            "http://own/debian"
+        };
         Location {
             url: url.map(str::to_owned),
             distro: Some("debian".to_owned()),
@@ -73,19 +102,47 @@ mod tests {
 
     #[track_caller]
     fn check(wanted: Option<&str>, host: &str, location: &Location, expected: &[&str]) {
-        let mirrors = Mirrors { wanted: wanted.map(str::to_owned), host: apt::parse_list(host) };
+        let mirrors = Mirrors {
+            wanted: wanted.map(str::to_owned),
+            host: apt::parse_list(host),
+        };
         assert_eq!(mirrors.bases(location), expected);
     }
 
     #[test]
     fn the_flavor_wins_then_the_environment_then_the_host_then_the_distro() {
-        let host = "deb http://host/debian bookworm main\ndeb http://host/debian-security bookworm-security main\n";
-        check(Some("http://env/debian"), host, &location(Some("http://flavor/debian/"), false), &["http://flavor/debian"]);
-        check(Some("http://env/debian"), host, &location(None, false), &["http://env/debian"]);
+        let host =
+            "deb http://host/debian bookworm main\ndeb http://host/debian-security bookworm-security main\n";
+        check(
+            Some("http://env/debian"),
+            host,
+            &location(Some("http://flavor/debian/"), false),
+            &["http://flavor/debian"],
+        );
+        check(
+            Some("http://env/debian"),
+            host,
+            &location(None, false),
+            &["http://env/debian"],
+        );
         check(None, host, &location(None, false), &["http://host/debian"]);
-        check(None, host, &location(None, true), &["http://host/debian-security"]);
-        check(None, "deb http://x/ubuntu noble main", &location(None, false), &["http://own/debian"]);
-        let all = ["http://env/debian-security", "http://host/debian-security", "http://own/debian-security"];
+        check(
+            None,
+            host,
+            &location(None, true),
+            &["http://host/debian-security"],
+        );
+        check(
+            None,
+            "deb http://x/ubuntu noble main",
+            &location(None, false),
+            &["http://own/debian"],
+        );
+        let all = [
+            "http://env/debian-security",
+            "http://host/debian-security",
+            "http://own/debian-security",
+        ];
         check(Some("http://env/debian"), host, &location(None, true), &all);
     }
 }

@@ -74,9 +74,18 @@ pub struct Options {
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { store, network, mirrors, now, progress: _ } = self;
+        let Options {
+            store,
+            network,
+            mirrors,
+            now,
+            progress: _,
+        } = self;
         let mut out = f.debug_struct("Options");
-        out.field("store", store).field("network", network).field("mirrors", mirrors).field("now", now);
+        out.field("store", store)
+            .field("network", network)
+            .field("mirrors", mirrors)
+            .field("now", now);
         out.finish_non_exhaustive()
     }
 }
@@ -93,7 +102,11 @@ pub struct Fetcher {
 impl Fetcher {
     /// A fetcher that knows nothing yet.
     pub fn new(options: Options) -> Result<Self, FetchError> {
-        Ok(Fetcher { http: Http::new()?, options, facts: Facts::default() })
+        Ok(Fetcher {
+            http: Http::new()?,
+            options,
+            facts: Facts::default(),
+        })
     }
 
     /// Answers all needs, in parallel, into [`Fetcher::facts`].
@@ -101,7 +114,11 @@ impl Fetcher {
         let source = suites::Source::new(&self.options, &self.http);
         let answers = needs.iter().map(|Need::Suite(need)| source.suite(need));
         for (key, facts) in suites::all(answers).await? {
-            self.facts.suites.entry(key).and_modify(|known| known.components.extend(facts.components.clone())).or_insert(facts);
+            self.facts
+                .suites
+                .entry(key)
+                .and_modify(|known| known.components.extend(facts.components.clone()))
+                .or_insert(facts);
         }
         Ok(())
     }

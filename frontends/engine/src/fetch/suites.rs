@@ -48,16 +48,30 @@ pub(super) struct Source<'a> {
 
 impl<'a> Source<'a> {
     pub(super) fn new(options: &'a Options, http: &'a Http) -> Self {
-        Source { options, http, done: AtomicU64::new(0), total: AtomicU64::new(0) }
+        Source {
+            options,
+            http,
+            done: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+        }
     }
 
     /// The answer to one need.
     pub(super) async fn suite(&self, need: &SuiteNeed) -> Result<(SuiteKey, SuiteFacts), FetchError> {
         let keys = Keyring::from_armoured(need.keys.iter().map(String::as_str));
-        let keys = keys.map_err(|error| FetchError::Keys { repository: need.key.source.clone(), error })?;
+        let keys = keys.map_err(|error| FetchError::Keys {
+            repository: need.key.source.clone(),
+            error,
+        })?;
         let (base, release) = self.release(need, &keys).await?;
-        let required = need.components.iter().map(|name| self.component(need, &base, &release, name, true));
-        let helpful = need.helpful.iter().map(|name| self.component(need, &base, &release, name, false));
+        let required = need
+            .components
+            .iter()
+            .map(|name| self.component(need, &base, &release, name, true));
+        let helpful = need
+            .helpful
+            .iter()
+            .map(|name| self.component(need, &base, &release, name, false));
         let mut components: BTreeMap<_, _> = all(required).await?.into_iter().collect();
         components.extend(all(helpful).await?);
         Ok((need.key.clone(), SuiteFacts { release, components }))
@@ -67,12 +81,20 @@ impl<'a> Source<'a> {
     async fn release(&self, need: &SuiteNeed, keys: &Keyring) -> Result<(String, Release), FetchError> {
         let cached = self.cached_release(need)?;
         if self.options.network == Network::Offline {
-            let missing = || FetchError::Offline { what: format!("the index of suite `{}`", need.key.suite) };
+            let missing = || FetchError::Offline {
+                what: format!("the index of suite `{}`", need.key.suite),
+            };
             let release = cached.ok_or_else(missing)?;
             let url = self.suite_url(&self.options.mirrors.base(&need.location), need);
             // What the store has was fresh when it was fetched; without a network there is nothing newer.
-            let judged = release.judge(&Expected { fresh: false, ..self.expected(need, keys, need.not_before) });
-            judged.map_err(|error| FetchError::Release { url: format!("{url}/InRelease"), error })?;
+            let judged = release.judge(&Expected {
+                fresh: false,
+                ..self.expected(need, keys, need.not_before)
+            });
+            judged.map_err(|error| FetchError::Release {
+                url: format!("{url}/InRelease"),
+                error,
+            })?;
             return Ok((url, release));
         }
         let (url, bytes) = self.fetch_release(need).await?;
@@ -84,9 +106,14 @@ impl<'a> Source<'a> {
             Some(release) => release.judge(&expected).map(|()| release),
             None => Release::read(&bytes, &expected),
         };
-        let release = release.map_err(|error| FetchError::Release { url: format!("{url}/InRelease"), error })?;
+        let release = release.map_err(|error| FetchError::Release {
+            url: format!("{url}/InRelease"),
+            error,
+        })?;
         let text = serde_json::to_vec(&release).expect("a release has only text and numbers");
-        self.options.store.keep_item(Shelf::Releases, &self.release_key(need), &text)?;
+        self.options
+            .store
+            .keep_item(Shelf::Releases, &self.release_key(need), &text)?;
         Ok((url, release))
     }
 
@@ -94,7 +121,11 @@ impl<'a> Source<'a> {
         let mut missing = None;
         for base in self.options.mirrors.bases(&need.location) {
             let suite = self.suite_url(&base, need);
-            match self.http.small(&format!("{suite}/InRelease"), RELEASE_LIMIT).await {
+            match self
+                .http
+                .small(&format!("{suite}/InRelease"), RELEASE_LIMIT)
+                .await
+            {
                 Ok(bytes) => {
                     self.add(bytes.len() as u64, bytes.len() as u64);
                     return Ok((suite, bytes));
@@ -119,7 +150,10 @@ impl<'a> Source<'a> {
     }
 
     fn cached_release(&self, need: &SuiteNeed) -> Result<Option<Release>, StoreError> {
-        let text = self.options.store.item(Shelf::Releases, &self.release_key(need))?;
+        let text = self
+            .options
+            .store
+            .item(Shelf::Releases, &self.release_key(need))?;
         Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
     }
 
@@ -164,13 +198,20 @@ impl<'a> Source<'a> {
             return Ok(index);
         }
         if self.options.network == Network::Offline {
-            return Err(FetchError::Offline { what: format!("the index of component `{}`", file.component) });
+            return Err(FetchError::Offline {
+                what: format!("the index of component `{}`", file.component),
+            });
         }
         let (url, bytes) = self.fetch_index(suite, file).await?;
         let compression = file.compression;
         let compact = tokio::task::spawn_blocking(move || compact(compression, &bytes));
-        let compact = compact.await.expect("reading an index neither panics nor is cancelled");
-        let compact = compact.map_err(|reason| FetchError::Index { url: url.clone(), reason })?;
+        let compact = compact
+            .await
+            .expect("reading an index neither panics nor is cancelled");
+        let compact = compact.map_err(|reason| FetchError::Index {
+            url: url.clone(),
+            reason,
+        })?;
         self.options.store.keep_item(Shelf::Indexes, &key, &compact)?;
         PackageIndex::open(Arc::new(compact)).map_err(|error| FetchError::index(&url, &error))
     }
@@ -182,11 +223,16 @@ impl<'a> Source<'a> {
         let mut missing = None;
         for path in &file.paths {
             let url = format!("{suite}/{path}");
-            let wanted = Wanted { url: &url, sha256: &sha256, size: file.file.size };
+            let wanted = Wanted {
+                url: &url,
+                sha256: &sha256,
+                size: file.file.size,
+            };
             let on_bytes = |count: i64| self.add(count.try_into().unwrap_or(0), 0);
             match self.http.file(&wanted, &self.options.store, &on_bytes).await {
                 Ok(draft) => {
-                    let bytes = fs_err::read(draft.path()).map_err(|error| self.options.store.failure(error))?;
+                    let bytes =
+                        fs_err::read(draft.path()).map_err(|error| self.options.store.failure(error))?;
                     return Ok((url, bytes));
                 }
                 Err(error @ FetchError::Refused { .. }) => missing = Some(error),
@@ -199,7 +245,11 @@ impl<'a> Source<'a> {
     fn add(&self, done: u64, total: u64) {
         let done = self.done.fetch_add(done, Ordering::Relaxed) + done;
         let total = self.total.fetch_add(total, Ordering::Relaxed) + total;
-        (self.options.progress)(Progress { what: Fetching::Indexes, done: done.min(total), total });
+        (self.options.progress)(Progress {
+            what: Fetching::Indexes,
+            done: done.min(total),
+            total,
+        });
     }
 }
 

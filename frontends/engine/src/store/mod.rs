@@ -93,7 +93,9 @@ impl Store {
     /// The bytes of a blob, checked again; `None` if it is not there or damaged, in which case it is taken out.
     pub fn blob(&self, sha256: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.blob_path(sha256);
-        let Some(bytes) = self.read(&path)? else { return Ok(None) };
+        let Some(bytes) = self.read(&path)? else {
+            return Ok(None);
+        };
         if hex::encode(&Sha256::digest(&bytes)) == sha256 {
             return Ok(Some(bytes));
         }
@@ -131,7 +133,11 @@ impl Store {
         for folder in self.entries(&self.root.join("blobs").join("sha256"))? {
             for path in self.entries(&folder)? {
                 let size = fs::metadata(&path).map_err(|error| self.failure(error))?.len();
-                let sha256 = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let sha256 = path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
                 found.push(Blob { sha256, size });
             }
         }
@@ -143,7 +149,9 @@ impl Store {
     pub fn shelf_size(&self, shelf: Shelf) -> Result<(usize, u64), StoreError> {
         let items = self.entries(&self.root.join(shelf.folder()))?;
         let sizes = items.iter().map(|path| Ok(fs::metadata(path)?.len()));
-        let size = sizes.sum::<io::Result<u64>>().map_err(|error| self.failure(error))?;
+        let size = sizes
+            .sum::<io::Result<u64>>()
+            .map_err(|error| self.failure(error))?;
         Ok((items.len(), size))
     }
 
@@ -182,7 +190,10 @@ impl Store {
     }
 
     pub(crate) fn failure(&self, error: io::Error) -> StoreError {
-        StoreError { root: self.root.clone(), error }
+        StoreError {
+            root: self.root.clone(),
+            error,
+        }
     }
 
     fn item_path(&self, shelf: Shelf, key: &str) -> PathBuf {
@@ -198,7 +209,9 @@ impl Store {
     }
 
     fn persist(&self, draft: NamedTempFile, path: &Path) -> Result<(), StoreError> {
-        let folder = path.parent().expect("everything in the store lies in a folder of it");
+        let folder = path
+            .parent()
+            .expect("everything in the store lies in a folder of it");
         fs::create_dir_all(folder).map_err(|error| self.failure(error))?;
         draft.persist(path).map_err(|error| self.failure(error.error))?;
         Ok(())
@@ -258,7 +271,15 @@ mod tests {
         let store = Store::new(folder.path());
         let (one, two, bad) = (kept(&store, b"one"), kept(&store, b"two"), kept(&store, b"bad"));
         fs::write(store.blob_path(&bad), "bat").unwrap();
-        assert_eq!(store.verify().unwrap().iter().map(|blob| &blob.sha256).collect::<Vec<_>>(), [&bad]);
+        assert_eq!(
+            store
+                .verify()
+                .unwrap()
+                .iter()
+                .map(|blob| &blob.sha256)
+                .collect::<Vec<_>>(),
+            [&bad]
+        );
         let pruned = store.prune(&[one.clone()].into()).unwrap();
         assert_eq!(pruned, [Blob { sha256: two, size: 3 }]);
         assert_eq!(store.blobs().unwrap(), [Blob { sha256: one, size: 3 }]);

@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::model::{
-    Architecture, Distro, Flavor, Identity, ImageSettings, Kairos, Kernel, Layout, PackageRequest, Packages, Repository,
-    Suite,
+    Architecture, Distro, Flavor, Identity, ImageSettings, Kairos, Kernel, Layout, PackageRequest, Packages,
+    Repository, Suite,
 };
 use kcompose_core::resolve::{Location, Recommends, Resolution, Resolved, resolve, resolve_anew};
 use kcompose_core::source::Spanned;
@@ -49,7 +49,10 @@ pub fn requests(names: &[&str]) -> Packages {
         component: None,
         architecture: None,
     };
-    Packages { requests: names.iter().map(|name| plain(request(name))).collect(), ..Packages::default() }
+    Packages {
+        requests: names.iter().map(|name| plain(request(name))).collect(),
+        ..Packages::default()
+    }
 }
 
 /// Trixie with a cloud kernel and some packages.
@@ -63,8 +66,12 @@ pub fn trixie(packages: &[&str]) -> Flavor {
             source("debian", &[("trixie", false), ("trixie-updates", false)]),
             source("debian-security", &[("trixie-security", true)]),
         ],
-        packages: ["iproute2", "libpam-systemd", "systemd-resolved"].map(|name| name.parse().unwrap()).to_vec(),
-        core_packages: ["dbus", "kmod", "systemd-sysv", "udev"].map(|name| name.parse().unwrap()).to_vec(),
+        packages: ["iproute2", "libpam-systemd", "systemd-resolved"]
+            .map(|name| name.parse().unwrap())
+            .to_vec(),
+        core_packages: ["dbus", "kmod", "systemd-sysv", "udev"]
+            .map(|name| name.parse().unwrap())
+            .to_vec(),
         ..Distro::default()
     };
     let kernel = Kernel {
@@ -93,7 +100,12 @@ pub fn trixie(packages: &[&str]) -> Flavor {
         services: Vec::new(),
         sysctls: Vec::new(),
         cloud_configs: Vec::new(),
-        kairos: plain(Kairos { runtime: None, from: None, model: None, variant: None }),
+        kairos: plain(Kairos {
+            runtime: None,
+            from: None,
+            model: None,
+            variant: None,
+        }),
         image: ImageSettings::default(),
         runs: Vec::new(),
         blocks: Vec::new(),
@@ -104,12 +116,19 @@ pub fn trixie(packages: &[&str]) -> Flavor {
 pub fn cache() -> PathBuf {
     let set = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let home = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    set("KCOMPOSE_TEST_CACHE").or_else(|| Some(home()?.join("kcompose-test"))).unwrap_or_else(std::env::temp_dir)
+    set("KCOMPOSE_TEST_CACHE")
+        .or_else(|| Some(home()?.join("kcompose-test")))
+        .unwrap_or_else(std::env::temp_dir)
 }
 
 /// Now, in seconds since 1970.
 pub fn now() -> i64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs().try_into().unwrap()
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        .try_into()
+        .unwrap()
 }
 
 /// A fetcher with a store of its own.
@@ -125,7 +144,11 @@ pub fn fetcher(store: &Path, network: Network) -> Fetcher {
 }
 
 /// A flavor resolved, the fetcher asked for what that needs.
-pub async fn resolved(flavor: &Flavor, fetcher: &mut Fetcher, recommends: Recommends) -> Result<Resolved, FetchError> {
+pub async fn resolved(
+    flavor: &Flavor,
+    fetcher: &mut Fetcher,
+    recommends: Recommends,
+) -> Result<Resolved, FetchError> {
     loop {
         let resolution = match recommends {
             Recommends::Off => resolve(flavor, &fetcher.facts),
@@ -149,12 +172,24 @@ pub fn bases() -> (String, String) {
     let mirrors = Mirrors::of_host(std::env::var("KCOMPOSE_MIRROR").ok());
     let distro = trixie(&[]).distro.value;
     let base = |fallback: String, security: bool| {
-        mirrors.base(&Location { url: None, distro: Some(distro.id.clone()), fallback, security })
+        mirrors.base(&Location {
+            url: None,
+            distro: Some(distro.id.clone()),
+            fallback,
+            security,
+        })
     };
-    (base(distro.mirror.clone(), false), base(distro.security_mirror.clone(), true))
+    (
+        base(distro.mirror.clone(), false),
+        base(distro.security_mirror.clone(), true),
+    )
 }
 
 /// The versions of a solution, by name.
 pub fn versions(resolved: &Resolved) -> BTreeMap<String, String> {
-    resolved.packages.values().map(|package| (package.name.to_string(), package.version.clone())).collect()
+    resolved
+        .packages
+        .values()
+        .map(|package| (package.name.to_string(), package.version.clone()))
+        .collect()
 }
