@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::tree::{Kind, Tree, content_following};
+use crate::tree::{Kind, Tree, content_following, entry_following};
 
 use super::Severity::{Error, Warning};
 use super::walk::{is_real_directory, walk};
@@ -313,7 +313,15 @@ fn hidden_files(subject: &Subject<'_>) -> Vec<Fault> {
     let mut faults = Vec::new();
     for above in hiding {
         walk(subject.tree, above.as_bytes(), &mut |path, entry| {
-            if entry.kind != Kind::Directory {
+            // Directories are not counted, nor links to them: Debian's base-files ships `/usr/local/man -> share/man`.
+            let content = match entry.kind {
+                Kind::Link(_) => {
+                    entry_following(subject.tree, path).is_some_and(|found| found.kind != Kind::Directory)
+                }
+                Kind::Directory => false,
+                Kind::File(_) | Kind::Special => true,
+            };
+            if content {
                 let fact = format!("the partition at `{above}` hides it at boot");
                 faults.push(fault(
                     shown(path),

@@ -6,25 +6,24 @@ use serde_json::json;
 
 use super::{ALL, Finding, Severity, has_errors};
 
+/// How many findings of one check are shown to a person; one cause often has many places.
+const SHOWN: usize = 5;
+
 /// The report on an image as text: each finding begins with its code and its place, and ends with what to do.
 pub fn text(image: &str, findings: &[Finding]) -> String {
     let mut text = String::new();
-    for finding in findings {
-        let word = match finding.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        };
-        let Finding {
-            check,
-            path,
-            fact,
-            help,
-            ..
-        } = finding;
-        let _ = writeln!(
-            text,
-            "kcompose::verify::{check}\n{path}\n  {word}: {fact}\n  help: {help}\n"
-        );
+    for group in findings.chunk_by(|one, next| one.check == next.check) {
+        for finding in group.iter().take(SHOWN) {
+            let _ = write!(text, "{}", shown(finding));
+        }
+        if group.len() > SHOWN {
+            let _ = writeln!(
+                text,
+                "kcompose::verify::{}: and {} more\n",
+                group[0].check,
+                group.len() - SHOWN
+            );
+        }
     }
     let count = |severity| {
         findings
@@ -38,14 +37,28 @@ pub fn text(image: &str, findings: &[Finding]) -> String {
     } else {
         "does not keep the contract"
     };
+    let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
     let _ = writeln!(
         text,
-        "{image} {verdict}: {} checks, {}, {}",
-        ALL.len(),
-        counted(errors, "error"),
-        counted(warnings, "warning")
+        "{image} {verdict}: {} checks, {errors}, {warnings}",
+        ALL.len()
     );
     text
+}
+
+fn shown(finding: &Finding) -> String {
+    let word = match finding.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    let Finding {
+        check,
+        path,
+        fact,
+        help,
+        ..
+    } = finding;
+    format!("kcompose::verify::{check}\n{path}\n  {word}: {fact}\n  help: {help}\n\n")
 }
 
 fn counted(count: usize, word: &str) -> String {

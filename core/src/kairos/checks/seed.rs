@@ -91,7 +91,19 @@ fn not_as_said(path: &[u8], fact: &str) -> Fault {
 /// A line of the manifest: its path, and all that stands before it.
 fn line(line: &[u8]) -> Option<(Vec<u8>, String)> {
     let cut = line.iter().rposition(|byte| *byte == b' ')?;
-    Some((unescaped(&line[cut + 1..]), shown(&line[..cut])))
+    Some((
+        unescaped(&line[cut + 1..]),
+        without_leading_zeros(&shown(&line[..cut])),
+    ))
+}
+
+/// The same with a mode that has no leading zeros, however its writer pads it.
+fn without_leading_zeros(said: &str) -> String {
+    let mut words: Vec<&str> = said.split(' ').collect();
+    if let Some(mode) = words.get_mut(1) {
+        *mode = mode.trim_start_matches('0');
+    }
+    words.join(" ")
 }
 
 /// `type mode uid gid value`, as the manifest has it; `None` for what is never seeded.
@@ -102,10 +114,10 @@ fn description(tree: &dyn Tree, path: &[u8], entry: &Entry) -> Option<String> {
         Kind::Link(target) => ('l', escaped(target)),
         Kind::Special => return None,
     };
-    Some(format!(
-        "{kind} {:04o} {} {} {value}",
+    Some(without_leading_zeros(&format!(
+        "{kind} {:o} {} {} {value}",
         entry.mode, entry.uid, entry.gid
-    ))
+    )))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -435,6 +435,13 @@ fn layout_hidden_files() {
             tree.file(path, 0o644, "x");
         });
     }
+    check("layout-hidden-files", |tree| {
+        tree.link("/usr/local/bin/tool", "/boot/initrd");
+    });
+    let mut tree = good();
+    tree.directory("/usr/local/share/man", 0o755)
+        .link("/usr/local/man", "share/man");
+    assert_eq!(failing(&tree), Vec::<&str>::new());
 }
 
 #[test]
@@ -550,6 +557,18 @@ fn a_check_leads_to_the_longest_subject_that_it_begins_with() {
     assert_eq!(origin("kernel-one", &origins), Some("f:2:1"));
     assert_eq!(origin("libraries", &origins), None);
     assert_eq!(origin("layouts", &origins), None);
+}
+
+#[test]
+fn a_report_shows_a_few_of_many_places() {
+    let mut tree = good();
+    for number in 0..9 {
+        tree.file(&format!("/usr/local/{number}"), 0o644, "x");
+    }
+    let report = text("image.tar", &check_all(&tree, &Expectations::default()));
+    assert_eq!(report.matches("hides it at boot").count(), 5);
+    assert!(report.contains("layout-hidden-files: and 4 more"), "{report}");
+    assert!(report.contains("9 errors"));
 }
 
 #[test]
