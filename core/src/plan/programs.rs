@@ -53,7 +53,9 @@ pub(super) fn configure_rest(input: &Input, strata: &Strata) -> Vec<Action> {
 
 fn configure(input: &Input, groups: usize, first: &[PackageName]) -> Vec<Action> {
     let parts = (0..groups).map(part).collect();
-    vec![configure_action(input, parts, first), Action::Normalise(Normalise::default())]
+    // base-files makes this link when it is configured; the persistent partition at /usr/local would hide it.
+    let delete = vec!["/usr/local/man".to_owned()];
+    vec![configure_action(input, parts, first), Action::Normalise(Normalise { delete })]
 }
 
 fn configure_action(input: &Input, parts: Vec<String>, first: &[PackageName]) -> Action {

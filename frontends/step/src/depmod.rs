@@ -1,4 +1,4 @@
-//! The indexes of the kernel's modules, by the `depmod` of the root.
+//! The indexes of the kernel's modules, by the `depmod` of the root, and the name that boot loaders know the kernel by.
 
 use std::path::{Path, PathBuf};
 
@@ -26,8 +26,21 @@ pub(crate) fn run(depmod: &Depmod, epoch: i64) -> Outcome<()> {
         return Err(Problem::new("kcompose::step::depmod", message).into());
     }
     move_indexes(&scratch, out, &version, epoch)?;
+    link_kernel(out, &version, epoch)?;
     fs::remove(&scratch)?;
     fs::set_mtime(out, epoch).doing("set the time of", out)
+}
+
+/// `/boot/vmlinuz`, relative: tools look at it from outside the image, where an absolute link leads astray.
+fn link_kernel(out: &Path, version: &str, epoch: i64) -> Outcome<()> {
+    let kernel = format!("vmlinuz-{version}");
+    if !Path::new("/boot").join(&kernel).is_file() {
+        let message = format!("the modules are of the kernel {version}, and there is no `/boot/{kernel}`");
+        return Err(Problem::new("kcompose::step::kernel", message).into());
+    }
+    let link = out.join("boot/vmlinuz");
+    fs::make_parent(&link, epoch)?;
+    fs::write_link(&link, kernel.as_bytes(), Meta::root(0o777, epoch)).doing("make the link", &link)
 }
 
 /// The version of the only kernel whose modules a root has.

@@ -23,15 +23,6 @@ fn write(entry: &FileEntry, root: &Path, epoch: i64) -> Outcome<()> {
     let at = fs::inside(root, &entry.path)?;
     let uid = id(root, "etc/passwd", entry.user.as_deref(), entry, "user")?;
     let gid = id(root, "etc/group", entry.group.as_deref(), entry, "group")?;
-    if walk::is_mount(&at)? {
-        let message = format!(
-            "`{}` is bound by the builder in every step, so it cannot be written here",
-            entry.path
-        );
-        return Err(Problem::new("kcompose::step::bound_file", message)
-            .at(&entry.origin)
-            .into());
-    }
     let meta = |mode| Meta {
         mode,
         uid,
@@ -79,7 +70,18 @@ fn id(root: &Path, table: &str, owner: Option<&str>, entry: &FileEntry, word: &s
         })
 }
 
-fn refuse_directory(at: &Path) -> Outcome<()> {
+/// A path that a file or link can take.
+fn check_free(at: &Path) -> Outcome<()> {
+    if walk::is_mount(at)? {
+        let message = format!(
+            "`{}` is bound by the builder in every step, so it cannot be copied there",
+            at.display()
+        );
+        let problem = Problem::new("kcompose::step::bound_file", message);
+        return Err(problem
+            .help("declare it as a file with its text, or as a link")
+            .into());
+    }
     if fs::look(at)?.is_some_and(|found| found.is_dir()) {
         let message = format!(
             "`{}` is a directory, and a file or link is to take its place",
@@ -91,13 +93,13 @@ fn refuse_directory(at: &Path) -> Outcome<()> {
 }
 
 fn put_file(at: &Path, content: &[u8], meta: Meta, epoch: i64) -> Outcome<()> {
-    refuse_directory(at)?;
+    check_free(at)?;
     fs::make_parent(at, epoch)?;
     fs::write_file(at, content, meta)
 }
 
 fn put_link(at: &Path, target: &[u8], meta: Meta, epoch: i64) -> Outcome<()> {
-    refuse_directory(at)?;
+    check_free(at)?;
     fs::make_parent(at, epoch)?;
     fs::write_link(at, target, meta).doing("make link", at)
 }

@@ -195,10 +195,11 @@ pub(crate) fn make_parent(path: &Path, epoch: i64) -> Outcome<()> {
     let Some(parent) = path.parent() else {
         return Ok(());
     };
-    for made in make_directories(parent).doing("make directory", parent)? {
-        set_mtime(&made, epoch).doing("set the time of", &made)?;
-    }
-    Ok(())
+    let made = make_directories(parent).doing("make directory", parent)?;
+    // What the first one was made in has changed, too.
+    let above = made.first().and_then(|first| first.parent());
+    let mut changed = above.into_iter().chain(made.iter().map(PathBuf::as_path));
+    changed.try_for_each(|path| set_mtime(path, epoch).doing("set the time of", path))
 }
 
 /// What a path is, links not followed; `None` if nothing is there.
