@@ -31,7 +31,7 @@ pub enum Action {
     Unpack(Unpack),
     /// Configures unpacked packages with dpkg.
     Configure(Configure),
-    /// Writes the indexes of the kernel's modules.
+    /// Writes the indexes of the kernel's modules, and the link to the kernel.
     Depmod(Depmod),
     /// Writes the generic initrd.
     Initrd(Initrd),
@@ -92,10 +92,10 @@ pub struct Ids {
     pub groups: BTreeMap<String, u32>,
 }
 
-/// Runs `depmod` of the root for its one kernel.
+/// Runs `depmod` of the root for its one kernel, and links `/boot/vmlinuz` to that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Depmod {
-    /// The directory that gets `usr/lib/modules/VERSION/modules.*`.
+    /// The directory that gets `usr/lib/modules/VERSION/modules.*` and `boot/vmlinuz`.
     pub out: String,
 }
 
