@@ -429,3 +429,120 @@ async fn the_config_is_the_one_that_the_daemon_would_write() {
         .any(|event| matches!(event, Event::Transfer(transfer) if transfer.name == exported));
     assert!(said, "{exported} is not what the daemon wrote: {events:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_cache_disk_is_ours_and_not_the_engines() {
+    kcompose_testing::needs!(BuildKit, Root);
+    let mut test = Test::new().await;
+    let small = test.path("small");
+    fs::create_dir(&small).unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=64k", "none"])
+        .arg(&small)
+        .status()
+        .unwrap();
+    assert!(mounted.success());
+    // Hashes do not compress.
+    let mut noise: Vec<u8> = Vec::new();
+    for number in 0..4000 {
+        noise.extend(kcompose_engine::digest::sha256(format!("{number}").as_bytes()).bytes());
+    }
+    let file = FileAction::MakeFile(MakeFile::new("/noise", 0o644, noise));
+    let output = test.graph.file(None, [file], Meta::named("noise"));
+    let mut request = test.request(output);
+    request.layer_directory = small.join("layers");
+    let result = test.build(&request).await.0;
+    let unmounted = std::process::Command::new("umount").arg("-l").arg(&small).status().unwrap();
+    assert!(unmounted.success());
+    let Err(EngineError::Full { path }) = result else { panic!("{result:?}") };
+    assert!(path.starts_with(&small));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_dies_is_said_to_be_gone() {
+    kcompose_testing::needs!(BuildKit, Root, Program("buildkitd"), Program("runc"), Program("busybox"));
+    let mut test = Test::new().await;
+    // Not below /tmp: that may be an overlay, and an overlay cannot lie on one.
+    let root = tempfile::Builder::new().prefix("kcompose-dying-").tempdir_in("/var/tmp").unwrap();
+    let socket = root.path().join("bk.sock");
+    let address = format!("unix://{}", socket.display());
+    let mut daemon = std::process::Command::new(kcompose_testing::program("buildkitd").unwrap())
+        .args(["--addr", &address, "--oci-worker-net", "host", "--containerd-worker=false", "--oci-worker-gc=false"])
+        .arg("--root")
+        .arg(root.path().join("root"))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    test.daemon = loop {
+        if let Ok(found) = BuildKit::connect(&[address.parse().unwrap()]).await {
+            break found;
+        }
+        assert_eq!(daemon.try_wait().unwrap(), None, "buildkitd does not start");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let shell = test.shell();
+    let output = test.graph.exec(&Exec::new(shell, ["/bin/sh", "-c", "sleep 3"]), Meta::named("sleep"))[0];
+    let mut request = test.request(output);
+    request.outputs = vec![Output::oci(test.path("none.tar"))];
+    let killed = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    });
+    let result = test.build(&request).await.0;
+    killed.await.unwrap();
+    // Its last step ends by itself; until then the root is in use.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let _ = std::process::Command::new("umount").arg("-R").arg(root.path()).stderr(std::process::Stdio::null()).status();
+    let Err(EngineError::Lost { address: named, .. }) = &result else { panic!("{result:?}") };
+    assert_eq!(*named, address);
+    assert_eq!(result.unwrap_err().fault(), Fault::World);
+    assert!(!test.path("none.tar").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_sends_what_the_registry_lacks() {
+    kcompose_testing::needs!(BuildKit, Program("docker-registry"));
+    let mut test = Test::new().await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let configuration = format!(
+        "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+        test.path("registry").display()
+    );
+    fs::write(test.path("registry.yml"), configuration).unwrap();
+    let mut registry = std::process::Command::new(kcompose_testing::program("docker-registry").unwrap())
+        .arg("serve")
+        .arg(test.path("registry.yml"))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert_eq!(registry.try_wait().unwrap(), None, "the registry does not start");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let file = FileAction::MakeFile(MakeFile::new("/a", 0o644, "pushed"));
+    let output = test.graph.file(None, [file], Meta::named("a"));
+    let mut request = test.request(output);
+    request.tags = vec![format!("127.0.0.1:{port}/os/x:1"), format!("127.0.0.1:{port}/os/x:latest")];
+    request.outputs.push("type=registry".parse().unwrap());
+    let results = [test.build(&request).await.0, test.build(&request).await.0];
+    let manifest = test.path(&format!(
+        "registry/docker/registry/v2/blobs/sha256/{}/data",
+        {
+            let digest = results[0].as_ref().map(|result| result.image.digest.clone()).unwrap_or_default();
+            let hex = digest.trim_start_matches("sha256:").to_owned();
+            format!("{}/{hex}", hex.get(..2).unwrap_or_default())
+        }
+    ));
+    let pushed = fs::read(manifest);
+    registry.kill().unwrap();
+    registry.wait().unwrap();
+    let [first, second] = results.map(Result::unwrap);
+    assert_eq!(pushed.unwrap(), first.image.manifest);
+    assert_eq!(first.image.digest, second.image.digest);
+    // Nobody answers there any more.
+    let error = test.build(&request).await.0.unwrap_err();
+    assert!(matches!(&error, EngineError::Registry { reason, .. } if reason.contains("refused")), "{error:?}");
+}

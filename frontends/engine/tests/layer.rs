@@ -23,7 +23,7 @@ mkfifo pipe; mknod null c 1 3; mknod disk b 8 0; ln pipe pipe2; ln plain/link li
 echo owned > owned; chown 3000000:70000 owned; chown 33:33 plain/sub
 d=$(head -c 60 /dev/zero | tr '\0' d); f=$(head -c 100 /dev/zero | tr '\0' f); g=$(head -c 101 /dev/zero | tr '\0' g)
 mkdir -p $d/$d/$d $d/x; echo 1 > $d/$f; echo 2 > $d/$d/$f; echo 3 > $d/$d/$d/$f; echo 4 > $f; echo 5 > $g; echo 6 > $d/$d/$g; ln $d/$d/$g hardlong
-mkdir "ünicode dir" "ünicode dir/in"; echo 7 > "ünicode dir/ß"; ln -s "ö" uni; mkdir -p "$g/$g"
+mkdir "ünicode dir" "ünicode dir/in"; echo 7 > "ünicode dir/ß"; ln -s "ö" uni; h=$(head -c 101 /dev/zero | tr '\0' h); mkdir -p "$h/$h"
 mkdir -p "$d/$(head -c 38 /dev/zero | tr '\0' e)/y"
 touch -d @1234567890 plain/file; touch -d @0 empty; touch -d @99999999999 future || true
 "#;

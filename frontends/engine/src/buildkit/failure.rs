@@ -114,6 +114,12 @@ fn connection_loss(status: &Status) -> Option<String> {
     })
 }
 
+/// Whether a failed fetch may work when it is tried again: the server was overwhelmed, not wrong.
+pub(super) fn is_passing(reason: &str) -> bool {
+    let signs = ["connection reset", "EOF", "i/o timeout", "TLS handshake timeout", "502 ", "503 ", "504 ", "429 "];
+    signs.iter().any(|sign| reason.contains(sign))
+}
+
 /// The innermost cause, which is the one that says something: `connection refused`, not `transport error`.
 pub(super) fn root_cause(error: &dyn Error) -> String {
     let mut cause = error;
@@ -150,4 +156,38 @@ fn source_help(reason: &str) -> String {
 fn is_full(text: &str) -> bool {
     let text = text.to_lowercase();
     text.contains("no space left on device") || text.contains("disk quota exceeded")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_connection_is_no_answer() {
+        let lost = Status::from_error(Box::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset)));
+        assert!(connection_loss(&lost).is_some());
+        assert!(connection_loss(&Status::unavailable("gone")).is_some());
+        assert!(connection_loss(&Status::unknown("failed to solve: x")).is_none());
+    }
+
+    #[test]
+    fn details_name_the_operation_and_the_exit_code() {
+        let any = |kind: &str, value: &str| kcompose_core::llb::proto::google::protobuf::Any {
+            type_url: format!("github.com/moby/buildkit/{kind}+json"),
+            value: value.into(),
+        };
+        let vertex = any("errdefs.Vertex", r#"{"digest":"sha256:1"}"#);
+        let exit = any("moby.buildkit.v1.frontend.ExitMessage", r#"{"Code":7}"#);
+        let message = rpc::Status { code: 2, message: String::new(), details: vec![vertex, exit] };
+        let status = Status::with_details(Code::Unknown, "x", message.encode_to_vec().into());
+        let details = details(&status);
+        assert_eq!((details.vertex.as_deref(), details.exit_code), (Some("sha256:1"), Some(7)));
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        assert!(is_passing("Get \"http://m/\": read: connection reset by peer"));
+        assert!(!is_passing("digest mismatch sha256:1: sha256:2"));
+        assert!(!is_passing("dial tcp 127.0.0.1:9: connect: connection refused"));
+    }
 }

@@ -33,6 +33,25 @@ pub(super) async fn solve(
     cancel: &CancellationToken,
 ) -> Result<Solved, EngineError> {
     check_capabilities(daemon, job)?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match try_solve(daemon, job, events, cancel).await {
+            Err(EngineError::Source { reason, .. }) if tries < TRIES && failure::is_passing(&reason) => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+/// A mirror that many fetches at once overwhelm refuses some. What the others brought is cached, so trying again is cheap.
+const TRIES: usize = 3;
+
+async fn try_solve(
+    daemon: &BuildKit,
+    job: &Job,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Solved, EngineError> {
     let receiver = ImageReceiver::new(job.layers.clone());
     let mut monitor = Monitor::new(&job.definition, events);
     let outcome = tokio::select! {
@@ -40,15 +59,12 @@ pub(super) async fn solve(
         () = cancel.cancelled() => return Err(EngineError::Cancelled),
         outcome = build(daemon, job, &receiver, &mut monitor) => outcome,
     };
-    let exported = match outcome {
-        Ok(exported) => exported,
-        Err(status) => return Err(failure::explain(&status, daemon, &job.definition, &monitor)),
-    };
-    solved(job, &receiver, &exported).map_err(|reason| EngineError::Failed {
-        reason,
-        log: Vec::new(),
-        place: None,
-    })
+    if let Some(error) = receiver.take_failure() {
+        return Err(EngineError::io("write", job.layers.root(), error));
+    }
+    let exported = outcome.map_err(|status| failure::explain(&status, daemon, &job.definition, &monitor))?;
+    let failed = |reason| EngineError::Failed { reason, log: Vec::new(), place: None };
+    solved(job, &receiver, &exported).map_err(failed)
 }
 
 fn check_capabilities(daemon: &BuildKit, job: &Job) -> Result<(), EngineError> {

@@ -51,6 +51,11 @@ impl LayerStore {
         }
     }
 
+    /// Where it is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// How its layers are compressed.
     pub fn compression(&self) -> Compression {
         self.compression

@@ -31,13 +31,7 @@ impl Test {
         let daemon = daemon().await;
         let folder = tempfile::tempdir().unwrap();
         let (graph, sources) = (Graph::new(), SourceMap::new());
-        Some(Test {
-            daemon,
-            folder,
-            graph,
-            sources,
-            cancel: CancellationToken::new(),
-        })
+        Test { daemon, folder, graph, sources, cancel: CancellationToken::new() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -71,10 +65,14 @@ impl Test {
         let directories = ["/bin", "/proc", "/sys", "/dev", "/run", "/tmp", "/etc"];
         let directories = directories.map(|path| FileAction::MakeDirectory(MakeDirectory::new(path, 0o755)));
         let shell = FileAction::MakeFile(MakeFile::new("/bin/sh", 0o755, fs::read(busybox).unwrap()));
-        Some(
-            self.graph
-                .file(None, directories.into_iter().chain([shell]), Meta::named("shell")),
-        )
+        let capabilities = host_files(&[
+            "/sbin/setcap",
+            "/lib/x86_64-linux-gnu/libcap.so.2",
+            "/lib/x86_64-linux-gnu/libc.so.6",
+            "/lib64/ld-linux-x86-64.so.2",
+        ]);
+        let actions = directories.into_iter().chain([shell]).chain(capabilities);
+        self.graph.file(None, actions, Meta::named("shell"))
     }
 }
 

@@ -7,6 +7,7 @@ mod messages;
 mod service;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tonic::Status;
@@ -23,6 +24,7 @@ pub(crate) const EXPORT: &str = "export";
 pub(crate) struct ImageReceiver {
     layers: LayerStore,
     small: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    failure: Arc<Mutex<Option<io::Error>>>,
 }
 
 /// An upload in progress.
@@ -36,6 +38,7 @@ impl ImageReceiver {
         ImageReceiver {
             layers,
             small: Arc::default(),
+            failure: Arc::default(),
         }
     }
 
@@ -46,6 +49,17 @@ impl ImageReceiver {
             .unwrap_or_else(PoisonError::into_inner)
             .get(digest)
             .cloned()
+    }
+
+    /// Why a layer could not be kept. The daemon only repeats what we told it, so this is the cause.
+    pub(crate) fn take_failure(&self) -> Option<io::Error> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn failed(&self, error: io::Error) -> Status {
+        let status = Status::resource_exhausted(error.to_string());
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        status
     }
 
     /// The size of a blob that need not be sent.
@@ -61,20 +75,12 @@ impl ImageReceiver {
         if !reference.contains("layer-") {
             return Ok(Upload::Small(Vec::new()));
         }
-        self.layers
-            .writer()
-            .map(Upload::Layer)
-            .map_err(|error| Status::resource_exhausted(error.to_string()))
+        self.layers.writer().map(Upload::Layer).map_err(|error| self.failed(error))
     }
 
     async fn finish(&self, upload: Upload, expected: &str) -> Result<(), Status> {
         match upload {
-            Upload::Layer(writer) => {
-                let finished = writer.finish(expected).await;
-                finished
-                    .map(drop)
-                    .map_err(|error| Status::resource_exhausted(error.to_string()))
-            }
+            Upload::Layer(writer) => writer.finish(expected).await.map(drop).map_err(|error| self.failed(error)),
             Upload::Small(bytes) => {
                 let digest = crate::digest::sha256(&bytes);
                 if digest != expected {
