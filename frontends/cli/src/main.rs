@@ -54,7 +54,7 @@ async fn run(cli: Cli, terminal: &Terminal, sources: &mut SourceMap) -> Result<(
         Command::Config(args) => commands::config::run(&args, terminal, sources),
         Command::Build(args) => commands::build::run(global, &args, terminal, sources).await,
         Command::Plan(args) => commands::plan::run(global, &args, terminal, sources).await,
-        Command::Verify(args) => commands::verify::run(&args, terminal),
+        Command::Verify(args) => commands::verify::run(&args, terminal).await,
         Command::Boot(args) => commands::boot::run(&args, terminal).await,
         Command::Cache(args) => commands::cache::run(global, &args, terminal),
         Command::Doctor(args) => commands::doctor::run(&args, terminal).await,

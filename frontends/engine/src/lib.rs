@@ -32,7 +32,7 @@ pub use capabilities::Capabilities;
 pub use credentials::Credentials;
 pub use error::{EngineError, Fault};
 pub use event::{Event, Events};
-pub use export::{Image, Output, OutputKind};
+pub use export::{Image, Output, OutputKind, is_reference, pull};
 pub use layers::{Compression, LayerStore};
 pub use policy::SourceRule;
 pub use secret::Secret;

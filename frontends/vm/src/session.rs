@@ -194,11 +194,8 @@ fn never_ran(log: &Log, qemu: &str, in_time: bool, what: &Boot<'_>) -> Failure {
     } else {
         "if the console still moves, give it more time with `--timeout`".to_owned()
     };
-    Failure::world(NeverRan {
-        what,
-        tail: log.tail(),
-        help,
-    })
+    let tail = [log.tail().as_str(), qemu].join("\n").trim_end().to_owned();
+    Failure::world(NeverRan { what, tail, help })
 }
 
 /// A console's text without escape sequences and carriage returns.

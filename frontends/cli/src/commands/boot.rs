@@ -14,7 +14,7 @@ use crate::terminal::Terminal;
 
 /// Boots an image and hands the script's output and exit code on.
 pub(crate) async fn run(args: &Boot, terminal: &Terminal) -> Result<(), Failure> {
-    let image = super::verify::open(&args.image)?;
+    let image = super::verify::open(&args.image, terminal).await?;
     let script = args.script.as_deref().map(read_script).transpose()?;
     let architecture = image.architecture.clone().unwrap_or_default();
     let id = image.id.clone();

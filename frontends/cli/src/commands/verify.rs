@@ -4,14 +4,16 @@ use std::path::Path;
 
 use kcompose_core::kairos::checks::{self, Expectations};
 use kcompose_engine::rootfs::{self, Image, ImageError};
+use kcompose_engine::{Credentials, is_reference, pull};
 
 use crate::args::{DataFormat, Verify};
-use crate::failure::{BadFlag, Failure};
+use crate::failure::{BadFlag, Failure, FileFailed};
+use crate::interrupt;
 use crate::terminal::Terminal;
 
 /// Checks an image of any tool.
-pub(crate) fn run(args: &Verify, terminal: &Terminal) -> Result<(), Failure> {
-    let image = open(&args.image)?;
+pub(crate) async fn run(args: &Verify, terminal: &Terminal) -> Result<(), Failure> {
+    let image = open(&args.image, terminal).await?;
     let expectations = Expectations { architecture: image.architecture.clone() };
     let findings = checks::check_all(&image, &expectations);
     match args.format {
@@ -21,13 +23,33 @@ pub(crate) fn run(args: &Verify, terminal: &Terminal) -> Result<(), Failure> {
     if checks::has_errors(&findings) { Err(Failure::Exit(1)) } else { Ok(()) }
 }
 
-/// Opens an image that a person named.
-pub(crate) fn open(image: &str) -> Result<Image, Failure> {
-    rootfs::open(Path::new(image)).map_err(|error| match error {
+/// Opens an image that a person named: a path, or a name in a registry, which is got first.
+pub(crate) async fn open(image: &str, terminal: &Terminal) -> Result<Image, Failure> {
+    if Path::new(image).exists() || !is_reference(image) {
+        return opened(rootfs::open(Path::new(image)), image);
+    }
+    terminal.say(&format!("getting {image}"));
+    let folder = tempfile::tempdir().map_err(|error| Failure::world(FileFailed::new("cannot make a folder", error)))?;
+    let credentials = Credentials::from_environment(|name| std::env::var(name).ok());
+    let cancel = interrupt::token();
+    tokio::select! {
+        got = pull(image, &credentials, folder.path()) => got.map_err(super::build::engine_failed)?,
+        () = cancel.cancelled() => return Err(Failure::Interrupted),
+    }
+    // What is opened stays readable when the folder is gone.
+    opened(rootfs::open(folder.path()), image)
+}
+
+fn opened(result: Result<Image, ImageError>, image: &str) -> Result<Image, Failure> {
+    result.map_err(|error| match error {
         ImageError::Missing { .. } => Failure::usage(BadFlag::new(
             format!("there is no image `{image}`"),
-            "IMAGE is an OCI archive, an OCI layout folder, an archive of `docker save`, or a root tree",
+            "IMAGE is an OCI archive, an OCI layout folder, an archive of `docker save`, a root tree, or a name such as `registry.example.org/os:1`",
         )),
-        error => Failure::wrong(error),
+        error => match error.exit_code() {
+            1 => Failure::wrong(error),
+            2 => Failure::usage(error),
+            _ => Failure::world(error),
+        },
     })
 }

@@ -8,12 +8,14 @@ mod image;
 mod oci;
 mod output;
 mod place;
+mod pull;
 mod reference;
 mod registry;
 mod tree;
 
 pub use image::{Image, Platform};
 pub use output::{Output, OutputKind};
+pub use pull::{is_reference, pull};
 pub(crate) use registry::push;
 
 use std::io;

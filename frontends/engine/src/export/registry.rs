@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 
@@ -26,7 +26,7 @@ pub(crate) async fn push(
     };
     let reference = Reference::parse(name).map_err(refused)?;
     let pushed = async {
-        let mut registry = Registry::new(reference, credentials)?;
+        let mut registry = Registry::new(reference, credentials, "pull,push")?;
         for layer in &export.image.layers {
             registry.layer(export, layer).await?;
         }
@@ -51,23 +51,29 @@ fn help(reason: &str) -> String {
     help.to_owned()
 }
 
-struct Registry {
+pub(super) struct Registry {
     client: Client,
     reference: Reference,
     login: Option<Login>,
     /// The value of the header that the registry accepted last.
     authorization: Option<String>,
+    /// What a token is asked for.
+    actions: &'static str,
 }
 
 /// What is sent with a request; it can be sent again after a refusal.
-enum Body<'a> {
+pub(super) enum Body<'a> {
     Empty,
     Bytes(&'a [u8], &'static str),
     Layer(&'a Layer, std::path::PathBuf),
 }
 
 impl Registry {
-    fn new(reference: Reference, credentials: &Credentials) -> Result<Self, String> {
+    pub(super) fn new(
+        reference: Reference,
+        credentials: &Credentials,
+        actions: &'static str,
+    ) -> Result<Self, String> {
         // Fails only if somebody else in this process chose one, which serves as well.
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder()
@@ -80,7 +86,12 @@ impl Registry {
             reference,
             login,
             authorization: None,
+            actions,
         })
+    }
+
+    pub(super) fn base(&self) -> String {
+        self.reference.base()
     }
 
     async fn layer(&mut self, export: &Export<'_>, layer: &Layer) -> Result<(), String> {
@@ -130,7 +141,18 @@ impl Registry {
 
     /// Sends a request, and once more with credentials if the registry asks for some.
     async fn send(&mut self, method: Method, url: &str, body: &Body<'_>) -> Result<Response, String> {
-        let answer = self.try_send(&method, url, body).await?;
+        self.send_with(method, url, body, &[]).await
+    }
+
+    /// The same with more headers.
+    pub(super) async fn send_with(
+        &mut self,
+        method: Method,
+        url: &str,
+        body: &Body<'_>,
+        headers: &[(HeaderName, &str)],
+    ) -> Result<Response, String> {
+        let answer = self.try_send(&method, url, body, headers).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
@@ -142,11 +164,20 @@ impl Registry {
             .ok_or("401: it wants a login and does not say which")?
             .to_owned();
         self.authorization = Some(self.authorize(&challenge).await?);
-        self.try_send(&method, url, body).await
+        self.try_send(&method, url, body, headers).await
     }
 
-    async fn try_send(&self, method: &Method, url: &str, body: &Body<'_>) -> Result<Response, String> {
+    async fn try_send(
+        &self,
+        method: &Method,
+        url: &str,
+        body: &Body<'_>,
+        headers: &[(HeaderName, &str)],
+    ) -> Result<Response, String> {
         let mut request = self.client.request(method.clone(), url);
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
@@ -166,7 +197,7 @@ impl Registry {
         }
         let parameters = parameters_of(parameters);
         let realm = parameters.get("realm").ok_or("401: it names no token server")?;
-        let scope = format!("repository:{}:pull,push", self.reference.repository);
+        let scope = format!("repository:{}:{}", self.reference.repository, self.actions);
         let mut query = vec![("scope", scope.as_str())];
         if let Some(service) = parameters.get("service") {
             query.push(("service", service));
@@ -225,7 +256,7 @@ async fn with_body(request: RequestBuilder, body: &Body<'_>) -> Result<RequestBu
 }
 
 /// The answer if it is a success, else what the registry says.
-async fn expect(answer: Response, what: &str) -> Result<Response, String> {
+pub(super) async fn expect(answer: Response, what: &str) -> Result<Response, String> {
     let status = answer.status();
     if status.is_success() {
         return Ok(answer);
@@ -285,7 +316,7 @@ fn escape(text: &str) -> String {
 }
 
 /// An error with its causes: the outermost only says that a request failed.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -180,15 +180,16 @@ fn node<R: Read>(entry: &mut tar::Entry<'_, R>, kind: tar::EntryType) -> io::Res
         }
     };
     let extensions = extensions(entry)?;
+    // Some writers leave fields empty that say nothing.
     let (mtime, nanoseconds) = extensions
         .time
-        .unwrap_or((i64::try_from(header.mtime()?).unwrap_or(0), 0));
+        .unwrap_or((i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0), 0));
     let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     let entry = Entry {
         kind: found,
         mode: header.mode()? & 0o7777,
-        uid: extensions.uid.unwrap_or(number(header.uid()?)),
-        gid: extensions.gid.unwrap_or(number(header.gid()?)),
+        uid: extensions.uid.unwrap_or(number(header.uid().unwrap_or(0))),
+        gid: extensions.gid.unwrap_or(number(header.gid().unwrap_or(0))),
         mtime,
     };
     Ok(Node {

@@ -109,6 +109,18 @@ fn open_oci(files: &Files) -> Result<Image, Trouble> {
     Err(Trouble::Broken("its indexes are nested without end".to_owned()))
 }
 
+/// The digest of the manifest to take, if these bytes are an index of several; `None` if they are the manifest itself.
+pub(crate) fn manifest_for_this_machine(bytes: &[u8]) -> Result<Option<String>, String> {
+    let manifest: Manifest = serde_json::from_slice(bytes).map_err(|error| format!("its manifest: {error}"))?;
+    if manifest.config.is_some() {
+        return Ok(None);
+    }
+    match for_this_machine(&manifest.manifests) {
+        Ok(descriptor) => Ok(Some(descriptor.digest.clone())),
+        Err(Trouble::Unknown(reason) | Trouble::Broken(reason)) => Err(reason),
+    }
+}
+
 /// The manifest to take of several: for this machine's architecture, else the first that is an image.
 fn for_this_machine(manifests: &[Descriptor]) -> Result<&Descriptor, Trouble> {
     let own = match std::env::consts::ARCH {

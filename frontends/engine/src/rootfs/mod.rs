@@ -20,6 +20,7 @@ use kcompose_core::tree::{Entry, Tree};
 
 use folder::Folder;
 use index::Index;
+pub(crate) use layout::manifest_for_this_machine;
 pub use problem::ImageError;
 
 /// The root file system of an image.

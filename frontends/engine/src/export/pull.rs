@@ -1,0 +1,276 @@
+//! An image of a registry, as an OCI layout in a folder.
+
+use std::path::Path;
+
+use fs_err as fs;
+use reqwest::Method;
+use reqwest::header::ACCEPT;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+
+use super::oci::LAYOUT;
+use super::reference::Reference;
+use super::registry::{Body, Registry, chain, expect};
+use crate::credentials::Credentials;
+use crate::digest::{self, HashWriter};
+use crate::error::EngineError;
+use crate::rootfs::manifest_for_this_machine;
+
+/// What a manifest may be: OCI's and Docker's, of one image and of several.
+const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
+
+/// Whether a name can only be that of an image in a registry: it names a host.
+pub fn is_reference(name: &str) -> bool {
+    let host = name.split_once('/').map_or("", |(host, _)| host);
+    (host.contains(['.', ':']) && !host.starts_with('.') || host == "localhost") && parse(name).is_ok()
+}
+
+/// Gets the image of this machine's architecture into a folder, as an OCI layout that [`crate::rootfs::open`] takes.
+pub async fn pull(name: &str, credentials: &Credentials, into: &Path) -> Result<(), EngineError> {
+    let refused = |reason: String| EngineError::Registry {
+        reference: name.to_owned(),
+        help: help(&reason).to_owned(),
+        reason,
+    };
+    let (reference, wanted) = parse(name).map_err(refused)?;
+    let mut registry = Registry::new(reference, credentials, "pull").map_err(refused)?;
+    get(&mut registry, &wanted, into).await.map_err(refused)
+}
+
+/// A name with what to ask for: its digest if it has one, else its tag.
+fn parse(name: &str) -> Result<(Reference, String), String> {
+    let (plain, digest) = name
+        .split_once('@')
+        .map_or((name, None), |(plain, digest)| (plain, Some(digest)));
+    let reference = Reference::parse(plain)?;
+    let wanted = match digest {
+        Some(text) if digest::hex(text).is_none() => {
+            return Err(format!("`{text}` is not a digest of sha256"));
+        }
+        Some(digest) => digest.to_owned(),
+        None => reference.tag.clone(),
+    };
+    Ok((reference, wanted))
+}
+
+fn help(reason: &str) -> &'static str {
+    if reason.contains("401") || reason.contains("403") || reason.contains("login") {
+        "log in with `docker login HOST`, with an account that may read it"
+    } else if reason.contains("404") {
+        "see that the name and the tag are right"
+    } else {
+        "see that the registry answers, and try again"
+    }
+}
+
+async fn get(registry: &mut Registry, wanted: &str, into: &Path) -> Result<(), String> {
+    let blobs = into.join("blobs/sha256");
+    fs::create_dir_all(&blobs).map_err(|error| error.to_string())?;
+    let mut bytes = manifest(registry, wanted).await?;
+    for _ in 0..4 {
+        let Some(digest) = manifest_for_this_machine(&bytes)? else {
+            break;
+        };
+        bytes = manifest(registry, &digest).await?;
+    }
+    let digest = digest::sha256(&bytes);
+    fs::write(blobs.join(&digest["sha256:".len()..]), &bytes).map_err(|error| error.to_string())?;
+    for digest in blobs_of(&bytes)? {
+        blob(registry, &digest, &blobs).await?;
+    }
+    let index = json!({ "schemaVersion": 2, "manifests": [{ "digest": digest, "size": bytes.len() }] });
+    fs::write(into.join("index.json"), index.to_string()).map_err(|error| error.to_string())?;
+    fs::write(into.join("oci-layout"), LAYOUT).map_err(|error| error.to_string())
+}
+
+async fn manifest(registry: &mut Registry, wanted: &str) -> Result<Vec<u8>, String> {
+    let url = format!("{}/manifests/{wanted}", registry.base());
+    let answer = registry
+        .send_with(Method::GET, &url, &Body::Empty, &[(ACCEPT, MANIFESTS)])
+        .await?;
+    let answer = expect(answer, "it does not give the manifest").await?;
+    let bytes = answer.bytes().await.map_err(|error| chain(&error))?.to_vec();
+    if wanted.contains(':') && digest::sha256(&bytes) != wanted {
+        return Err(format!("its manifest is not `{wanted}`"));
+    }
+    Ok(bytes)
+}
+
+/// The digests of the config and the layers of a manifest.
+fn blobs_of(manifest: &[u8]) -> Result<Vec<String>, String> {
+    let manifest: Value =
+        serde_json::from_slice(manifest).map_err(|error| format!("its manifest: {error}"))?;
+    let layers = manifest["layers"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let all = std::iter::once(&manifest["config"]).chain(layers);
+    let digests = all.map(|blob| {
+        blob["digest"]
+            .as_str()
+            .filter(|text| digest::hex(text).is_some())
+            .map(str::to_owned)
+    });
+    digests
+        .collect::<Option<_>>()
+        .ok_or_else(|| "its manifest names no image's blobs".to_owned())
+}
+
+/// Gets a blob into its file; one that has another digest is refused.
+async fn blob(registry: &mut Registry, wanted: &str, blobs: &Path) -> Result<(), String> {
+    let path = blobs.join(&wanted["sha256:".len()..]);
+    if path.exists() {
+        return Ok(());
+    }
+    let url = format!("{}/blobs/{wanted}", registry.base());
+    let answer = registry.send_with(Method::GET, &url, &Body::Empty, &[]).await?;
+    let mut answer = expect(answer, "it does not give a blob").await?;
+    let mut file = tokio::fs::File::create(&path)
+        .await
+        .map_err(|error| error.to_string())?;
+    let mut hash = HashWriter::new(std::io::sink());
+    while let Some(chunk) = answer.chunk().await.map_err(|error| chain(&error))? {
+        std::io::Write::write_all(&mut hash, &chunk).map_err(|error| error.to_string())?;
+        file.write_all(&chunk).await.map_err(|error| error.to_string())?;
+    }
+    file.flush().await.map_err(|error| error.to_string())?;
+    if hash.finish().1 != wanted {
+        return Err(format!("what it gives for `{wanted}` is something else"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A registry of so many requests that has these paths; the port it is at.
+    fn serve(files: Vec<(String, Vec<u8>)>) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let mut first = String::new();
+                reader.read_line(&mut first).unwrap();
+                let mut line = String::from("-");
+                while !line.trim().is_empty() {
+                    line.clear();
+                    reader.read_line(&mut line).unwrap();
+                }
+                let path = first.split(' ').nth(1).unwrap();
+                let (status, body) = match files.iter().find(|(known, _)| known == path) {
+                    Some((_, body)) => ("200 OK", body.as_slice()),
+                    None => ("404 Not Found", &b"unknown"[..]),
+                };
+                write!(
+                    stream,
+                    "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                    body.len()
+                )
+                .unwrap();
+                stream.write_all(body).unwrap();
+            }
+        });
+        port
+    }
+
+    fn layer() -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(1);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, "usr/a", &b"x"[..]).unwrap();
+        builder.into_inner().unwrap()
+    }
+
+    /// An image behind an index of two platforms.
+    fn image() -> Vec<(String, Vec<u8>)> {
+        let layer = layer();
+        let id = digest::sha256(&layer);
+        let config = format!(r#"{{"architecture":"amd64","os":"linux","rootfs":{{"diff_ids":["{id}"]}}}}"#)
+            .into_bytes();
+        let manifest = json!({
+            "config": { "digest": digest::sha256(&config) },
+            "layers": [{ "digest": id }],
+        });
+        let manifest = manifest.to_string().into_bytes();
+        let platform = |architecture: &str| json!({ "architecture": architecture, "os": "linux" });
+        let other = format!("sha256:{}", "0".repeat(64));
+        let architecture = if cfg!(target_arch = "aarch64") {
+            "arm64"
+        } else {
+            "amd64"
+        };
+        let index = json!({ "manifests": [
+            { "digest": other, "platform": platform("s390x") },
+            { "digest": digest::sha256(&manifest), "platform": platform(architecture) },
+        ]});
+        let blob = |bytes: &[u8]| format!("/v2/os/x/blobs/{}", digest::sha256(bytes));
+        vec![
+            ("/v2/os/x/manifests/1".to_owned(), index.to_string().into_bytes()),
+            (
+                format!("/v2/os/x/manifests/{}", digest::sha256(&manifest)),
+                manifest.clone(),
+            ),
+            (blob(&config), config.clone()),
+            (blob(&layer), layer),
+        ]
+    }
+
+    fn nobody() -> Credentials {
+        Credentials::from_environment(|_| None)
+    }
+
+    #[tokio::test]
+    async fn what_is_pulled_can_be_opened() {
+        use kcompose_core::tree::Tree;
+
+        let port = serve(image());
+        let folder = tempfile::tempdir().unwrap();
+        pull(&format!("127.0.0.1:{port}/os/x:1"), &nobody(), folder.path())
+            .await
+            .unwrap();
+        let image = crate::rootfs::open(folder.path()).unwrap();
+        assert_eq!(image.content(b"/usr/a").as_deref(), Some(&b"x"[..]));
+    }
+
+    #[tokio::test]
+    async fn another_blob_than_the_one_asked_for_is_refused() {
+        let mut files = image();
+        files.last_mut().unwrap().1.push(0);
+        let port = serve(files);
+        let folder = tempfile::tempdir().unwrap();
+        let error = pull(&format!("127.0.0.1:{port}/os/x:1"), &nobody(), folder.path())
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("is something else"), "{error}");
+        let error = pull(&format!("127.0.0.1:{port}/os/x:2"), &nobody(), folder.path())
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("404"), "{error}");
+    }
+
+    #[test]
+    fn only_names_with_a_host_are_taken_for_references() {
+        for name in ["registry.example.org/os/x:1", "localhost/x", "127.0.0.1:5000/x"] {
+            assert!(is_reference(name), "{name}");
+        }
+        for path in [
+            "image.tar",
+            "out/image.tar",
+            "./image.tar",
+            "../x/image.tar",
+            "/tmp/x:1",
+        ] {
+            assert!(!is_reference(path), "{path}");
+        }
+        assert!(parse(&format!("r.io/x@sha256:{}", "0".repeat(64))).is_ok());
+        assert!(parse("r.io/x@sha256:0").is_err());
+    }
+}
