@@ -190,7 +190,9 @@ pub(crate) fn write(root: &Path, packages: &[Package], extracted: &[Extracted], 
             )?;
         }
     }
-    let touched = made.iter().map(PathBuf::as_path).chain([info.as_path(), root]);
+    // A directory that gets a new entry gets a new time with it: the one that the first of ours was made in, too.
+    let parents = made.iter().filter_map(|path| path.parent());
+    let touched = made.iter().map(PathBuf::as_path).chain(parents).chain([info.as_path(), root]);
     touched
         .into_iter()
         .try_for_each(|path| fs::set_mtime(path, epoch).doing("set the time of", path))
@@ -296,7 +298,20 @@ pub(crate) fn rewrite_lists(root: &Path, claims: &Claims, epoch: i64) -> Outcome
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
+
+    #[test]
+    fn the_database_leaves_no_clock_on_directories_that_packages_brought() {
+        let root = tempfile::tempdir().unwrap();
+        let lib = root.path().join("var/lib");
+        std::fs::create_dir_all(&lib).unwrap();
+        write(root.path(), &[], &[], 1000).unwrap();
+        for path in [lib.join("dpkg/info"), lib.join("dpkg"), lib] {
+            assert_eq!(std::fs::metadata(&path).unwrap().mtime(), 1000, "{}", path.display());
+        }
+    }
 
     #[test]
     fn a_diverted_path_goes_elsewhere_for_all_but_the_diverter() {
