@@ -161,7 +161,7 @@ fn check_arguments(node: &Node, spec: &NodeSpec, sink: &mut Sink) {
             (Count::One | Count::Optional, [_, behind @ ..]) => (&rest[..1], behind),
         };
         if taken.is_empty() && wanted.count != Count::Optional {
-            push_missing(node, spec, wanted.value.what.to_owned(), sink);
+            push_missing(node, spec, format!("the {}", wanted.name.to_lowercase()), sink);
         }
         for argument in taken {
             check_value(argument, wanted.value, &argument_name(wanted, node), sink);
@@ -312,7 +312,7 @@ fn check_value(argument: &Argument, wanted: &ValueType, name: &str, sink: &mut S
         }),
         Err(Refusal::Choice) => {
             let text = text_of(&argument.value);
-            let help = did_you_mean(&text, wanted.choices, || format!("choose {}", listed(wanted.choices)));
+            let help = did_you_mean(&text, wanted.choices, || format!("choose {}", listed_or(wanted.choices)));
             sink.push(Invalid {
                 fact: format!("{name} cannot be `{text}`"),
                 help,
@@ -334,7 +334,7 @@ fn kind_help(value: &Value, wanted: &ValueType) -> String {
         (Kind::Boolean, Value::Text(text)) if text == "yes" || text == "on" || text == "1" => "write `#true`".to_owned(),
         (Kind::Boolean, Value::Text(text)) if text == "no" || text == "off" || text == "0" => "write `#false`".to_owned(),
         (Kind::Boolean, _) => "write `#true` or `#false`".to_owned(),
-        (Kind::Text, Value::Integer(_) | Value::Float(_)) => format!("put it in quotes. {}", wanted.doc),
+        (Kind::Text, Value::Integer(_) | Value::Float(_)) => "put it in quotes".to_owned(),
         (Kind::Integer, _) => "write a whole number, without quotes".to_owned(),
         (Kind::Text | Kind::IntegerOrText, _) => format!("write {}, in quotes", wanted.what),
     }
@@ -343,7 +343,8 @@ fn kind_help(value: &Value, wanted: &ValueType) -> String {
 fn found(value: &Value) -> String {
     match value {
         Value::Text(_) => "text".to_owned(),
-        Value::Integer(_) | Value::Float(_) => "a number".to_owned(),
+        Value::Integer(_) => "a number".to_owned(),
+        Value::Float(_) => "a number with a fraction".to_owned(),
         Value::Boolean(truth) => format!("`#{truth}`"),
         Value::Null => "`#null`".to_owned(),
     }
@@ -361,12 +362,21 @@ fn text_of(value: &Value) -> String {
 
 /// "`a`, `b` and `c`".
 pub(crate) fn listed(names: &[&str]) -> String {
+    listed_with("and", names)
+}
+
+/// "`a`, `b` or `c`".
+pub(crate) fn listed_or(names: &[&str]) -> String {
+    listed_with("or", names)
+}
+
+fn listed_with(word: &str, names: &[&str]) -> String {
     match names {
         [] => String::new(),
         [one] => format!("`{one}`"),
         [head @ .., last] => {
             let head: Vec<String> = head.iter().map(|name| format!("`{name}`")).collect();
-            format!("{} and `{last}`", head.join(", "))
+            format!("{} {word} `{last}`", head.join(", "))
         }
     }
 }

@@ -371,7 +371,7 @@ impl<'a, 'l> Loading<'a, 'l> {
         self.sink.push(ParameterValue {
             name: parameter.name.value.clone(),
             value: chosen.value.clone(),
-            help: did_you_mean(&chosen.value, &choices, || format!("choose {}", crate::check::listed(&choices))),
+            help: did_you_mean(&chosen.value, &choices, || format!("choose {}", crate::check::listed_or(&choices))),
             declared: parameter.span,
             span: Some(chosen.span).filter(|span| span.is_some()),
         });

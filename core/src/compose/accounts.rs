@@ -28,7 +28,7 @@ struct SameUid {
 #[error("`root` is not a user that a flavor makes")]
 #[diagnostic(
     code("kcompose::compose::root"),
-    help("root stays locked; make a user of another name, in group `admin` if it shall administer the system")
+    help("root stays locked; make a user of another name, in group `sudo` if it shall administer the system")
 )]
 struct Root {
     #[label("declared here")]

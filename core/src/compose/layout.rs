@@ -215,8 +215,9 @@ fn check(
         check_against_stock(own, stock, sink);
     }
     for inner in all.iter().filter(|rule| !rule.stock) {
-        check_place(inner, &all, sink);
-        check_directory(inner, distro, files, sink);
+        if check_place(inner, &all, sink) {
+            check_directory(inner, &all, distro, files, sink);
+        }
     }
     check_hidden(&all, files, sink);
 }
@@ -234,29 +235,33 @@ fn check_against_stock(own: &Spanned<LayoutRule>, stock: &[Spanned<LayoutRule>],
     }
 }
 
+/// The nearest rule for a path above this one.
+fn outer<'a>(inner: &Rule<'_>, all: &'a [Rule<'a>]) -> Option<&'a Rule<'a>> {
+    let above = all.iter().filter(|outer| outer.path != inner.path && inner.path.is_within(outer.path));
+    above.max_by_key(|outer| outer.path.depth())
+}
+
 /// Whether a path of the flavor can have its class where it lies.
-fn check_place(inner: &Rule<'_>, all: &[Rule<'_>], sink: &mut Sink) {
+fn check_place(inner: &Rule<'_>, all: &[Rule<'_>], sink: &mut Sink) -> bool {
     if let Some(reason) = made_at_boot(inner.path) {
-        return push_impossible(inner, reason, "choose a path that is on the disk".to_owned(), sink);
+        push_impossible(inner, reason, "choose a path that is on the disk".to_owned(), sink);
+        return false;
     }
     if inner.path.as_str() == "/" && inner.class != PathClass::ReadOnly {
         let help = "name the directories that shall change, such as \"/srv\"".to_owned();
-        return push_impossible(inner, "the root of the image is always read-only".to_owned(), help, sink);
+        push_impossible(inner, "the root of the image is always read-only".to_owned(), help, sink);
+        return false;
     }
-    let outer = all
-        .iter()
-        .filter(|outer| outer.path != inner.path && inner.path.is_within(outer.path))
-        .max_by_key(|outer| outer.path.depth());
-    let Some(outer) = outer else { return };
+    let Some(outer) = outer(inner, all) else { return true };
     let help = match (outer.class, inner.class) {
         // One class in the same class says nothing new; the compiled layout warns of it.
         (PathClass::ReadOnly, _)
-        | (PathClass::Ephemeral, PathClass::Keep | PathClass::Persistent | PathClass::Ephemeral)
-        | (PathClass::Keep, PathClass::Keep) => return,
+        | (PathClass::Ephemeral, _)
+        | (PathClass::Keep, PathClass::Keep) => return true,
         (PathClass::Persistent, PathClass::Keep) => "take this line out: it stays already",
         (PathClass::Persistent, PathClass::Persistent) => "mount the partition elsewhere",
         (PathClass::Keep | PathClass::Persistent, PathClass::Ephemeral) => "choose a path outside of it, such as one below \"/run\"",
-        (PathClass::Keep | PathClass::Persistent | PathClass::Ephemeral, PathClass::ReadOnly) => {
+        (PathClass::Keep | PathClass::Persistent, PathClass::ReadOnly) => {
             "what lies in a writable path is writable; choose a path outside of it"
         }
         (PathClass::Keep, PathClass::Persistent) => "mount the partition outside of the kept path",
@@ -270,6 +275,7 @@ fn check_place(inner: &Rule<'_>, all: &[Rule<'_>], sink: &mut Sink) {
         outer_span: outer.span,
         inner_span: inner.span,
     });
+    false
 }
 
 fn push_impossible(rule: &Rule<'_>, reason: String, help: String, sink: &mut Sink) {
@@ -285,10 +291,16 @@ fn is_below(path: &AbsPath, top: &str) -> bool {
     path.as_str() == top || path.as_str().strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// A path on the read-only root must be there to be mounted over; in `/etc`, `/var` and `/srv` the boot can make it.
-fn check_directory(rule: &Rule<'_>, distro: Option<&Distro>, files: &[Spanned<FileNode>], sink: &mut Sink) {
-    let writable = ["/etc", "/var", "/srv"].iter().any(|top| is_below(rule.path, top));
-    if rule.class == PathClass::ReadOnly || writable || made_at_boot(rule.path).is_some() || rule.path.as_str() == "/" {
+/// A path on the read-only root must be there to be mounted over; in what is writable the boot can make it.
+fn check_directory(
+    rule: &Rule<'_>,
+    all: &[Rule<'_>],
+    distro: Option<&Distro>,
+    files: &[Spanned<FileNode>],
+    sink: &mut Sink,
+) {
+    let writable = outer(rule, all).is_some_and(|outer| outer.class != PathClass::ReadOnly);
+    if rule.class == PathClass::ReadOnly || writable {
         return;
     }
     let by_files = files.iter().any(|file| match file.value.body {

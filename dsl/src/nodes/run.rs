@@ -30,7 +30,7 @@ pub(super) const NODE: Section<Fragment> = Section {
             NodeSpec {
                 name: "network",
                 doc: "Whether it may use the network. What it fetches is then pinned by nothing.",
-                arguments: &[ArgumentSpec::one("ALLOWED", &BOOLEAN, "`#true` to allow it.")],
+                arguments: &[ArgumentSpec::one("NETWORK", &BOOLEAN, "`#true` to allow it.")],
                 repeat: Repeat::Once,
                 example: "network #false",
                 ..NodeSpec::EMPTY

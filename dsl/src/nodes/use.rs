@@ -21,7 +21,8 @@ pub(super) const NODE: Section<Fragment> = Section {
 };
 
 fn lower(node: &Node, fragment: &mut Fragment) {
-    let Some(target) = node.argument(0) else { return };
+    let target = node.argument::<String>(0).filter(|target| (USE_TARGET.check)(&target.value).is_ok());
+    let Some(target) = target else { return };
     let parameters = node.properties.iter().filter_map(|property| {
         let value = String::read(&property.value.value).filter(|text| (PARAMETER_VALUE.check)(text).is_ok())?;
         Some((property.name.value.clone(), Spanned::new(value, property.span)))

@@ -17,7 +17,7 @@ pub(super) const NODE: Section<Fragment> = Section {
             arguments: &[ArgumentSpec::one("NAME", &ACCOUNT, "The login name.")],
             properties: Properties::Known(&[
                 PropertySpec::optional("uid", &USER_ID, "Its number; the next free one from 1000 on when absent, kept by the lock."),
-                PropertySpec::optional("groups", &GROUPS, "Groups that it belongs to; those in group `admin` may use sudo where sudo is installed."),
+                PropertySpec::optional("groups", &GROUPS, "Groups that it belongs to, beside its own; in group `sudo` it may use sudo where that is installed."),
                 PropertySpec::optional("shell", &PATH, "The login shell; `/bin/bash` when absent."),
                 PropertySpec::optional("home", &PATH, "The home directory; `/home/NAME` when absent."),
                 PropertySpec::optional("comment", &LINE, "The comment field, such as the full name."),
@@ -30,10 +30,10 @@ pub(super) const NODE: Section<Fragment> = Section {
                 example: "ssh-key \"ssh-ed25519 AAAA… ops@example.org\"",
                 ..NodeSpec::EMPTY
             }]),
-            example: "user \"ops\" groups=\"admin\" shell=\"/bin/bash\"",
+            example: "user \"ops\" groups=\"sudo\" shell=\"/bin/bash\"",
             ..NodeSpec::EMPTY
         }]),
-        example: "users {\n    user \"ops\" groups=\"admin\" {\n        ssh-key \"ssh-ed25519 AAAA…\"\n    }\n}",
+        example: "users {\n    user \"ops\" groups=\"sudo\" {\n        ssh-key \"ssh-ed25519 AAAA…\"\n    }\n}",
         ..NodeSpec::EMPTY
     },
     lower: |node, fragment| fragment.users.extend(node.children().iter().filter_map(lower)),

@@ -1,5 +1,7 @@
 //! Syntax errors as people meet them.
 
+use std::collections::BTreeSet;
+
 use kcompose_core::diagnostic::{Diagnostics, Sink};
 use kcompose_core::source::{SourceFile, Span};
 use miette::Diagnostic;
@@ -55,6 +57,15 @@ struct LeadingDigit {
 }
 
 #[derive(Debug, Error, Diagnostic)]
+#[error("`{word}` cannot stand without quotes")]
+#[diagnostic(code("kcompose::syntax::bare"), help("put it in quotes: \"{word}\""))]
+struct NeedsQuotes {
+    word: String,
+    #[label("has a character that means something in KDL")]
+    span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
 #[error("the value of `{name}` is missing")]
 #[diagnostic(code("kcompose::syntax::missing-value"), help("write `{name}=\"…\"`, without a space behind `=`"))]
 struct MissingValue {
@@ -82,15 +93,28 @@ struct Invalid {
     label: String,
 }
 
+/// What a node looks like, for errors that the parser has no advice for.
+const SHAPE: &str =
+    "a node is a name, then values and name=value pairs, then children in braces; text stands in quotes";
+
 /// The problems of a text that is no KDL: what is left open first, then what the parser says beside it.
 pub(super) fn syntax_problems(file: &SourceFile, text: &str, error: &kdl::KdlError) -> Diagnostics {
     let mut sink = Sink::new();
-    let open = unclosed(text);
+    let mut open = unclosed(text);
+    // Behind a text or comment that does not end nothing is known of braces.
+    if open.last().is_some_and(|last| last.what != Opener::Brace) {
+        open.drain(..open.len() - 1);
+    }
     for unclosed in &open {
         push_unclosed(&mut sink, file, *unclosed);
     }
     let first_open = open.first().map_or(usize::MAX, |unclosed| unclosed.offset);
+    let mut places = BTreeSet::new();
     for diagnostic in &error.diagnostics {
+        // The parser says some places twice.
+        if !places.insert(diagnostic.span.offset()) {
+            continue;
+        }
         // What follows an opening that never closes is the parser's guesswork.
         if diagnostic.span.offset() < first_open && !is_follow_up(diagnostic, text, &open) {
             push_invalid(&mut sink, file, text, diagnostic);
@@ -140,15 +164,20 @@ fn push_invalid(sink: &mut Sink, file: &SourceFile, text: &str, diagnostic: &kdl
         _ if digits && !line.contains(char::is_whitespace) && line.contains(char::is_alphabetic) => {
             sink.push(LeadingDigit { word: line.to_owned(), span });
         }
+        _ if !line.is_empty() && line.starts_with(is_word) && line.chars().all(|c| is_word(c) || "/\\()[]#".contains(c)) => {
+            sink.push(NeedsQuotes { word: line.to_owned(), span });
+        }
         _ => sink.push(Invalid {
             fact: lower_first(diagnostic.message.as_deref().unwrap_or("this is not KDL")),
-            advice: diagnostic.help.clone().unwrap_or_else(|| {
-                "a node is a name, then values and name=value pairs, then children in braces; text stands in quotes".to_owned()
-            }),
+            advice: diagnostic.help.as_deref().map_or_else(|| SHAPE.to_owned(), lower_first),
             span,
             label: diagnostic.label.clone().unwrap_or_else(|| "here".to_owned()),
         }),
     }
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || "-_.+:@%".contains(c)
 }
 
 /// The first property whose value is missing: its name and its offset.

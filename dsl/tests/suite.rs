@@ -1,0 +1,88 @@
+//! Documents and the report that people see.
+//!
+//! Each folder of `suite/` is a case: `flavor.kdl`, what it uses, and `report`. `UPDATE=1` writes the reports anew; read
+//! them as a user would before you commit them.
+#![allow(clippy::unwrap_used, reason = "a test that cannot read its case has failed")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kcompose_core::diagnostic::Diagnostics;
+use kcompose_core::source::SourceMap;
+use kcompose_dsl::report::{Format, Style, render};
+use kcompose_dsl::{LoadError, Options, load};
+
+/// The report of a case, and the codes in it.
+fn report(folder: &Path) -> (String, BTreeSet<String>) {
+    let text = fs::read_to_string(folder.join("flavor.kdl")).unwrap();
+    let mut sources = SourceMap::new();
+    let mut loader = |path: &str| match fs::read_to_string(folder.join(path)) {
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(LoadError::Unreadable("it is not UTF-8".into())),
+        other => other.map_err(LoadError::from),
+    };
+    let problems = match load(&mut sources, "flavor.kdl", &text, &mut loader, &Options::default()) {
+        Ok(loaded) => loaded.warnings,
+        Err(problems) => problems,
+    };
+    let codes = codes(&problems);
+    let text = render(&problems, &sources, Format::Human(Style::default()));
+    (if text.is_empty() { "fine\n".to_owned() } else { text }, codes)
+}
+
+fn codes(problems: &Diagnostics) -> BTreeSet<String> {
+    problems.iter().filter_map(|problem| Some(problem.code()?.to_string())).collect()
+}
+
+fn cases() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite");
+    let mut cases: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    cases
+}
+
+#[test]
+fn reports_are_as_written() {
+    let update = std::env::var_os("UPDATE").is_some();
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let (found, _) = report(&case);
+        let expected = fs::read_to_string(case.join("report")).unwrap_or_default();
+        if update {
+            fs::write(case.join("report"), &found).unwrap();
+        } else if found != expected {
+            wrong.push(format!("{}\n--- expected\n{expected}--- found\n{found}", case.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n(UPDATE=1 writes them anew)", wrong.join("\n"));
+}
+
+/// Every code that the language can report has a case, unless only the library or the command line can cause it.
+#[test]
+fn every_code_has_a_case() {
+    const ELSEWHERE: [&str; 2] = ["kcompose::library::initrd", "kcompose::use::unreadable"];
+    let mut seen: BTreeSet<String> = ELSEWHERE.iter().map(ToString::to_string).collect();
+    for case in cases() {
+        seen.extend(report(&case).1);
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut missing = BTreeSet::new();
+    for folder in [root.join("src"), root.join("../core/src/compose")] {
+        missing.extend(codes_in(&folder).into_iter().filter(|code| !seen.contains(code)));
+    }
+    assert!(missing.is_empty(), "no case of dsl/tests/suite reports {missing:?}");
+}
+
+fn codes_in(folder: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(codes_in(&path));
+        } else if path.file_name().is_some_and(|name| name != "tests.rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            found.extend(text.split("code(\"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
+        }
+    }
+    found
+}
