@@ -60,7 +60,7 @@ impl Machine {
         fs::write(data.join("seed.manifest"), manifest).unwrap();
     }
 
-    /// The seed with every shell that is there; they must agree, so one after the other is as good as the first.
+    /// Runs the seed; whether it succeeded.
     fn seed(&self) -> bool {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("runtime/systemd/image/seed.sh");
         let status = Command::new("sh").arg(script).arg(self.folder.path()).status().unwrap();
@@ -160,6 +160,7 @@ const FIRST: &[(&str, Node)] = &[
     ("/etc/app/sub/inner", File(0o644, "one")),
     ("/etc/app/link", Link("plain")),
     ("/etc/app/a name with \\ in it", File(0o644, "one")),
+    ("/etc/app/F\u{151}tan\u{fa}s", File(0o644, "one")),
     ("/etc/app/deep/own", File(0o644, "one")),
     ("/root", Directory(0o700)),
 ];
@@ -173,6 +174,7 @@ fn the_first_boot_copies_everything_with_modes_and_links() {
         .expect("etc-app.bind/sub/inner", File(0o644, "one"))
         .expect("etc-app.bind/link", Link("plain"))
         .expect("etc-app.bind/a name with \\ in it", File(0o644, "one"))
+        .expect("etc-app.bind/F\u{151}tan\u{fa}s", File(0o644, "one"))
         .expect("root.bind", Directory(0o700));
 }
 
@@ -200,6 +202,7 @@ fn what_nobody_touched_follows_the_image() {
         .expect("etc-app.bind/a name with \\ in it", File(0o644, "two"))
         .expect("root.bind", Directory(0o750))
         .expect_nothing("etc-app.bind/sub")
+        .expect_nothing("etc-app.bind/F\u{151}tan\u{fa}s")
         .expect_nothing("etc-app-deep.bind/own");
 }
 
