@@ -1,5 +1,6 @@
 //! The indexes of the kernel's modules, by the `depmod` of the root, and the name that boot loaders know the kernel by.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use kcompose_core::step::Depmod;
@@ -13,9 +14,9 @@ pub(crate) fn run(depmod: &Depmod, epoch: i64) -> Outcome<()> {
     let out = Path::new(&depmod.out);
     let version = kernel_version(Path::new("/"))?;
     let scratch = out.join(".depmod");
-    fs::make_directories(&scratch).doing("make directory", &scratch)?;
+    let written = shadow(&scratch, &version)?;
     let mut command = command::command("depmod", epoch);
-    command.arg("--all").arg("--outdir").arg(&scratch).arg(&version);
+    command.arg("--all").arg("--basedir").arg(&scratch).arg(&version);
     let run = command::run(&mut command)?;
     if !run.status.success() {
         let message = format!(
@@ -25,7 +26,7 @@ pub(crate) fn run(depmod: &Depmod, epoch: i64) -> Outcome<()> {
         );
         return Err(Problem::new("kcompose::step::depmod", message).into());
     }
-    move_indexes(&scratch, out, &version, epoch)?;
+    move_indexes(&written, out, &version, epoch)?;
     link_kernel(out, &version, epoch)?;
     fs::remove(&scratch)?;
     fs::set_mtime(out, epoch).doing("set the time of", out)
@@ -68,23 +69,36 @@ pub(crate) fn kernel_version(root: &Path) -> Outcome<String> {
     }
 }
 
-/// kmod writes below `lib/modules` or `usr/lib/modules`, as it was built.
-fn move_indexes(scratch: &Path, out: &Path, version: &str, epoch: i64) -> Outcome<()> {
-    let candidates = ["usr/lib/modules", "lib/modules"].map(|prefix| scratch.join(prefix).join(version));
-    let written: &PathBuf = candidates
-        .iter()
-        .find(|directory| directory.is_dir())
-        .ok_or_else(|| {
-            Problem::new(
-                "kcompose::step::depmod",
-                format!("depmod wrote no indexes for the kernel {version}"),
-            )
-        })?;
+/// A root of its own, whose modules are links: the kmod of bookworm knows no other way to write elsewhere.
+fn shadow(scratch: &Path, version: &str) -> Outcome<PathBuf> {
+    let modules = Path::new("/usr/lib/modules").join(version);
+    let shadow = scratch.join(modules.strip_prefix("/").expect("the path is absolute"));
+    fs::make_directories(&shadow).doing("make directory", &shadow)?;
+    for name in fs::names(&modules) {
+        let link = shadow.join(&name);
+        fs::write_link(
+            &link,
+            modules.join(&name).as_os_str().as_bytes(),
+            Meta::root(0o777, 0),
+        )
+        .doing("make link", &link)?;
+    }
+    // It looks below `lib/modules` or `usr/lib/modules`, as it was built.
+    let lib = scratch.join("lib");
+    fs::write_link(&lib, b"usr/lib", Meta::root(0o777, 0)).doing("make link", &lib)?;
+    Ok(shadow)
+}
+
+/// Moves what `depmod` wrote among the links.
+fn move_indexes(written: &Path, out: &Path, version: &str, epoch: i64) -> Outcome<()> {
     let target = out.join("usr/lib/modules").join(version);
     let made = fs::make_directories(&target).doing("make directory", &target)?;
     for name in fs::names(written) {
-        let to = target.join(&name);
-        std::fs::rename(written.join(&name), &to).doing("move to", &to)?;
+        let (from, to) = (written.join(&name), target.join(&name));
+        if fs::look(&from)?.is_none_or(|found| !found.is_file()) {
+            continue;
+        }
+        std::fs::rename(from, &to).doing("move to", &to)?;
         fs::set_meta(&to, Meta::root(0o644, epoch)).doing("set owner and mode of", &to)?;
     }
     made.iter()

@@ -192,7 +192,11 @@ pub(crate) fn write(root: &Path, packages: &[Package], extracted: &[Extracted], 
     }
     // A directory that gets a new entry gets a new time with it: the one that the first of ours was made in, too.
     let parents = made.iter().filter_map(|path| path.parent());
-    let touched = made.iter().map(PathBuf::as_path).chain(parents).chain([info.as_path(), root]);
+    let touched = made
+        .iter()
+        .map(PathBuf::as_path)
+        .chain(parents)
+        .chain([info.as_path(), root]);
     touched
         .into_iter()
         .try_for_each(|path| fs::set_mtime(path, epoch).doing("set the time of", path))
@@ -309,7 +313,12 @@ mod tests {
         std::fs::create_dir_all(&lib).unwrap();
         write(root.path(), &[], &[], 1000).unwrap();
         for path in [lib.join("dpkg/info"), lib.join("dpkg"), lib] {
-            assert_eq!(std::fs::metadata(&path).unwrap().mtime(), 1000, "{}", path.display());
+            assert_eq!(
+                std::fs::metadata(&path).unwrap().mtime(),
+                1000,
+                "{}",
+                path.display()
+            );
         }
     }
 
