@@ -14,7 +14,11 @@
 //! Nothing here reads files: what a document uses is asked for through a function.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod builder;
+pub mod fmt;
 pub mod nodes;
+pub mod reference;
+pub mod render;
 pub mod report;
 pub mod schema;
 pub mod syntax;

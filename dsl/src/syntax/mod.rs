@@ -5,9 +5,12 @@
 
 mod problems;
 mod scan;
+mod tokens;
 
 use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::source::{SourceFile, Span, Spanned};
+
+pub(crate) use tokens::{Token, tokens};
 
 /// A well-formed document.
 #[derive(Clone, Debug)]

@@ -54,7 +54,7 @@ pub(super) fn unclosed(text: &str) -> Vec<Unclosed> {
 }
 
 /// The length of a block comment, which may hold others; `None` when it does not end.
-fn comment_end(text: &[u8]) -> Option<usize> {
+pub(super) fn comment_end(text: &[u8]) -> Option<usize> {
     let mut depth = 0;
     let mut at = 0;
     while at < text.len() {
@@ -75,7 +75,7 @@ fn comment_end(text: &[u8]) -> Option<usize> {
 }
 
 /// The length of a string that begins here, or 1 for a `#` that begins none; `None` when it does not end.
-fn string_end(text: &[u8]) -> Option<usize> {
+pub(super) fn string_end(text: &[u8]) -> Option<usize> {
     let hashes = text.iter().take_while(|byte| **byte == b'#').count();
     let body = &text[hashes..];
     if !body.starts_with(b"\"") {
