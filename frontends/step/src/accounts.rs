@@ -109,7 +109,7 @@ impl Table {
             .map(|line| line[0].as_str())
     }
 
-    fn add(&mut self, line: String) {
+    fn add(&mut self, line: &str) {
         self.lines.push(line.split(':').map(str::to_owned).collect());
     }
 
@@ -168,8 +168,8 @@ impl Tables {
                 .at(origin)
                 .into());
         }
-        self.group.add(format!("{name}:x:{gid}:"));
-        self.gshadow.add(format!("{name}:!::"));
+        self.group.add(&format!("{name}:x:{gid}:"));
+        self.gshadow.add(&format!("{name}:!::"));
         Ok(())
     }
 
@@ -240,10 +240,10 @@ impl Tables {
             self.add_group(name, gid, &account.origin)?;
         }
         self.passwd
-            .add(format!("{name}:x:{uid}:{gid}:{comment}:{home}:{shell}"));
+            .add(&format!("{name}:x:{uid}:{gid}:{comment}:{home}:{shell}"));
         // `*` is no password that anybody could give, and keeps keys working, which `!` does not everywhere (sshd(8)).
         self.shadow
-            .add(format!("{name}:*:{}:0:99999:7:::", epoch / 86400));
+            .add(&format!("{name}:*:{}:0:99999:7:::", epoch / 86400));
         Ok(Home {
             path: home.clone(),
             uid: *uid,

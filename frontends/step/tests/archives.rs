@@ -1,4 +1,5 @@
 //! Small packages, made here, through the whole of unpacking. Owners are set, so this needs root.
+#![allow(clippy::unwrap_used)]
 
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -76,9 +77,9 @@ impl Package {
         let mut out = std::fs::File::create(path).unwrap();
         out.write_all(b"!<arch>\n").unwrap();
         for (name, bytes) in members {
-            write!(
+            writeln!(
                 out,
-                "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n",
+                "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`",
                 0,
                 0,
                 0,

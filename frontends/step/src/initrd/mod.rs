@@ -48,7 +48,7 @@ fn take_files(collection: &mut Collection, recipe: &InitrdRecipe, problems: &mut
     for program in &recipe.programs {
         problems.extend(collection.take(program));
     }
-    for program in recipe.optional_programs.iter() {
+    for program in &recipe.optional_programs {
         if collection.has(program) {
             problems.extend(collection.take(program));
         }

@@ -74,8 +74,11 @@ impl Installed {
     pub(crate) fn read(root: &Path) -> Outcome<Self> {
         let admin = root.join(ADMIN);
         let status = fs::read_text(&admin.join("status"))?;
-        let mut installed = Installed::default();
-        installed.packages = stanzas(&status).filter_map(InstalledPackage::parse).collect();
+        let packages = stanzas(&status).filter_map(InstalledPackage::parse).collect();
+        let mut installed = Installed {
+            packages,
+            ..Installed::default()
+        };
         for (index, package) in installed.packages.iter().enumerate() {
             let list = admin
                 .join("info")
