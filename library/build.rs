@@ -14,7 +14,12 @@ fn main() -> io::Result<()> {
     files.sort();
     let mut table = String::from("&[\n");
     for (name, path) in files {
-        writeln!(table, "    ({name:?}, include_str!({:?})),", path.display().to_string()).expect("a string takes any text");
+        writeln!(
+            table,
+            "    ({name:?}, include_str!({:?})),",
+            path.display().to_string()
+        )
+        .expect("a string takes any text");
     }
     table.push_str("]\n");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
@@ -33,8 +38,13 @@ fn walk(root: &Path, folder: &Path, files: &mut Vec<(String, PathBuf)>) -> io::R
             continue;
         }
         let relative = path.strip_prefix(root).expect("it lies below the root");
-        let parts: Vec<String> = relative.iter().map(|part| part.to_string_lossy().into_owned()).collect();
-        let hidden = parts.iter().any(|part| part.starts_with('.') || part.ends_with('~'));
+        let parts: Vec<String> = relative
+            .iter()
+            .map(|part| part.to_string_lossy().into_owned())
+            .collect();
+        let hidden = parts
+            .iter()
+            .any(|part| part.starts_with('.') || part.ends_with('~'));
         if !hidden {
             files.push((parts.join("/"), path));
         }

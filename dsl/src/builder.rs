@@ -58,7 +58,11 @@ impl Node {
     #[must_use]
     pub fn with_property(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         let name = Spanned::unplaced(name.into());
-        self.properties.push(Property { name, value: argument(value.into()), span: Span::NONE });
+        self.properties.push(Property {
+            name,
+            value: argument(value.into()),
+            span: Span::NONE,
+        });
         self
     }
 
@@ -71,7 +75,11 @@ impl Node {
 }
 
 fn argument(value: Value) -> Argument {
-    Argument { value, annotation: None, span: Span::NONE }
+    Argument {
+        value,
+        annotation: None,
+        span: Span::NONE,
+    }
 }
 
 impl From<&str> for Value {
@@ -114,13 +122,21 @@ impl Document {
     /// `flavor`: who the image is.
     #[must_use]
     pub fn flavor(self, name: &str, version: &str) -> Self {
-        self.node(node("flavor").with_argument(name).with_property("version", version))
+        self.node(
+            node("flavor")
+                .with_argument(name)
+                .with_property("version", version),
+        )
     }
 
     /// `base`: what the image builds on.
     #[must_use]
     pub fn base(self, distro: &str, release: &str) -> Self {
-        self.node(node("base").with_argument(distro).with_property("release", release))
+        self.node(
+            node("base")
+                .with_argument(distro)
+                .with_property("release", release),
+        )
     }
 
     /// `kernel`: the kernel's package.
@@ -144,7 +160,11 @@ impl Document {
     /// `packages`: packages to install, in any version.
     #[must_use]
     pub fn packages<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
-        self.node(names.into_iter().fold(node("packages"), |packages, name| packages.with_child(node(name))))
+        self.node(
+            names
+                .into_iter()
+                .fold(node("packages"), |packages, name| packages.with_child(node(name))),
+        )
     }
 
     /// `packages`: a package in a version.
@@ -168,14 +188,19 @@ impl Document {
     /// `files`: a file with a text.
     #[must_use]
     pub fn file(self, path: &str, mode: u32, text: &str) -> Self {
-        let file = node("file").with_argument(path).with_argument(text).with_property("mode", format!("{mode:04o}"));
+        let file = node("file")
+            .with_argument(path)
+            .with_argument(text)
+            .with_property("mode", format!("{mode:04o}"));
         self.node(node("files").with_child(file))
     }
 
     /// `files`: a directory.
     #[must_use]
     pub fn directory(self, path: &str, mode: u32) -> Self {
-        let directory = node("directory").with_argument(path).with_property("mode", format!("{mode:04o}"));
+        let directory = node("directory")
+            .with_argument(path)
+            .with_property("mode", format!("{mode:04o}"));
         self.node(node("files").with_child(directory))
     }
 
@@ -207,7 +232,10 @@ impl Document {
     /// What the document says, or all that is wrong with it.
     pub fn fragment(self) -> Result<Fragment, Diagnostics> {
         let mut sink = Sink::new();
-        let document = syntax::Document { nodes: self.0, span: Span::NONE };
+        let document = syntax::Document {
+            nodes: self.0,
+            span: Span::NONE,
+        };
         let lowered = nodes::lower(&document, &mut sink);
         sink.finish(lowered.fragment).map(|fragment| fragment.value)
     }
@@ -240,7 +268,12 @@ mod tests {
             .enable(["ssh"])
             .mask(["apt-daily.timer"])
             .sysctl("net.ipv4.ip_forward", 1)
-            .node(node("run").with_argument("warm").with_child(node("script").with_argument("true")).with_child(node("network").with_argument(false)))
+            .node(
+                node("run")
+                    .with_argument("warm")
+                    .with_child(node("script").with_argument("true"))
+                    .with_child(node("network").with_argument(false)),
+            )
     }
 
     #[test]
@@ -267,7 +300,11 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_here_too() {
-        let problems = Document::new().flavor("Probe!", "one").packages(["A"]).fragment().unwrap_err();
+        let problems = Document::new()
+            .flavor("Probe!", "one")
+            .packages(["A"])
+            .fragment()
+            .unwrap_err();
         assert_eq!(problems.len(), 3);
     }
 }

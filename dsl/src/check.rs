@@ -111,7 +111,11 @@ struct UnknownAnnotation {
 
 /// Checks the nodes of a document against a table, and returns the names of the table's nodes that the document means:
 /// those that are there, and those that an unknown node is near to. What is meant is not missing.
-pub(crate) fn check_document(nodes: &[Node], table: &[&'static NodeSpec], sink: &mut Sink) -> BTreeSet<&'static str> {
+pub(crate) fn check_document(
+    nodes: &[Node],
+    table: &[&'static NodeSpec],
+    sink: &mut Sink,
+) -> BTreeSet<&'static str> {
     let mut meant = BTreeSet::new();
     for node in nodes {
         match table.iter().find(|spec| spec.name == node.name.value) {
@@ -125,7 +129,13 @@ pub(crate) fn check_document(nodes: &[Node], table: &[&'static NodeSpec], sink: 
             None => {
                 let names: Vec<&'static str> = table.iter().map(|spec| spec.name).collect();
                 meant.extend(near(&node.name.value, names.iter().copied()).into_iter().take(1));
-                push_unknown_node(node, &names, "at the top of a document".to_owned(), Some(table), sink);
+                push_unknown_node(
+                    node,
+                    &names,
+                    "at the top of a document".to_owned(),
+                    Some(table),
+                    sink,
+                );
             }
         }
     }
@@ -145,10 +155,18 @@ fn check_node(node: &Node, spec: &'static NodeSpec, table: &[&'static NodeSpec],
 }
 
 fn check_annotations(node: &Node, sink: &mut Sink) {
-    let values = node.arguments.iter().chain(node.properties.iter().map(|property| &property.value));
-    let annotations = values.filter_map(|argument| argument.annotation.as_ref()).chain(&node.annotation);
+    let values = node
+        .arguments
+        .iter()
+        .chain(node.properties.iter().map(|property| &property.value));
+    let annotations = values
+        .filter_map(|argument| argument.annotation.as_ref())
+        .chain(&node.annotation);
     for annotation in annotations {
-        sink.push(UnknownAnnotation { name: annotation.value.clone(), span: annotation.span });
+        sink.push(UnknownAnnotation {
+            name: annotation.value.clone(),
+            span: annotation.span,
+        });
     }
 }
 
@@ -176,7 +194,11 @@ fn check_arguments(node: &Node, spec: &NodeSpec, sink: &mut Sink) {
 /// What messages call an argument: "the path of `file`", or only the node where it says the same.
 fn argument_name(argument: &ArgumentSpec, node: &Node) -> String {
     let name = argument.name.to_lowercase();
-    if name == node.name.value { format!("`{name}`") } else { format!("the {name} of `{}`", node.name.value) }
+    if name == node.name.value {
+        format!("`{name}`")
+    } else {
+        format!("the {name} of `{}`", node.name.value)
+    }
 }
 
 fn push_unexpected_value(argument: &Argument, node: &Node, spec: &NodeSpec, sink: &mut Sink) {
@@ -184,13 +206,26 @@ fn push_unexpected_value(argument: &Argument, node: &Node, spec: &NodeSpec, sink
     let help = if let Value::Text(text) = &argument.value
         && let [name, ..] = near(text, children.iter().map(|child| child.name)).as_slice()
     {
-        format!("`{name}` is a child: write it in braces, as in {}", children.iter().find(|child| child.name == *name).map_or("", |child| child.example))
+        format!(
+            "`{name}` is a child: write it in braces, as in {}",
+            children
+                .iter()
+                .find(|child| child.name == *name)
+                .map_or("", |child| child.example)
+        )
     } else if spec.arguments.is_empty() && !children.is_empty() {
         format!("its values stand in braces, as in: {}", one_line(spec.example))
     } else {
-        format!("take it out, or write each in a node of its own, as in: {}", one_line(spec.example))
+        format!(
+            "take it out, or write each in a node of its own, as in: {}",
+            one_line(spec.example)
+        )
     };
-    sink.push(UnexpectedValue { node: node.name.value.clone(), help, span: argument.span });
+    sink.push(UnexpectedValue {
+        node: node.name.value.clone(),
+        help,
+        span: argument.span,
+    });
 }
 
 fn push_missing(node: &Node, spec: &NodeSpec, what: String, sink: &mut Sink) {
@@ -215,9 +250,16 @@ fn check_properties(node: &Node, spec: &NodeSpec, known: &'static [PropertySpec]
             }),
         }
     }
-    for wanted in known.iter().filter(|wanted| wanted.required && node.property(wanted.name).is_none()) {
+    for wanted in known
+        .iter()
+        .filter(|wanted| wanted.required && node.property(wanted.name).is_none())
+    {
         // A property that is nearly there was reported as unknown.
-        if !node.properties.iter().any(|property| near(&property.name.value, [wanted.name]).contains(&wanted.name)) {
+        if !node
+            .properties
+            .iter()
+            .any(|property| near(&property.name.value, [wanted.name]).contains(&wanted.name))
+        {
             push_missing(node, spec, format!("`{}=`", wanted.name), sink);
         }
     }
@@ -225,7 +267,10 @@ fn check_properties(node: &Node, spec: &NodeSpec, known: &'static [PropertySpec]
 
 fn property_help(name: &str, spec: &NodeSpec, known: &[PropertySpec]) -> String {
     if let Some(child) = spec.children.known().iter().find(|child| child.name == name) {
-        return format!("`{name}` is a child: write it in braces, as in {{ {} }}", one_line(child.example));
+        return format!(
+            "`{name}` is a child: write it in braces, as in {{ {} }}",
+            one_line(child.example)
+        );
     }
     let names: Vec<&str> = known.iter().map(|property| property.name).collect();
     did_you_mean(name, &names, || match names.as_slice() {
@@ -238,7 +283,11 @@ fn check_repeated_properties(node: &Node, sink: &mut Sink) {
     let mut first: BTreeMap<&str, Span> = BTreeMap::new();
     for property in &node.properties {
         if let Some(first) = first.get(property.name.value.as_str()) {
-            sink.push(Repeated { name: property.name.value.clone(), first: *first, again: property.span });
+            sink.push(Repeated {
+                name: property.name.value.clone(),
+                first: *first,
+                again: property.span,
+            });
         } else {
             first.insert(&property.name.value, property.span);
         }
@@ -248,7 +297,10 @@ fn check_repeated_properties(node: &Node, sink: &mut Sink) {
 fn check_children(node: &Node, spec: &'static NodeSpec, table: &[&'static NodeSpec], sink: &mut Sink) {
     let Some(children) = &node.children else { return };
     if matches!(spec.children, Children::None) {
-        return sink.push(UnexpectedChildren { node: node.name.value.clone(), span: node.span });
+        return sink.push(UnexpectedChildren {
+            node: node.name.value.clone(),
+            span: node.span,
+        });
     }
     let known = spec.children.known();
     for child in children {
@@ -259,7 +311,13 @@ fn check_children(node: &Node, spec: &'static NodeSpec, table: &[&'static NodeSp
             check_node(child, any, table, sink);
         } else {
             let names: Vec<&'static str> = known.iter().map(|spec| spec.name).collect();
-            push_unknown_node(child, &names, format!("in `{}`", node.name.value), Some(table), sink);
+            push_unknown_node(
+                child,
+                &names,
+                format!("in `{}`", node.name.value),
+                Some(table),
+                sink,
+            );
         }
     }
     check_repeated_children(children, known, sink);
@@ -267,7 +325,12 @@ fn check_children(node: &Node, spec: &'static NodeSpec, table: &[&'static NodeSp
 
 fn check_free_name(node: &Node, wanted: &ValueType, sink: &mut Sink) {
     if let Err(refused) = (wanted.check)(&node.name.value) {
-        sink.push(Invalid { fact: refused.fact, help: refused.help, span: node.name.span, what: wanted.what.to_owned() });
+        sink.push(Invalid {
+            fact: refused.fact,
+            help: refused.help,
+            span: node.name.span,
+            what: wanted.what.to_owned(),
+        });
     }
 }
 
@@ -276,7 +339,11 @@ fn check_repeated_children(children: &[Node], known: &[NodeSpec], sink: &mut Sin
         let mut same = children.iter().filter(|child| child.name.value == spec.name);
         let Some(first) = same.next() else { continue };
         for again in same {
-            sink.push(Repeated { name: spec.name.to_owned(), first: first.span, again: again.span });
+            sink.push(Repeated {
+                name: spec.name.to_owned(),
+                first: first.span,
+                again: again.span,
+            });
         }
     }
 }
@@ -290,14 +357,22 @@ fn push_unknown_node(
 ) {
     let name = &node.name.value;
     // A child that stands outside its parent, or a section inside another.
-    let parent = table.unwrap_or_default().iter().find(|spec| spec.children.known().iter().any(|child| child.name == name));
+    let parent = table
+        .unwrap_or_default()
+        .iter()
+        .find(|spec| spec.children.known().iter().any(|child| child.name == name));
     let section = table.unwrap_or_default().iter().any(|spec| spec.name == name);
     let help = did_you_mean(name, names, || match parent {
         _ if section => format!("`{name}` stands at the top of a document"),
         Some(parent) => format!("`{name}` stands in `{} {{ … }}`", parent.name),
         None => format!("known are {}", listed(names)),
     });
-    sink.push(UnknownNode { name: name.clone(), place, help, span: node.name.span });
+    sink.push(UnknownNode {
+        name: name.clone(),
+        place,
+        help,
+        span: node.name.span,
+    });
 }
 
 fn check_value(argument: &Argument, wanted: &ValueType, name: &str, sink: &mut Sink) {
@@ -312,7 +387,9 @@ fn check_value(argument: &Argument, wanted: &ValueType, name: &str, sink: &mut S
         }),
         Err(Refusal::Choice) => {
             let text = text_of(&argument.value);
-            let help = did_you_mean(&text, wanted.choices, || format!("choose {}", listed_or(wanted.choices)));
+            let help = did_you_mean(&text, wanted.choices, || {
+                format!("choose {}", listed_or(wanted.choices))
+            });
             sink.push(Invalid {
                 fact: format!("{name} cannot be `{text}`"),
                 help,
@@ -331,8 +408,12 @@ fn check_value(argument: &Argument, wanted: &ValueType, name: &str, sink: &mut S
 
 fn kind_help(value: &Value, wanted: &ValueType) -> String {
     match (wanted.kind, value) {
-        (Kind::Boolean, Value::Text(text)) if text == "yes" || text == "on" || text == "1" => "write `#true`".to_owned(),
-        (Kind::Boolean, Value::Text(text)) if text == "no" || text == "off" || text == "0" => "write `#false`".to_owned(),
+        (Kind::Boolean, Value::Text(text)) if text == "yes" || text == "on" || text == "1" => {
+            "write `#true`".to_owned()
+        }
+        (Kind::Boolean, Value::Text(text)) if text == "no" || text == "off" || text == "0" => {
+            "write `#false`".to_owned()
+        }
         (Kind::Boolean, _) => "write `#true` or `#false`".to_owned(),
         (Kind::Text, Value::Integer(_) | Value::Float(_)) => "put it in quotes".to_owned(),
         (Kind::Integer, _) => "write a whole number, without quotes".to_owned(),
@@ -386,7 +467,11 @@ fn one_line(example: &str) -> String {
     let mut lines = example.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut text = lines.next().unwrap_or_default().to_owned();
     for line in lines {
-        let glue = if text.ends_with('{') || line == "}" { " " } else { "; " };
+        let glue = if text.ends_with('{') || line == "}" {
+            " "
+        } else {
+            "; "
+        };
         text.push_str(glue);
         text.push_str(line);
     }

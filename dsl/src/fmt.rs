@@ -19,24 +19,41 @@ pub fn fmt(file: &SourceFile) -> Result<String, Diagnostics> {
         written.replace_range(0..2, &original[0..2]);
     }
     // What the formatter does not understand it leaves alone.
-    eprintln!("DBG {written:?}");
-    if says_the_same(&before, &written) { Ok(written) } else { Ok(file.text.to_string()) }
+    if says_the_same(&before, &written) {
+        Ok(written)
+    } else {
+        Ok(file.text.to_string())
+    }
 }
 
 fn says_the_same(before: &Document, written: &str) -> bool {
-    let file = kcompose_core::source::SourceMap::new().add("formatted", written).clone();
+    let file = kcompose_core::source::SourceMap::new()
+        .add("formatted", written)
+        .clone();
     syntax::parse(&file).is_ok_and(|after| same_nodes(&before.nodes, &after.nodes))
 }
 
 fn same_nodes(before: &[Node], after: &[Node]) -> bool {
-    before.len() == after.len() && before.iter().zip(after).all(|(before, after)| same_node(before, after))
+    before.len() == after.len()
+        && before
+            .iter()
+            .zip(after)
+            .all(|(before, after)| same_node(before, after))
 }
 
 fn same_node(before: &Node, after: &Node) -> bool {
     let arguments = before.arguments.len() == after.arguments.len()
-        && before.arguments.iter().zip(&after.arguments).all(|(before, after)| before.value == after.value && before.annotation == after.annotation);
+        && before
+            .arguments
+            .iter()
+            .zip(&after.arguments)
+            .all(|(before, after)| before.value == after.value && before.annotation == after.annotation);
     let properties = before.properties.len() == after.properties.len()
-        && before.properties.iter().zip(&after.properties).all(|(before, after)| before.name == after.name && before.value.value == after.value.value);
+        && before
+            .properties
+            .iter()
+            .zip(&after.properties)
+            .all(|(before, after)| before.name == after.name && before.value.value == after.value.value);
     before.name == after.name
         && before.annotation == after.annotation
         && arguments
@@ -55,6 +72,8 @@ struct Writer {
     continued: bool,
     /// Whether a blank line was read since the last node.
     blank: bool,
+    /// Whether the line that was written last opens a block.
+    opened: bool,
     /// Whether the next word follows the last without a space.
     glued: bool,
     /// Whether the line that was written last still stands on the line that is read.
@@ -76,6 +95,7 @@ impl Writer {
                     self.push("{");
                     self.flush();
                     self.depth += 1;
+                    self.opened = true;
                 }
                 Token::Close => {
                     self.flush();
@@ -146,10 +166,10 @@ impl Writer {
         if self.line.is_empty() {
             return;
         }
-        let after_open = self.text.is_empty() || self.text.ends_with("{\n");
-        if self.blank && !after_open {
+        if self.blank && !self.text.is_empty() && !self.opened {
             self.text.push('\n');
         }
+        self.opened = false;
         let depth = self.depth + usize::from(self.continued);
         self.text.push_str(&"    ".repeat(depth));
         self.text.push_str(self.line.trim_end());
@@ -170,7 +190,9 @@ fn set_in(word: &str, depth: usize) -> String {
         return word.to_owned();
     }
     let mut lines: Vec<&str> = word.split('\n').collect();
-    let (Some(last), Some(_)) = (lines.pop(), lines.first()) else { return word.to_owned() };
+    let (Some(last), Some(_)) = (lines.pop(), lines.first()) else {
+        return word.to_owned();
+    };
     let prefix = &last[..last.len() - last.trim_start().len()];
     let indent = "    ".repeat(depth + 1);
     let inner = lines[1..].iter().map(|line| match line.strip_prefix(prefix) {
@@ -200,7 +222,10 @@ mod tests {
 
     #[test]
     fn one_node_a_line() {
-        check("kairos { runtime \"systemd\"; model \"x\" }\na  1   b = 2;c (t)3", "kairos {\n    runtime \"systemd\"\n    model \"x\"\n}\na 1 b=2\nc (t)3\n");
+        check(
+            "kairos { runtime \"systemd\"; model \"x\" }\na  1   b = 2;c (t)3",
+            "kairos {\n    runtime \"systemd\"\n    model \"x\"\n}\na 1 b=2\nc (t)3\n",
+        );
     }
 
     #[test]

@@ -24,7 +24,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { architecture: Architecture::Amd64, parameters: BTreeMap::new() }
+        Options {
+            architecture: Architecture::Amd64,
+            parameters: BTreeMap::new(),
+        }
     }
 }
 
@@ -39,7 +42,11 @@ pub enum LoadError {
 
 impl From<std::io::Error> for LoadError {
     fn from(error: std::io::Error) -> Self {
-        if error.kind() == std::io::ErrorKind::NotFound { LoadError::Missing } else { LoadError::Unreadable(error.to_string()) }
+        if error.kind() == std::io::ErrorKind::NotFound {
+            LoadError::Missing
+        } else {
+            LoadError::Unreadable(error.to_string())
+        }
     }
 }
 
@@ -72,7 +79,10 @@ struct NotFound {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("`{path}` cannot be read: {reason}")]
-#[diagnostic(code("kcompose::use::unreadable"), help("it must be a text file in UTF-8 that you may read"))]
+#[diagnostic(
+    code("kcompose::use::unreadable"),
+    help("it must be a text file in UTF-8 that you may read")
+)]
 struct Unreadable {
     path: String,
     reason: String,
@@ -129,7 +139,10 @@ struct Undeclared {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("`{document}` is used twice, with different parameters")]
-#[diagnostic(code("kcompose::use::conflict"), help("a document counts once: use it with the same parameters, or only once"))]
+#[diagnostic(
+    code("kcompose::use::conflict"),
+    help("a document counts once: use it with the same parameters, or only once")
+)]
 struct UsedDifferently {
     document: String,
     #[label("used here")]
@@ -148,11 +161,33 @@ pub fn load(
     loader: &mut Loader<'_>,
     options: &Options,
 ) -> Result<Warned<Flavor>, Diagnostics> {
-    let chosen = options.parameters.iter().map(|(name, value)| (name.clone(), Spanned::unplaced(value.clone()))).collect();
+    let chosen = options
+        .parameters
+        .iter()
+        .map(|(name, value)| (name.clone(), Spanned::unplaced(value.clone())))
+        .collect();
     let mut loading = Loading::new(sources, loader, folder_of(name));
-    loading.document(Request { name: name.to_owned(), text: text.to_owned(), block: None, chosen, used: None });
-    let Loading { sources, mut sink, parts, meant, complete, .. } = loading;
-    let parts = Parts { parts, architecture: options.architecture, meant, complete };
+    loading.document(Request {
+        name: name.to_owned(),
+        text: text.to_owned(),
+        block: None,
+        chosen,
+        used: None,
+    });
+    let Loading {
+        sources,
+        mut sink,
+        parts,
+        meant,
+        complete,
+        ..
+    } = loading;
+    let parts = Parts {
+        parts,
+        architecture: options.architecture,
+        meant,
+        complete,
+    };
     let composed = compose(&parts, &mut |base| distro::distro(sources, base));
     match composed {
         Ok(composed) => {
@@ -207,7 +242,10 @@ impl<'a, 'l> Loading<'a, 'l> {
 
     /// Reads a document, and then what it uses.
     fn document(&mut self, request: Request) {
-        let shown = request.block.as_ref().map_or_else(|| request.name.clone(), |_| format!("library:{}", request.name));
+        let shown = request
+            .block
+            .as_ref()
+            .map_or_else(|| request.name.clone(), |_| format!("library:{}", request.name));
         let file = self.sources.add(shown, request.text.as_str()).clone();
         let mut document = match syntax::parse(&file) {
             Ok(document) => document,
@@ -223,7 +261,10 @@ impl<'a, 'l> Loading<'a, 'l> {
         let mut fragment = lowered.fragment;
         self.take_texts(&mut fragment, &request);
         let uses = all_uses(&fragment);
-        self.parts.push(Part { fragment, block: request.block.clone() });
+        self.parts.push(Part {
+            fragment,
+            block: request.block.clone(),
+        });
         self.path.push(request.name.clone());
         for used in uses {
             self.used(&request, &used);
@@ -240,17 +281,30 @@ impl<'a, 'l> Loading<'a, 'l> {
             format!("blocks/{}/block.kdl", target.value)
         };
         if let Some(begin) = self.path.iter().position(|earlier| *earlier == name) {
-            let circle: Vec<&str> = self.path[begin..].iter().map(String::as_str).chain([name.as_str()]).collect();
-            self.sink.push(Cycle { first: name.clone(), circle: circle.join(" → "), span: target.span });
+            let circle: Vec<&str> = self.path[begin..]
+                .iter()
+                .map(String::as_str)
+                .chain([name.as_str()])
+                .collect();
+            self.sink.push(Cycle {
+                first: name.clone(),
+                circle: circle.join(" → "),
+                span: target.span,
+            });
             return;
         }
         if let Some((first, parameters)) = self.done.get(&name) {
             if *parameters != used.value.parameters {
-                self.sink.push(UsedDifferently { document: name, first: *first, second: used.span });
+                self.sink.push(UsedDifferently {
+                    document: name,
+                    first: *first,
+                    second: used.span,
+                });
             }
             return;
         }
-        self.done.insert(name.clone(), (used.span, used.value.parameters.clone()));
+        self.done
+            .insert(name.clone(), (used.span, used.value.parameters.clone()));
         let Some(text) = self.text_of(&name, target, is_document) else {
             self.complete = false;
             return;
@@ -259,7 +313,13 @@ impl<'a, 'l> Loading<'a, 'l> {
         // What a block uses, and what a document of a block uses, is the library's too.
         let block = block.or_else(|| by.block.clone());
         let chosen = used.value.parameters.clone();
-        self.document(Request { name, text, block, chosen, used: Some(target.span) });
+        self.document(Request {
+            name,
+            text,
+            block,
+            chosen,
+            used: Some(target.span),
+        });
     }
 
     fn text_of(&mut self, name: &str, target: &Spanned<String>, is_document: bool) -> Option<String> {
@@ -268,9 +328,17 @@ impl<'a, 'l> Loading<'a, 'l> {
             if found.is_none() {
                 let blocks = kcompose_library::blocks();
                 let help = did_you_mean(&target.value, &blocks, || {
-                    format!("blocks are {}; a document of your own begins with `./`", crate::check::listed(&blocks))
+                    format!(
+                        "blocks are {}; a document of your own begins with `./`",
+                        crate::check::listed(&blocks)
+                    )
                 });
-                self.sink.push(NotFound { what: "block", name: target.value.clone(), help, span: target.span });
+                self.sink.push(NotFound {
+                    what: "block",
+                    name: target.value.clone(),
+                    help,
+                    span: target.span,
+                });
             }
             return found;
         }
@@ -283,11 +351,20 @@ impl<'a, 'l> Loading<'a, 'l> {
             Ok(text) => Some(text),
             Err(LoadError::Missing) => {
                 let help = format!("paths are relative to the folder of the document; looked for {path}");
-                self.sink.push(NotFound { what, name: path.to_owned(), help, span });
+                self.sink.push(NotFound {
+                    what,
+                    name: path.to_owned(),
+                    help,
+                    span,
+                });
                 None
             }
             Err(LoadError::Unreadable(reason)) => {
-                self.sink.push(Unreadable { path: path.to_owned(), reason, span });
+                self.sink.push(Unreadable {
+                    path: path.to_owned(),
+                    reason,
+                    span,
+                });
                 None
             }
         }
@@ -303,9 +380,13 @@ impl<'a, 'l> Loading<'a, 'l> {
             }
         }
         for config in &mut fragment.cloud_configs {
-            let (Some(from), None) = (&config.value.from, &config.value.text) else { continue };
+            let (Some(from), None) = (&config.value.from, &config.value.text) else {
+                continue;
+            };
             let (path, span) = (from.value.as_str().to_owned(), from.span);
-            config.value.text = self.context_text(&path, "file", span, by).map(|text| Spanned::new(text, span));
+            config.value.text = self
+                .context_text(&path, "file", span, by)
+                .map(|text| Spanned::new(text, span));
         }
         if let Some(overriding) = &mut fragment.overriding {
             self.take_texts(overriding, by);
@@ -320,7 +401,12 @@ impl<'a, 'l> Loading<'a, 'l> {
         let path = joined(&folder_of(&by.name), path);
         let found = kcompose_library::file(&path).map(str::to_owned);
         if found.is_none() {
-            self.sink.push(NotFound { what, name: path, help: "this is a mistake of the library".to_owned(), span });
+            self.sink.push(NotFound {
+                what,
+                name: path,
+                help: "this is a mistake of the library".to_owned(),
+                span,
+            });
         }
         found
     }
@@ -339,13 +425,29 @@ impl<'a, 'l> Loading<'a, 'l> {
                 self.check_choice(parameter, chosen);
             }
         }
-        let names: Vec<&str> = declared.iter().map(|parameter| parameter.name.value.as_str()).collect();
-        for (name, value) in request.chosen.iter().filter(|(name, _)| !names.contains(&name.as_str())) {
+        let names: Vec<&str> = declared
+            .iter()
+            .map(|parameter| parameter.name.value.as_str())
+            .collect();
+        for (name, value) in request
+            .chosen
+            .iter()
+            .filter(|(name, _)| !names.contains(&name.as_str()))
+        {
             let help = did_you_mean(name, &names, || {
-                if names.is_empty() { "it has no parameters".to_owned() } else { format!("its parameters are {}", crate::check::listed(&names)) }
+                if names.is_empty() {
+                    "it has no parameters".to_owned()
+                } else {
+                    format!("its parameters are {}", crate::check::listed(&names))
+                }
             });
             let span = Some(value.span).filter(|span| span.is_some());
-            self.sink.push(UnknownParameter { document: file.name.to_string(), name: name.clone(), help, span });
+            self.sink.push(UnknownParameter {
+                document: file.name.to_string(),
+                name: name.clone(),
+                help,
+                span,
+            });
         }
         for node in nodes {
             substitute(node, &values, &names, &mut self.sink);
@@ -360,7 +462,13 @@ impl<'a, 'l> Loading<'a, 'l> {
             format!("say it on the command line: --build-arg {name}=…, or give it a default")
         };
         let document = request.name.clone();
-        self.sink.push(MissingParameter { document, name, help, declared: parameter.span, used: request.used });
+        self.sink.push(MissingParameter {
+            document,
+            name,
+            help,
+            declared: parameter.span,
+            used: request.used,
+        });
     }
 
     fn check_choice(&mut self, parameter: &Parameter, chosen: &Spanned<String>) {
@@ -371,7 +479,9 @@ impl<'a, 'l> Loading<'a, 'l> {
         self.sink.push(ParameterValue {
             name: parameter.name.value.clone(),
             value: chosen.value.clone(),
-            help: did_you_mean(&chosen.value, &choices, || format!("choose {}", crate::check::listed_or(&choices))),
+            help: did_you_mean(&chosen.value, &choices, || {
+                format!("choose {}", crate::check::listed_or(&choices))
+            }),
             declared: parameter.span,
             span: Some(chosen.span).filter(|span| span.is_some()),
         });
@@ -380,18 +490,33 @@ impl<'a, 'l> Loading<'a, 'l> {
 
 /// Replaces `(parameter)"NAME"` by the parameter's value.
 fn substitute(node: &mut Node, values: &BTreeMap<&str, &str>, names: &[&str], sink: &mut Sink) {
-    let arguments = node.arguments.iter_mut().chain(node.properties.iter_mut().map(|property| &mut property.value));
+    let arguments = node
+        .arguments
+        .iter_mut()
+        .chain(node.properties.iter_mut().map(|property| &mut property.value));
     for argument in arguments {
-        if argument.annotation.as_ref().is_none_or(|annotation| annotation.value != "parameter") {
+        if argument
+            .annotation
+            .as_ref()
+            .is_none_or(|annotation| annotation.value != "parameter")
+        {
             continue;
         }
-        let Value::Text(name) = &argument.value else { continue };
+        let Value::Text(name) = &argument.value else {
+            continue;
+        };
         argument.annotation = None;
         if let Some(value) = values.get(name.as_str()) {
             argument.value = value_of(value);
         } else if !names.contains(&name.as_str()) {
-            let help = did_you_mean(name, names, || format!("declare it: parameter \"{name}\" default=\"…\""));
-            sink.push(Undeclared { name: name.clone(), help, span: argument.span });
+            let help = did_you_mean(name, names, || {
+                format!("declare it: parameter \"{name}\" default=\"…\"")
+            });
+            sink.push(Undeclared {
+                name: name.clone(),
+                help,
+                span: argument.span,
+            });
         }
     }
     for child in node.children.iter_mut().flatten() {
@@ -416,7 +541,13 @@ fn all_uses(fragment: &Fragment) -> Vec<Spanned<Use>> {
 
 /// The folder of a path; empty for a bare name.
 fn folder_of(path: &str) -> String {
-    path.rsplit_once('/').map_or_else(String::new, |(folder, _)| if folder.is_empty() { "/".to_owned() } else { folder.to_owned() })
+    path.rsplit_once('/').map_or_else(String::new, |(folder, _)| {
+        if folder.is_empty() {
+            "/".to_owned()
+        } else {
+            folder.to_owned()
+        }
+    })
 }
 
 /// A relative path behind a folder, without `.` and with `..` taken back where possible.

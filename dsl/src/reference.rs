@@ -9,7 +9,10 @@ use crate::values::ValueType;
 /// Every page: its file name, and its text. The first is the overview.
 pub fn pages() -> Vec<(String, String)> {
     let mut pages = vec![("README.md".to_owned(), overview())];
-    pages.extend(ALL.iter().map(|section| (format!("{}.md", section.spec.name), page(&section.spec))));
+    pages.extend(
+        ALL.iter()
+            .map(|section| (format!("{}.md", section.spec.name), page(&section.spec))),
+    );
     pages.push(("types.md".to_owned(), types()));
     pages
 }
@@ -21,21 +24,33 @@ fn overview() -> String {
     text.push_str("A flavor is a KDL 2 document. These nodes stand at its top, in any order.\n\n| node | what it says |\n| --- | --- |\n");
     for section in ALL {
         let name = section.spec.name;
-        line(&mut text, &format!("| [`{name}`]({name}.md) | {} |", first_sentence(section.spec.doc)));
+        line(
+            &mut text,
+            &format!("| [`{name}`]({name}.md) | {} |", first_sentence(section.spec.doc)),
+        );
     }
     text.push_str("\nThe values that they take: [types](types.md). `kcompose config` prints a composed flavor, with the origin of each\nline and with every default.\n");
     text
 }
 
 fn page(spec: &NodeSpec) -> String {
-    let mut text = format!("{GENERATED}# `{}`\n\n{}\n\n```kdl\n{}\n```\n", spec.name, spec.doc, spec.example);
+    let mut text = format!(
+        "{GENERATED}# `{}`\n\n{}\n\n```kdl\n{}\n```\n",
+        spec.name, spec.doc, spec.example
+    );
     tables(&mut text, spec);
     match spec.children {
         Children::None => {}
         Children::Sections => text.push_str("\nIts children are the nodes of the top of a document.\n"),
         Children::Known(known) => children(&mut text, known, spec.name, 2),
         Children::Named { known, any, name } => {
-            line(&mut text, &format!("\n## Any other name\n\n{} {}\n\n```kdl\n{}\n```", any.doc, name.doc, any.example));
+            line(
+                &mut text,
+                &format!(
+                    "\n## Any other name\n\n{} {}\n\n```kdl\n{}\n```",
+                    any.doc, name.doc, any.example
+                ),
+            );
             tables(&mut text, any);
             children(&mut text, known, spec.name, 2);
         }
@@ -45,9 +60,19 @@ fn page(spec: &NodeSpec) -> String {
 
 fn children(text: &mut String, known: &[NodeSpec], parent: &str, level: usize) {
     for child in known {
-        let once = if child.repeat == Repeat::Once { " At most once." } else { "" };
+        let once = if child.repeat == Repeat::Once {
+            " At most once."
+        } else {
+            ""
+        };
         let heading = "#".repeat(level);
-        line(text, &format!("\n{heading} `{}` in `{parent}`\n\n{}{once}\n\n```kdl\n{}\n```", child.name, child.doc, child.example));
+        line(
+            text,
+            &format!(
+                "\n{heading} `{}` in `{parent}`\n\n{}{once}\n\n```kdl\n{}\n```",
+                child.name, child.doc, child.example
+            ),
+        );
         tables(text, child);
         children(text, child.children.known(), child.name, level + 1);
     }
@@ -80,12 +105,22 @@ fn argument_row(argument: &ArgumentSpec) -> String {
         Count::Optional => "",
         Count::Many => "one or more",
     };
-    format!("| {} | {} | {count} | {} |", argument.name, link(argument.value), cell(argument.doc))
+    format!(
+        "| {} | {} | {count} | {} |",
+        argument.name,
+        link(argument.value),
+        cell(argument.doc)
+    )
 }
 
 fn property_row(property: &PropertySpec) -> String {
     let needed = if property.required { "needed" } else { "" };
-    format!("| `{}=` | {} | {needed} | {} |", property.name, link(property.value), cell(property.doc))
+    format!(
+        "| `{}=` | {} | {needed} | {} |",
+        property.name,
+        link(property.value),
+        cell(property.doc)
+    )
 }
 
 /// A type with the place where it is described.
@@ -103,7 +138,9 @@ fn types() -> String {
         collect(&section.spec, &mut types);
     }
     types.sort_by_key(|value| value.name);
-    let mut text = format!("{GENERATED}# Types of values\n\nText stands in quotes, or bare where it is a plain word; booleans are `#true` and `#false`.\n");
+    let mut text = format!(
+        "{GENERATED}# Types of values\n\nText stands in quotes, or bare where it is a plain word; booleans are `#true` and `#false`.\n"
+    );
     for value in types {
         line(&mut text, &format!("\n## {}\n\n{}", value.name, value.doc));
     }
@@ -158,10 +195,15 @@ mod tests {
         }
         for (name, text) in &pages {
             let found = fs::read_to_string(folder.join(name)).unwrap_or_default();
-            assert!(found == *text, "docs/reference/{name} is not what the table says; UPDATE=1 writes it anew");
+            assert!(
+                found == *text,
+                "docs/reference/{name} is not what the table says; UPDATE=1 writes it anew"
+            );
         }
         let names: BTreeSet<String> = pages.into_iter().map(|(name, _)| name).collect();
-        let there = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let there = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
         assert_eq!(there.collect::<BTreeSet<_>>(), names);
     }
 

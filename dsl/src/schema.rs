@@ -13,7 +13,9 @@ pub struct Section<T: 'static> {
 
 impl<T> std::fmt::Debug for Section<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Section").field("spec", &self.spec).finish_non_exhaustive()
+        f.debug_struct("Section")
+            .field("spec", &self.spec)
+            .finish_non_exhaustive()
     }
 }
 
@@ -74,17 +76,32 @@ pub struct ArgumentSpec {
 impl ArgumentSpec {
     /// One argument that must be there.
     pub const fn one(name: &'static str, value: &'static ValueType, doc: &'static str) -> Self {
-        ArgumentSpec { name, doc, value, count: Count::One }
+        ArgumentSpec {
+            name,
+            doc,
+            value,
+            count: Count::One,
+        }
     }
 
     /// One argument that may be left out.
     pub const fn optional(name: &'static str, value: &'static ValueType, doc: &'static str) -> Self {
-        ArgumentSpec { name, doc, value, count: Count::Optional }
+        ArgumentSpec {
+            name,
+            doc,
+            value,
+            count: Count::Optional,
+        }
     }
 
     /// All arguments that follow, at least one.
     pub const fn many(name: &'static str, value: &'static ValueType, doc: &'static str) -> Self {
-        ArgumentSpec { name, doc, value, count: Count::Many }
+        ArgumentSpec {
+            name,
+            doc,
+            value,
+            count: Count::Many,
+        }
     }
 }
 
@@ -124,12 +141,22 @@ pub struct PropertySpec {
 impl PropertySpec {
     /// A property that may be left out.
     pub const fn optional(name: &'static str, value: &'static ValueType, doc: &'static str) -> Self {
-        PropertySpec { name, doc, value, required: false }
+        PropertySpec {
+            name,
+            doc,
+            value,
+            required: false,
+        }
     }
 
     /// A property that must be there.
     pub const fn required(name: &'static str, value: &'static ValueType, doc: &'static str) -> Self {
-        PropertySpec { name, doc, value, required: true }
+        PropertySpec {
+            name,
+            doc,
+            value,
+            required: true,
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The types of values that the tables name, and reading checked values.
 
 use kcompose_core::model::{
-    AbsPath, Architecture, CheckedBy, FileMode, InvalidValue, PackageName, PathPattern, Size, UnitName, VersionRequest,
+    AbsPath, Architecture, CheckedBy, FileMode, InvalidValue, PackageName, PathPattern, Size, UnitName,
+    VersionRequest,
 };
 use kcompose_core::source::Spanned;
 
@@ -26,7 +27,10 @@ pub struct ValueType {
 
 impl std::fmt::Debug for ValueType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ValueType").field("name", &self.name).field("choices", &self.choices).finish_non_exhaustive()
+        f.debug_struct("ValueType")
+            .field("name", &self.name)
+            .field("choices", &self.choices)
+            .finish_non_exhaustive()
     }
 }
 
@@ -56,7 +60,14 @@ pub(crate) enum Refusal {
 impl ValueType {
     /// Any text.
     pub const fn text(name: &'static str, what: &'static str, doc: &'static str) -> Self {
-        ValueType { name, what, doc, kind: Kind::Text, choices: &[], check: fine }
+        ValueType {
+            name,
+            what,
+            doc,
+            kind: Kind::Text,
+            choices: &[],
+            check: fine,
+        }
     }
 
     /// Text that a check accepts.
@@ -66,12 +77,31 @@ impl ValueType {
         doc: &'static str,
         check: fn(&str) -> Result<(), InvalidValue>,
     ) -> Self {
-        ValueType { name, what, doc, kind: Kind::Text, choices: &[], check }
+        ValueType {
+            name,
+            what,
+            doc,
+            kind: Kind::Text,
+            choices: &[],
+            check,
+        }
     }
 
     /// One of a few words.
-    pub const fn choice(name: &'static str, what: &'static str, doc: &'static str, choices: &'static [&'static str]) -> Self {
-        ValueType { name, what, doc, kind: Kind::Text, choices, check: fine }
+    pub const fn choice(
+        name: &'static str,
+        what: &'static str,
+        doc: &'static str,
+        choices: &'static [&'static str],
+    ) -> Self {
+        ValueType {
+            name,
+            what,
+            doc,
+            kind: Kind::Text,
+            choices,
+            check: fine,
+        }
     }
 
     /// Whether a value is of this type.
@@ -98,13 +128,21 @@ fn parses<T: CheckedBy>(text: &str) -> Result<(), InvalidValue> {
 }
 
 fn refuse(fact: impl Into<String>, help: impl Into<String>) -> Result<(), InvalidValue> {
-    Err(InvalidValue { fact: fact.into(), help: help.into() })
+    Err(InvalidValue {
+        fact: fact.into(),
+        help: help.into(),
+    })
 }
 
 /// Any text.
 pub static TEXT: ValueType = ValueType::text("text", "text", "Any text.");
 /// Text of one line.
-pub static LINE: ValueType = ValueType::checked("line", "one line of text", "Text without a line break.", check_line);
+pub static LINE: ValueType = ValueType::checked(
+    "line",
+    "one line of text",
+    "Text without a line break.",
+    check_line,
+);
 /// `#true` or `#false`.
 pub static BOOLEAN: ValueType = ValueType {
     kind: Kind::Boolean,
@@ -123,7 +161,12 @@ pub static SYSTEM_ID: ValueType = ValueType {
 /// A number or text.
 pub static PARAMETER_VALUE: ValueType = ValueType {
     kind: Kind::IntegerOrText,
-    ..ValueType::checked("value", "a number or one line of text", "A number, or text without a line break.", check_line)
+    ..ValueType::checked(
+        "value",
+        "a number or one line of text",
+        "A number, or text without a line break.",
+        check_line,
+    )
 };
 /// A flavor's name.
 pub static FLAVOR_NAME: ValueType = ValueType::checked(
@@ -133,11 +176,19 @@ pub static FLAVOR_NAME: ValueType = ValueType::checked(
     check_flavor_name,
 );
 /// A word: a name without spaces.
-pub static WORD: ValueType =
-    ValueType::checked("word", "a word", "Letters, digits, `-`, `_`, `.` and `+`; begins with a letter or digit.", check_word);
+pub static WORD: ValueType = ValueType::checked(
+    "word",
+    "a word",
+    "Letters, digits, `-`, `_`, `.` and `+`; begins with a letter or digit.",
+    check_word,
+);
 /// A semantic version.
-pub static VERSION: ValueType =
-    ValueType::checked("version", "a semantic version", "A semantic version such as `1.4.0`, without `v`.", check_version);
+pub static VERSION: ValueType = ValueType::checked(
+    "version",
+    "a semantic version",
+    "A semantic version such as `1.4.0`, without `v`.",
+    check_version,
+);
 /// A package's name.
 pub static PACKAGE: ValueType = ValueType::checked(
     "package",
@@ -167,8 +218,12 @@ pub static CONTEXT_PATH: ValueType = ValueType::checked(
     parses::<PathPattern>,
 );
 /// A link's target.
-pub static LINK_TARGET: ValueType =
-    ValueType::checked("target", "a link's target", "An absolute or relative path.", check_link_target);
+pub static LINK_TARGET: ValueType = ValueType::checked(
+    "target",
+    "a link's target",
+    "An absolute or relative path.",
+    check_link_target,
+);
 /// A unit.
 pub static UNIT: ValueType = ValueType::checked(
     "unit",
@@ -184,11 +239,19 @@ pub static MODE: ValueType = ValueType::checked(
     parses::<FileMode>,
 );
 /// A size.
-pub static SIZE: ValueType =
-    ValueType::checked("size", Size::WHAT, "`\"25%\"` of the memory, `\"512MiB\"`, `\"2GiB\"`.", parses::<Size>);
+pub static SIZE: ValueType = ValueType::checked(
+    "size",
+    Size::WHAT,
+    "`\"25%\"` of the memory, `\"512MiB\"`, `\"2GiB\"`.",
+    parses::<Size>,
+);
 /// An architecture.
-pub static ARCHITECTURE: ValueType =
-    ValueType::choice("architecture", Architecture::WHAT, "`amd64` or `arm64`.", &["amd64", "arm64"]);
+pub static ARCHITECTURE: ValueType = ValueType::choice(
+    "architecture",
+    Architecture::WHAT,
+    "`amd64` or `arm64`.",
+    &["amd64", "arm64"],
+);
 /// An http or https URL.
 pub static URL: ValueType = ValueType::checked("url", "a URL", "An `http://` or `https://` URL.", check_url);
 /// A user's or group's name.
@@ -199,16 +262,29 @@ pub static ACCOUNT: ValueType = ValueType::checked(
     check_account,
 );
 /// The name of a system user or group: packages also make such as `Debian-snmp`.
-pub static SYSTEM_ACCOUNT: ValueType =
-    ValueType::checked("account", "an account's name", "The name of a user or group.", check_system_account);
+pub static SYSTEM_ACCOUNT: ValueType = ValueType::checked(
+    "account",
+    "an account's name",
+    "The name of a user or group.",
+    check_system_account,
+);
 /// An owner.
 pub static OWNER: ValueType = ValueType {
     kind: Kind::IntegerOrText,
-    ..ValueType::checked("owner", "an owner", "The name or the number of a user or group.", check_owner)
+    ..ValueType::checked(
+        "owner",
+        "an owner",
+        "The name or the number of a user or group.",
+        check_owner,
+    )
 };
 /// Several groups.
-pub static GROUPS: ValueType =
-    ValueType::checked("groups", "names of groups", "Names of groups, separated by spaces or commas.", check_groups);
+pub static GROUPS: ValueType = ValueType::checked(
+    "groups",
+    "names of groups",
+    "Names of groups, separated by spaces or commas.",
+    check_groups,
+);
 /// A hash for `/etc/shadow`.
 pub static PASSWORD_HASH: ValueType = ValueType::checked(
     "password hash",
@@ -217,8 +293,12 @@ pub static PASSWORD_HASH: ValueType = ValueType::checked(
     check_password_hash,
 );
 /// A public key for ssh.
-pub static SSH_KEY: ValueType =
-    ValueType::checked("ssh key", "a public ssh key", "A line of `authorized_keys`.", check_ssh_key);
+pub static SSH_KEY: ValueType = ValueType::checked(
+    "ssh key",
+    "a public ssh key",
+    "A line of `authorized_keys`.",
+    check_ssh_key,
+);
 /// A kernel argument.
 pub static KERNEL_ARGUMENT: ValueType = ValueType::checked(
     "kernel argument",
@@ -234,8 +314,12 @@ pub static MODULE: ValueType = ValueType::checked(
     check_module,
 );
 /// The label of a file system.
-pub static FS_LABEL: ValueType =
-    ValueType::checked("label", "a file system label", "The label of a file system, at most 16 characters.", check_fs_label);
+pub static FS_LABEL: ValueType = ValueType::checked(
+    "label",
+    "a file system label",
+    "The label of a file system, at most 16 characters.",
+    check_fs_label,
+);
 /// A kernel parameter.
 pub static SYSCTL_KEY: ValueType = ValueType::checked(
     "kernel parameter",
@@ -263,7 +347,10 @@ fn check_line(text: &str) -> Result<(), InvalidValue> {
 fn check_user_id(text: &str) -> Result<(), InvalidValue> {
     match text.parse::<u32>() {
         Ok(1..=59999) => Ok(()),
-        _ => refuse(format!("`{text}` is not a user id"), "choose a number from 1000 to 59999"),
+        _ => refuse(
+            format!("`{text}` is not a user id"),
+            "choose a number from 1000 to 59999",
+        ),
     }
 }
 
@@ -271,19 +358,27 @@ fn check_system_id(text: &str) -> Result<(), InvalidValue> {
     if text.parse::<u16>().is_ok() {
         return Ok(());
     }
-    refuse(format!("`{text}` is not a number of a user or group"), "choose a number from 1 to 65535")
+    refuse(
+        format!("`{text}` is not a number of a user or group"),
+        "choose a number from 1 to 65535",
+    )
 }
 
 fn is_word(text: &str, also: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || also.contains(c))
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || also.contains(c))
 }
 
 fn check_word(text: &str) -> Result<(), InvalidValue> {
     if is_word(text, "-_.+") {
         return Ok(());
     }
-    refuse(format!("`{text}` is not a word"), "use letters, digits, `-`, `_`, `.` and `+`, beginning with a letter or digit")
+    refuse(
+        format!("`{text}` is not a word"),
+        "use letters, digits, `-`, `_`, `.` and `+`, beginning with a letter or digit",
+    )
 }
 
 fn check_flavor_name(text: &str) -> Result<(), InvalidValue> {
@@ -303,7 +398,11 @@ fn check_version(text: &str) -> Result<(), InvalidValue> {
     let bare = text.strip_prefix('v').unwrap_or(text);
     let dots = bare.matches('.').count();
     let padded = format!("{bare}{}", ".0".repeat(2usize.saturating_sub(dots)));
-    let example = if semver::Version::parse(&padded).is_ok() { padded } else { "1.0.0".to_owned() };
+    let example = if semver::Version::parse(&padded).is_ok() {
+        padded
+    } else {
+        "1.0.0".to_owned()
+    };
     refuse(
         format!("`{text}` is not a semantic version"),
         format!("write three numbers, as in \"{example}\""),
@@ -312,23 +411,34 @@ fn check_version(text: &str) -> Result<(), InvalidValue> {
 
 fn check_link_target(text: &str) -> Result<(), InvalidValue> {
     if text.is_empty() || text.contains(|c: char| c.is_control()) {
-        return refuse("this is not a link's target", "write an absolute or relative path");
+        return refuse(
+            "this is not a link's target",
+            "write an absolute or relative path",
+        );
     }
     Ok(())
 }
 
 fn check_url(text: &str) -> Result<(), InvalidValue> {
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).unwrap_or_default();
+    let rest = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"))
+        .unwrap_or_default();
     let host = rest.split('/').next().unwrap_or_default();
     if !host.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Ok(());
     }
-    refuse(format!("`{text}` is not a URL"), "write it as \"https://deb.example.org/path\"")
+    refuse(
+        format!("`{text}` is not a URL"),
+        "write it as \"https://deb.example.org/path\"",
+    )
 }
 
 fn check_account(text: &str) -> Result<(), InvalidValue> {
     let first = text.starts_with(|first: char| first.is_ascii_lowercase() || first == '_');
-    let all = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c));
+    let all = text
+        .chars()
+        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c));
     if first && all && text.len() <= 31 {
         return Ok(());
     }
@@ -365,15 +475,30 @@ fn check_password_hash(text: &str) -> Result<(), InvalidValue> {
 }
 
 fn check_ssh_key(text: &str) -> Result<(), InvalidValue> {
-    let types = ["ssh-ed25519 ", "ssh-rsa ", "ecdsa-sha2-", "sk-ssh-ed25519@openssh.com ", "sk-ecdsa-sha2-"];
-    if check_line(text).is_ok() && types.iter().any(|kind| text.starts_with(kind) || text.contains(&format!(" {kind}"))) {
+    let types = [
+        "ssh-ed25519 ",
+        "ssh-rsa ",
+        "ecdsa-sha2-",
+        "sk-ssh-ed25519@openssh.com ",
+        "sk-ecdsa-sha2-",
+    ];
+    if check_line(text).is_ok()
+        && types
+            .iter()
+            .any(|kind| text.starts_with(kind) || text.contains(&format!(" {kind}")))
+    {
         return Ok(());
     }
-    refuse("this is not a public ssh key", "write the line of a `.pub` file, as in \"ssh-ed25519 AAAA… name\"")
+    refuse(
+        "this is not a public ssh key",
+        "write the line of a `.pub` file, as in \"ssh-ed25519 AAAA… name\"",
+    )
 }
 
 fn check_kernel_argument(text: &str) -> Result<(), InvalidValue> {
-    if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\'' || c == '`') {
+    if text.is_empty()
+        || text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\'' || c == '`')
+    {
         return refuse(
             format!("`{text}` is not one kernel argument"),
             "write each argument in quotes of its own: cmdline \"a=1\" \"b=2\"",
@@ -383,17 +508,32 @@ fn check_kernel_argument(text: &str) -> Result<(), InvalidValue> {
 }
 
 fn check_module(text: &str) -> Result<(), InvalidValue> {
-    if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)) {
+    if !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+    {
         return Ok(());
     }
-    refuse(format!("`{text}` is not the name of a kernel module"), "write it as `modinfo` does, without path and `.ko`")
+    refuse(
+        format!("`{text}` is not the name of a kernel module"),
+        "write it as `modinfo` does, without path and `.ko`",
+    )
 }
 
 fn check_fs_label(text: &str) -> Result<(), InvalidValue> {
-    if !text.is_empty() && text.len() <= 16 && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+    if !text.is_empty()
+        && text.len() <= 16
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    {
         return Ok(());
     }
-    refuse(format!("`{text}` is not a file system label"), "use letters, digits, `-`, `_` and `.`, at most 16 characters")
+    refuse(
+        format!("`{text}` is not a file system label"),
+        "use letters, digits, `-`, `_` and `.`, at most 16 characters",
+    )
 }
 
 fn check_sysctl_key(text: &str) -> Result<(), InvalidValue> {
@@ -401,13 +541,19 @@ fn check_sysctl_key(text: &str) -> Result<(), InvalidValue> {
     if text.contains(['.', '/']) && text.chars().all(legal) && !text.contains("..") {
         return Ok(());
     }
-    refuse(format!("`{text}` is not a kernel parameter"), "write it as `sysctl -a` does, as in `net.ipv4.ip_forward`")
+    refuse(
+        format!("`{text}` is not a kernel parameter"),
+        "write it as `sysctl -a` does, as in `net.ipv4.ip_forward`",
+    )
 }
 
 fn check_date(text: &str) -> Result<(), InvalidValue> {
     let parts: Vec<&str> = text.split('-').collect();
     let number = |at: usize, length: usize| {
-        parts.get(at).filter(|part| part.len() == length).and_then(|part| part.parse::<u32>().ok())
+        parts
+            .get(at)
+            .filter(|part| part.len() == length)
+            .and_then(|part| part.parse::<u32>().ok())
     };
     match (parts.len(), number(0, 4), number(1, 2), number(2, 2)) {
         (3, Some(_), Some(1..=12), Some(1..=31)) => Ok(()),
@@ -420,9 +566,18 @@ fn check_use_target(text: &str) -> Result<(), InvalidValue> {
         return Ok(());
     }
     if text.contains('/') || text.ends_with(".kdl") {
-        return refuse(format!("`{text}` is neither a block nor a document"), format!("write a document's path as \"./{}\"", text.trim_start_matches('/')));
+        return refuse(
+            format!("`{text}` is neither a block nor a document"),
+            format!(
+                "write a document's path as \"./{}\"",
+                text.trim_start_matches('/')
+            ),
+        );
     }
-    refuse(format!("`{text}` is neither a block nor a document"), "write a block's name, or a path that begins with `./`")
+    refuse(
+        format!("`{text}` is neither a block nor a document"),
+        "write a block's name, or a path that begins with `./`",
+    )
 }
 
 /// The words of a text, separated by spaces or commas.
@@ -448,13 +603,21 @@ impl Readable for String {
 
 impl Readable for bool {
     fn read(value: &Value) -> Option<Self> {
-        if let Value::Boolean(truth) = value { Some(*truth) } else { None }
+        if let Value::Boolean(truth) = value {
+            Some(*truth)
+        } else {
+            None
+        }
     }
 }
 
 impl Readable for u32 {
     fn read(value: &Value) -> Option<Self> {
-        if let Value::Integer(number) = value { u32::try_from(*number).ok() } else { None }
+        if let Value::Integer(number) = value {
+            u32::try_from(*number).ok()
+        } else {
+            None
+        }
     }
 }
 
@@ -468,7 +631,17 @@ macro_rules! readable_text {
     )*};
 }
 
-readable_text!(PackageName, VersionRequest, AbsPath, PathPattern, UnitName, FileMode, Size, Architecture, semver::Version);
+readable_text!(
+    PackageName,
+    VersionRequest,
+    AbsPath,
+    PathPattern,
+    UnitName,
+    FileMode,
+    Size,
+    Architecture,
+    semver::Version
+);
 
 impl Argument {
     /// The value as a Rust type, at its place.
@@ -500,6 +673,8 @@ impl Node {
 
     /// All arguments of all children with a name.
     pub(crate) fn child_values<T: Readable>(&self, name: &str) -> Vec<Spanned<T>> {
-        self.children_named(name).flat_map(|child| child.all_arguments()).collect()
+        self.children_named(name)
+            .flat_map(|child| child.all_arguments())
+            .collect()
     }
 }

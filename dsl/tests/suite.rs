@@ -18,25 +18,46 @@ fn report(folder: &Path) -> (String, BTreeSet<String>) {
     let text = fs::read_to_string(folder.join("flavor.kdl")).unwrap();
     let mut sources = SourceMap::new();
     let mut loader = |path: &str| match fs::read_to_string(folder.join(path)) {
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(LoadError::Unreadable("it is not UTF-8".into())),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Err(LoadError::Unreadable("it is not UTF-8".into()))
+        }
         other => other.map_err(LoadError::from),
     };
-    let problems = match load(&mut sources, "flavor.kdl", &text, &mut loader, &Options::default()) {
+    let problems = match load(
+        &mut sources,
+        "flavor.kdl",
+        &text,
+        &mut loader,
+        &Options::default(),
+    ) {
         Ok(loaded) => loaded.warnings,
         Err(problems) => problems,
     };
     let codes = codes(&problems);
     let text = render(&problems, &sources, Format::Human(Style::default()));
-    (if text.is_empty() { "fine\n".to_owned() } else { text }, codes)
+    (
+        if text.is_empty() {
+            "fine\n".to_owned()
+        } else {
+            text
+        },
+        codes,
+    )
 }
 
 fn codes(problems: &Diagnostics) -> BTreeSet<String> {
-    problems.iter().filter_map(|problem| Some(problem.code()?.to_string())).collect()
+    problems
+        .iter()
+        .filter_map(|problem| Some(problem.code()?.to_string()))
+        .collect()
 }
 
 fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite");
-    let mut cases: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut cases: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     cases.sort();
     cases
 }
@@ -51,10 +72,31 @@ fn reports_are_as_written() {
         if update {
             fs::write(case.join("report"), &found).unwrap();
         } else if found != expected {
-            wrong.push(format!("{}\n--- expected\n{expected}--- found\n{found}", case.display()));
+            wrong.push(format!(
+                "{}\n--- expected\n{expected}--- found\n{found}",
+                case.display()
+            ));
         }
     }
-    assert!(wrong.is_empty(), "{}\n(UPDATE=1 writes them anew)", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{}\n(UPDATE=1 writes them anew)",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn examples_are_fine() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let mut seen = 0;
+    for entry in fs::read_dir(examples).unwrap() {
+        let folder = entry.unwrap().path();
+        if folder.join("flavor.kdl").exists() {
+            assert_eq!(report(&folder).0, "fine\n", "{}", folder.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 2, "the examples are gone");
 }
 
 /// Every code that the language can report has a case, unless only the library or the command line can cause it.
@@ -70,7 +112,10 @@ fn every_code_has_a_case() {
     for folder in [root.join("src"), root.join("../core/src/compose")] {
         missing.extend(codes_in(&folder).into_iter().filter(|code| !seen.contains(code)));
     }
-    assert!(missing.is_empty(), "no case of dsl/tests/suite reports {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "no case of dsl/tests/suite reports {missing:?}"
+    );
 }
 
 fn codes_in(folder: &Path) -> BTreeSet<String> {
@@ -81,7 +126,11 @@ fn codes_in(folder: &Path) -> BTreeSet<String> {
             found.extend(codes_in(&path));
         } else if path.file_name().is_some_and(|name| name != "tests.rs") {
             let text = fs::read_to_string(&path).unwrap();
-            found.extend(text.split("code(\"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
+            found.extend(
+                text.split("code(\"")
+                    .skip(1)
+                    .filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())),
+            );
         }
     }
     found

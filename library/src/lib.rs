@@ -35,7 +35,12 @@ pub struct Distro {
 pub fn distros() -> Vec<Distro> {
     let shared = FILES.iter().filter_map(|(path, text)| {
         let name = path.strip_prefix("distros/")?.strip_suffix("/distro.kdl")?;
-        Some(Distro { name, path, text, releases: releases(name) })
+        Some(Distro {
+            name,
+            path,
+            text,
+            releases: releases(name),
+        })
     });
     shared.collect()
 }
@@ -47,7 +52,10 @@ pub fn distro(name: &str) -> Option<Distro> {
 
 /// The names of all blocks, sorted.
 pub fn blocks() -> Vec<&'static str> {
-    FILES.iter().filter_map(|(path, _)| path.strip_prefix("blocks/")?.strip_suffix("/block.kdl")).collect()
+    FILES
+        .iter()
+        .filter_map(|(path, _)| path.strip_prefix("blocks/")?.strip_suffix("/block.kdl"))
+        .collect()
 }
 
 /// The path and the text of a block's document.
@@ -72,7 +80,11 @@ fn entry(path: &str) -> Option<(&'static str, &'static str)> {
 
 fn releases(distro: &str) -> Vec<Release> {
     let documents = FILES.iter().filter_map(|(path, text)| {
-        let name = path.strip_prefix("distros/")?.strip_prefix(distro)?.strip_prefix('/')?.strip_suffix(".kdl")?;
+        let name = path
+            .strip_prefix("distros/")?
+            .strip_prefix(distro)?
+            .strip_prefix('/')?
+            .strip_suffix(".kdl")?;
         (name != "distro" && !name.contains('/')).then_some(Release { name, path, text })
     });
     documents.collect()

@@ -13,7 +13,10 @@ use crate::source::{Span, Spanned};
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("`{second}` has the same uid as `{first}`: {uid}")]
-#[diagnostic(code("kcompose::compose::uid"), help("give each user a number of its own, or leave `uid=` out"))]
+#[diagnostic(
+    code("kcompose::compose::uid"),
+    help("give each user a number of its own, or leave `uid=` out")
+)]
 struct SameUid {
     uid: u32,
     first: String,
@@ -28,7 +31,9 @@ struct SameUid {
 #[error("`root` is not a user that a flavor makes")]
 #[diagnostic(
     code("kcompose::compose::root"),
-    help("root stays locked; make a user of another name, in group `sudo` if it shall administer the system")
+    help(
+        "root stays locked; make a user of another name, in group `sudo` if it shall administer the system"
+    )
 )]
 struct Root {
     #[label("declared here")]

@@ -13,7 +13,9 @@ use crate::source::{Span, Spanned};
 #[error("runtime `immucore` cannot be built by this version of kcompose")]
 #[diagnostic(
     code("kcompose::kairos::runtime-unsupported"),
-    help("use runtime \"systemd\", which needs nothing but the distro's packages; disks, labels and state folders are the same")
+    help(
+        "use runtime \"systemd\", which needs nothing but the distro's packages; disks, labels and state folders are the same"
+    )
 )]
 struct RuntimeUnsupported {
     #[label("asked for here")]
@@ -22,7 +24,10 @@ struct RuntimeUnsupported {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("runtime `systemd` takes no `from`")]
-#[diagnostic(code("kcompose::kairos::from"), help("take `from=` out: everything comes from the distro's packages"))]
+#[diagnostic(
+    code("kcompose::kairos::from"),
+    help("take `from=` out: everything comes from the distro's packages")
+)]
 struct FromWithoutImmucore {
     #[label("not used by this runtime")]
     span: Span,
@@ -42,7 +47,10 @@ struct NoReader {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("the cloud-config `{name}` needs either a text or `from=`")]
-#[diagnostic(code("kcompose::cloud-config::text"), help("write its text here, or name its file: from=\"files/{name}.yaml\""))]
+#[diagnostic(
+    code("kcompose::cloud-config::text"),
+    help("write its text here, or name its file: from=\"files/{name}.yaml\"")
+)]
 struct TextOrFrom {
     name: String,
     #[label("{count}")]
@@ -75,16 +83,45 @@ pub(super) fn sysctls(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<Sysctl>> {
 /// Runtime, model and variant, each said once or left to its default.
 pub(super) fn kairos(parts: &Parts, sink: &mut Sink) -> Spanned<Kairos> {
     let all = said(parts, |fragment| &fragment.kairos);
-    let runtimes: Vec<_> = all.iter().filter_map(|kairos| kairos.part(|kairos| kairos.runtime.as_ref())).collect();
-    let sources: Vec<_> = all.iter().filter_map(|kairos| kairos.part(|kairos| kairos.from.as_ref())).collect();
-    let models: Vec<_> = all.iter().filter_map(|kairos| kairos.part(|kairos| kairos.model.as_ref())).collect();
-    let variants: Vec<_> = all.iter().filter_map(|kairos| kairos.part(|kairos| kairos.variant.as_ref())).collect();
-    let runtime = choose("the runtime", &runtimes, |runtime| Some(runtime_name(*runtime)), sink);
-    let from = choose("the source of the runtime", &sources, |from| Some(from.0.clone()), sink);
+    let runtimes: Vec<_> = all
+        .iter()
+        .filter_map(|kairos| kairos.part(|kairos| kairos.runtime.as_ref()))
+        .collect();
+    let sources: Vec<_> = all
+        .iter()
+        .filter_map(|kairos| kairos.part(|kairos| kairos.from.as_ref()))
+        .collect();
+    let models: Vec<_> = all
+        .iter()
+        .filter_map(|kairos| kairos.part(|kairos| kairos.model.as_ref()))
+        .collect();
+    let variants: Vec<_> = all
+        .iter()
+        .filter_map(|kairos| kairos.part(|kairos| kairos.variant.as_ref()))
+        .collect();
+    let runtime = choose(
+        "the runtime",
+        &runtimes,
+        |runtime| Some(runtime_name(*runtime)),
+        sink,
+    );
+    let from = choose(
+        "the source of the runtime",
+        &sources,
+        |from| Some(from.0.clone()),
+        sink,
+    );
     let model = choose("the model", &models, |model| Some(model.clone()), sink);
-    let variant = choose("the variant", &variants, |variant| Some(variant_name(*variant)), sink);
+    let variant = choose(
+        "the variant",
+        &variants,
+        |variant| Some(variant_name(*variant)),
+        sink,
+    );
     match (runtime, from) {
-        (Some(runtime), _) if *runtime.value == Runtime::Immucore => sink.push(RuntimeUnsupported { span: runtime.span }),
+        (Some(runtime), _) if *runtime.value == Runtime::Immucore => {
+            sink.push(RuntimeUnsupported { span: runtime.span })
+        }
         (_, Some(from)) => sink.push(FromWithoutImmucore { span: from.span }),
         _ => {}
     }
@@ -116,16 +153,26 @@ pub(super) fn cloud_configs(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<Cloud
     let all = said(parts, |fragment| &fragment.cloud_configs);
     let setting = |config: &CloudConfig| format!("the cloud-config `{}`", config.name.value);
     let chosen = choose_each(all, |config| config.name.value.clone(), setting, |_| None, sink);
-    let immucore = said(parts, |fragment| &fragment.kairos)
-        .iter()
-        .any(|kairos| kairos.value.runtime.as_ref().is_some_and(|runtime| runtime.value == Runtime::Immucore));
+    let immucore = said(parts, |fragment| &fragment.kairos).iter().any(|kairos| {
+        kairos
+            .value
+            .runtime
+            .as_ref()
+            .is_some_and(|runtime| runtime.value == Runtime::Immucore)
+    });
     let read = immucore || parts.blocks().iter().any(|block| block == "cloud-init");
     for config in &chosen {
         check_text(config, sink);
         if !read && parts.complete {
-            sink.push(NoReader { name: config.value.name.value.clone(), span: config.value.name.span });
+            sink.push(NoReader {
+                name: config.value.name.value.clone(),
+                span: config.value.name.span,
+            });
         } else if !immucore && has_stages(config.value) {
-            sink.push(Stages { name: config.value.name.value.clone(), span: config.value.name.span });
+            sink.push(Stages {
+                name: config.value.name.value.clone(),
+                span: config.value.name.span,
+            });
         }
     }
     chosen.iter().map(Said::spanned).collect()
@@ -135,9 +182,17 @@ pub(super) fn cloud_configs(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<Cloud
 /// refused before this is asked for.
 pub(super) fn cloud_config_file(config: &Spanned<CloudConfig>) -> Option<Spanned<FileNode>> {
     let CloudConfig { name, text, .. } = &config.value;
-    let path = format!("/etc/cloud/cloud.cfg.d/{}.cfg", name.value).parse().ok()?;
+    let path = format!("/etc/cloud/cloud.cfg.d/{}.cfg", name.value)
+        .parse()
+        .ok()?;
     let body = FileBody::Text(text.as_ref()?.value.clone());
-    let node = FileNode { path: Spanned::new(path, name.span), mode: None, user: None, group: None, body };
+    let node = FileNode {
+        path: Spanned::new(path, name.span),
+        mode: None,
+        user: None,
+        group: None,
+        body,
+    };
     Some(Spanned::new(node, config.span))
 }
 
@@ -149,28 +204,52 @@ fn check_text(config: &Said<'_, CloudConfig>, sink: &mut Sink) {
         (Some(text), Some(from)) if text.span != from.span => "both",
         _ => return,
     };
-    sink.push(TextOrFrom { name: name.value.clone(), span: config.span, count });
+    sink.push(TextOrFrom {
+        name: name.value.clone(),
+        span: config.span,
+        count,
+    });
 }
 
 fn has_stages(config: &CloudConfig) -> bool {
-    config.text.as_ref().is_some_and(|text| text.value.lines().any(|line| line.starts_with("stages:")))
+    config
+        .text
+        .as_ref()
+        .is_some_and(|text| text.value.lines().any(|line| line.starts_with("stages:")))
 }
 
 /// Repository and labels.
 pub(super) fn image(parts: &Parts, sink: &mut Sink) -> ImageSettings {
     let all = said(parts, |fragment| &fragment.images);
-    let repositories: Vec<_> = all.iter().filter_map(|image| image.part(|image| image.repository.as_ref())).collect();
-    let repository = choose("the image's repository", &repositories, |name| Some(name.clone()), sink);
+    let repositories: Vec<_> = all
+        .iter()
+        .filter_map(|image| image.part(|image| image.repository.as_ref()))
+        .collect();
+    let repository = choose(
+        "the image's repository",
+        &repositories,
+        |name| Some(name.clone()),
+        sink,
+    );
     let labels: Vec<Said<'_, Label>> = all
         .iter()
         .flat_map(|image| {
             let overriding = image.overriding;
-            image.value.labels.iter().map(move |label| Said { value: label, span: label.key.span, overriding })
+            image.value.labels.iter().map(move |label| Said {
+                value: label,
+                span: label.key.span,
+                overriding,
+            })
         })
         .collect();
     let setting = |label: &Label| format!("the label `{}`", label.key.value);
-    let labels =
-        choose_each(labels, |label| label.key.value.clone(), setting, |label| Some(label.value.value.clone()), sink);
+    let labels = choose_each(
+        labels,
+        |label| label.key.value.clone(),
+        setting,
+        |label| Some(label.value.value.clone()),
+        sink,
+    );
     ImageSettings {
         repository: repository.map(|repository| repository.spanned()),
         labels: labels.iter().map(|label| label.value.clone()).collect(),

@@ -44,7 +44,11 @@ impl<T> Clone for Said<'_, T> {
 impl<'a, T> Said<'a, T> {
     /// A part of the value that has a place of its own.
     pub(super) fn part<U>(self, f: impl FnOnce(&'a T) -> Option<&'a Spanned<U>>) -> Option<Said<'a, U>> {
-        f(self.value).map(|part| Said { value: &part.value, span: part.span, overriding: self.overriding })
+        f(self.value).map(|part| Said {
+            value: &part.value,
+            span: part.span,
+            overriding: self.overriding,
+        })
     }
 }
 
@@ -56,16 +60,26 @@ impl<T: Clone> Said<'_, T> {
 }
 
 /// What all documents say of one kind, in order.
-pub(super) fn said<'a, T: 'a>(parts: &'a Parts, list: impl Fn(&'a Fragment) -> &'a [Spanned<T>]) -> Vec<Said<'a, T>> {
+pub(super) fn said<'a, T: 'a>(
+    parts: &'a Parts,
+    list: impl Fn(&'a Fragment) -> &'a [Spanned<T>],
+) -> Vec<Said<'a, T>> {
     parts.parts.iter().flat_map(|part| said_by(part, &list)).collect()
 }
 
 /// What one document says of one kind.
-pub(super) fn said_by<'a, T: 'a>(part: &'a Part, list: &impl Fn(&'a Fragment) -> &'a [Spanned<T>]) -> Vec<Said<'a, T>> {
+pub(super) fn said_by<'a, T: 'a>(
+    part: &'a Part,
+    list: &impl Fn(&'a Fragment) -> &'a [Spanned<T>],
+) -> Vec<Said<'a, T>> {
     let mut all = Vec::new();
     let mut next = Some((&part.fragment, false));
     while let Some((fragment, overriding)) = next {
-        all.extend(list(fragment).iter().map(|item| Said { value: &item.value, span: item.span, overriding }));
+        all.extend(list(fragment).iter().map(|item| Said {
+            value: &item.value,
+            span: item.span,
+            overriding,
+        }));
         next = fragment.overriding.as_deref().map(|fragment| (fragment, true));
     }
     all
@@ -134,5 +148,10 @@ fn push_conflict<T>(
     } else {
         "keep one of the two, or put the one that shall win in `override { … }`".to_owned()
     };
-    sink.push(Conflict { fact, help, first: first.span, second: second.span });
+    sink.push(Conflict {
+        fact,
+        help,
+        first: first.span,
+        second: second.span,
+    });
 }

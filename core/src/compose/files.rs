@@ -11,7 +11,10 @@ use crate::source::{Span, Spanned};
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("`{file}` lies below `{path}`, which is a file")]
-#[diagnostic(code("kcompose::files::below-file"), help("make `{path}` a directory, or choose another path"))]
+#[diagnostic(
+    code("kcompose::files::below-file"),
+    help("make `{path}` a directory, or choose another path")
+)]
 struct BelowFile {
     file: AbsPath,
     path: AbsPath,
@@ -36,10 +39,14 @@ pub(super) fn compose(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<FileNode>> 
 }
 
 fn check_nesting(files: &[Spanned<FileNode>], sink: &mut Sink) {
-    let leaves = files.iter().filter(|file| matches!(file.value.body, FileBody::Text(_)));
+    let leaves = files
+        .iter()
+        .filter(|file| matches!(file.value.body, FileBody::Text(_)));
     for leaf in leaves {
         let path = &leaf.value.path;
-        let below = files.iter().filter(|file| file.value.path.value != path.value && file.value.path.value.is_within(&path.value));
+        let below = files.iter().filter(|file| {
+            file.value.path.value != path.value && file.value.path.value.is_within(&path.value)
+        });
         for file in below {
             sink.push(BelowFile {
                 file: file.value.path.value.clone(),

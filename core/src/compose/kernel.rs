@@ -12,7 +12,10 @@ use crate::source::{Span, Spanned};
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("the kernel module `{module}` cannot be both loaded and denied")]
-#[diagnostic(code("kcompose::compose::module"), help("take it out of `load` or out of `deny`"))]
+#[diagnostic(
+    code("kcompose::compose::module"),
+    help("take it out of `load` or out of `deny`")
+)]
 struct LoadedAndDenied {
     module: String,
     #[label("loaded here")]
@@ -24,15 +27,30 @@ struct LoadedAndDenied {
 /// All `kernel` nodes: one package; arguments and modules add up.
 pub(super) fn compose(parts: &Parts, sink: &mut Sink) -> Option<Spanned<Kernel>> {
     let all = said(parts, |fragment| &fragment.kernels);
-    let packages: Vec<_> = all.iter().filter_map(|kernel| kernel.part(|part| part.package.as_ref())).collect();
-    let versions: Vec<_> = all.iter().filter_map(|kernel| kernel.part(|part| part.version.as_ref())).collect();
+    let packages: Vec<_> = all
+        .iter()
+        .filter_map(|kernel| kernel.part(|part| part.package.as_ref()))
+        .collect();
+    let versions: Vec<_> = all
+        .iter()
+        .filter_map(|kernel| kernel.part(|part| part.version.as_ref()))
+        .collect();
     if packages.is_empty() && (parts.lacks("kernel") || (parts.complete && !all.is_empty())) {
         let line = "kernel \"linux-image-cloud-amd64\"";
         let document = all.first().map_or(parts.root(), |kernel| kernel.span);
-        sink.push(Missing { node: "kernel", line, document });
+        sink.push(Missing {
+            node: "kernel",
+            line,
+            document,
+        });
     }
     let package = choose("the kernel", &packages, |name| Some(name.to_string()), sink)?;
-    let version = choose("the kernel's version", &versions, |version| Some(version.to_string()), sink);
+    let version = choose(
+        "the kernel's version",
+        &versions,
+        |version| Some(version.to_string()),
+        sink,
+    );
     let kernel = Kernel {
         package: package.spanned(),
         version: version.map(|version| version.spanned()),
@@ -45,7 +63,10 @@ pub(super) fn compose(parts: &Parts, sink: &mut Sink) -> Option<Spanned<Kernel>>
 }
 
 /// What all parts list, in order, each once.
-fn each(all: &[Said<'_, KernelPart>], list: impl Fn(&KernelPart) -> &Vec<Spanned<String>>) -> Vec<Spanned<String>> {
+fn each(
+    all: &[Said<'_, KernelPart>],
+    list: impl Fn(&KernelPart) -> &Vec<Spanned<String>>,
+) -> Vec<Spanned<String>> {
     let mut found: Vec<Spanned<String>> = Vec::new();
     for item in all.iter().flat_map(|part| list(part.value)) {
         if !found.contains(item) {
@@ -60,7 +81,11 @@ fn check_modules(kernel: &Kernel, sink: &mut Sink) {
     let same = |a: &str, b: &str| a.replace('-', "_") == b.replace('-', "_");
     for load in &kernel.load {
         if let Some(deny) = kernel.deny.iter().find(|deny| same(&deny.value, &load.value)) {
-            sink.push(LoadedAndDenied { module: load.value.clone(), load: load.span, deny: deny.span });
+            sink.push(LoadedAndDenied {
+                module: load.value.clone(),
+                load: load.span,
+                deny: deny.span,
+            });
         }
     }
 }

@@ -8,7 +8,9 @@ use thiserror::Error;
 use super::Parts;
 use super::conflict::{Said, choose, choose_each, said};
 use crate::diagnostic::{Sink, did_you_mean};
-use crate::model::{AbsPath, Distro, FileBody, FileNode, Layout, LayoutRule, OnMissing, OnMissingRule, PathClass};
+use crate::model::{
+    AbsPath, Distro, FileBody, FileNode, Layout, LayoutRule, OnMissing, OnMissingRule, PathClass,
+};
 use crate::source::{Span, Spanned};
 
 #[derive(Debug, Error, Diagnostic)]
@@ -56,7 +58,9 @@ struct Impossible {
 #[error("the image has no directory `{path}` to mount over")]
 #[diagnostic(
     code("kcompose::layout::missing-directory"),
-    help("the root of the image is read-only, so the directory must be in it; add: files {{ directory \"{path}\" mode=\"0755\"; }}")
+    help(
+        "the root of the image is read-only, so the directory must be in it; add: files {{ directory \"{path}\" mode=\"0755\"; }}"
+    )
 )]
 struct MissingDirectory {
     path: AbsPath,
@@ -109,10 +113,18 @@ struct Rule<'a> {
 const MADE_AT_BOOT: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/tmp"];
 
 /// The composed layout: stock rules that are not forgotten first, then the flavor's, in order.
-pub(super) fn compose(parts: &Parts, distro: Option<&Distro>, files: &[Spanned<FileNode>], sink: &mut Sink) -> Layout {
+pub(super) fn compose(
+    parts: &Parts,
+    distro: Option<&Distro>,
+    files: &[Spanned<FileNode>],
+    sink: &mut Sink,
+) -> Layout {
     let empty = Layout::default();
     let stock = distro.map_or(&empty, |distro| &distro.layout);
-    let forget: Vec<Spanned<AbsPath>> = said(parts, |fragment| &fragment.layout.forget).iter().map(Said::spanned).collect();
+    let forget: Vec<Spanned<AbsPath>> = said(parts, |fragment| &fragment.layout.forget)
+        .iter()
+        .map(Said::spanned)
+        .collect();
     if distro.is_some() {
         check_forget(&forget, stock, sink);
     }
@@ -130,9 +142,19 @@ pub(super) fn compose(parts: &Parts, distro: Option<&Distro>, files: &[Spanned<F
         }
     }
     let sizes = said(parts, |fragment| &fragment.sizes);
-    let size = choose("the size of the ephemeral memory", &sizes, |size| Some(size.to_string()), sink);
+    let size = choose(
+        "the size of the ephemeral memory",
+        &sizes,
+        |size| Some(size.to_string()),
+        sink,
+    );
     let on_missing = on_missing(parts, stock, &rules, sink);
-    Layout { rules, forget, size: size.map(|size| size.spanned()).or_else(|| stock.size.clone()), on_missing }
+    Layout {
+        rules,
+        forget,
+        size: size.map(|size| size.spanned()).or_else(|| stock.size.clone()),
+        on_missing,
+    }
 }
 
 struct OwnRules {
@@ -151,7 +173,9 @@ fn own_rules(parts: &Parts, sink: &mut Sink) -> OwnRules {
     let mut rules = Vec::new();
     let mut overridden = Vec::new();
     for rule in &all {
-        let Some(same) = by_path.remove(&rule.value.path) else { continue };
+        let Some(same) = by_path.remove(&rule.value.path) else {
+            continue;
+        };
         let wins = same.iter().any(|said| said.overriding);
         let mut candidates = same.iter().filter(|said| said.overriding == wins);
         let Some(first) = candidates.next() else { continue };
@@ -159,14 +183,28 @@ fn own_rules(parts: &Parts, sink: &mut Sink) -> OwnRules {
             overridden.push(rule.value.path.clone());
         }
         for other in candidates.filter(|other| other.value != first.value) {
-            push_overlap(first.value, first.span, other.value, other.span, "keep one of the two".to_owned(), sink);
+            push_overlap(
+                first.value,
+                first.span,
+                other.value,
+                other.span,
+                "keep one of the two".to_owned(),
+                sink,
+            );
         }
         rules.push(first.spanned());
     }
     OwnRules { rules, overridden }
 }
 
-fn push_overlap(first: &LayoutRule, first_span: Span, second: &LayoutRule, second_span: Span, help: String, sink: &mut Sink) {
+fn push_overlap(
+    first: &LayoutRule,
+    first_span: Span,
+    second: &LayoutRule,
+    second_span: Span,
+    help: String,
+    sink: &mut Sink,
+) {
     sink.push(Overlap {
         path: second.path.clone(),
         first: class_name(first.class),
@@ -191,8 +229,14 @@ fn check_forget(forget: &[Spanned<AbsPath>], stock: &Layout, sink: &mut Sink) {
     let names: Vec<&str> = stock.rules.iter().map(|rule| rule.value.path.as_str()).collect();
     for path in forget {
         if !names.contains(&path.value.as_str()) {
-            let help = did_you_mean(path.value.as_str(), &names, || "`kcompose config` lists the stock layout".to_owned());
-            sink.push(NothingToForget { path: path.value.clone(), help, span: path.span });
+            let help = did_you_mean(path.value.as_str(), &names, || {
+                "`kcompose config` lists the stock layout".to_owned()
+            });
+            sink.push(NothingToForget {
+                path: path.value.clone(),
+                help,
+                span: path.span,
+            });
         }
     }
 }
@@ -207,10 +251,20 @@ fn check(
     let rule = |rule: &'_ Spanned<LayoutRule>, stock| -> (AbsPath, PathClass, Span, bool) {
         (rule.value.path.clone(), rule.value.class, rule.span, stock)
     };
-    let owned: Vec<_> =
-        stock.iter().map(|stock| rule(stock, true)).chain(own.iter().map(|own| rule(own, false))).collect();
-    let all: Vec<Rule<'_>> =
-        owned.iter().map(|(path, class, span, stock)| Rule { path, class: *class, span: *span, stock: *stock }).collect();
+    let owned: Vec<_> = stock
+        .iter()
+        .map(|stock| rule(stock, true))
+        .chain(own.iter().map(|own| rule(own, false)))
+        .collect();
+    let all: Vec<Rule<'_>> = owned
+        .iter()
+        .map(|(path, class, span, stock)| Rule {
+            path,
+            class: *class,
+            span: *span,
+            stock: *stock,
+        })
+        .collect();
     for own in own {
         check_against_stock(own, stock, sink);
     }
@@ -224,7 +278,9 @@ fn check(
 
 /// The same path in the stock layout, with another class.
 fn check_against_stock(own: &Spanned<LayoutRule>, stock: &[Spanned<LayoutRule>], sink: &mut Sink) {
-    let same = stock.iter().find(|stock| stock.value.path == own.value.path && stock.value != own.value);
+    let same = stock
+        .iter()
+        .find(|stock| stock.value.path == own.value.path && stock.value != own.value);
     if let Some(stock) = same {
         let path = &own.value.path;
         let help = format!(
@@ -237,30 +293,46 @@ fn check_against_stock(own: &Spanned<LayoutRule>, stock: &[Spanned<LayoutRule>],
 
 /// The nearest rule for a path above this one.
 fn outer<'a>(inner: &Rule<'_>, all: &'a [Rule<'a>]) -> Option<&'a Rule<'a>> {
-    let above = all.iter().filter(|outer| outer.path != inner.path && inner.path.is_within(outer.path));
+    let above = all
+        .iter()
+        .filter(|outer| outer.path != inner.path && inner.path.is_within(outer.path));
     above.max_by_key(|outer| outer.path.depth())
 }
 
 /// Whether a path of the flavor can have its class where it lies.
 fn check_place(inner: &Rule<'_>, all: &[Rule<'_>], sink: &mut Sink) -> bool {
     if let Some(reason) = made_at_boot(inner.path) {
-        push_impossible(inner, reason, "choose a path that is on the disk".to_owned(), sink);
+        push_impossible(
+            inner,
+            reason,
+            "choose a path that is on the disk".to_owned(),
+            sink,
+        );
         return false;
     }
     if inner.path.as_str() == "/" && inner.class != PathClass::ReadOnly {
         let help = "name the directories that shall change, such as \"/srv\"".to_owned();
-        push_impossible(inner, "the root of the image is always read-only".to_owned(), help, sink);
+        push_impossible(
+            inner,
+            "the root of the image is always read-only".to_owned(),
+            help,
+            sink,
+        );
         return false;
     }
-    let Some(outer) = outer(inner, all) else { return true };
+    let Some(outer) = outer(inner, all) else {
+        return true;
+    };
     let help = match (outer.class, inner.class) {
         // One class in the same class says nothing new; the compiled layout warns of it.
-        (PathClass::ReadOnly, _)
-        | (PathClass::Ephemeral, _)
-        | (PathClass::Keep, PathClass::Keep) => return true,
+        (PathClass::ReadOnly, _) | (PathClass::Ephemeral, _) | (PathClass::Keep, PathClass::Keep) => {
+            return true;
+        }
         (PathClass::Persistent, PathClass::Keep) => "take this line out: it stays already",
         (PathClass::Persistent, PathClass::Persistent) => "mount the partition elsewhere",
-        (PathClass::Keep | PathClass::Persistent, PathClass::Ephemeral) => "choose a path outside of it, such as one below \"/run\"",
+        (PathClass::Keep | PathClass::Persistent, PathClass::Ephemeral) => {
+            "choose a path outside of it, such as one below \"/run\""
+        }
         (PathClass::Keep | PathClass::Persistent, PathClass::ReadOnly) => {
             "what lies in a writable path is writable; choose a path outside of it"
         }
@@ -279,7 +351,13 @@ fn check_place(inner: &Rule<'_>, all: &[Rule<'_>], sink: &mut Sink) -> bool {
 }
 
 fn push_impossible(rule: &Rule<'_>, reason: String, help: String, sink: &mut Sink) {
-    sink.push(Impossible { path: rule.path.clone(), class: class_name(rule.class), reason, help, span: rule.span });
+    sink.push(Impossible {
+        path: rule.path.clone(),
+        class: class_name(rule.class),
+        reason,
+        help,
+        span: rule.span,
+    });
 }
 
 fn made_at_boot(path: &AbsPath) -> Option<String> {
@@ -288,7 +366,11 @@ fn made_at_boot(path: &AbsPath) -> Option<String> {
 }
 
 fn is_below(path: &AbsPath, top: &str) -> bool {
-    path.as_str() == top || path.as_str().strip_prefix(top).is_some_and(|rest| rest.starts_with('/'))
+    path.as_str() == top
+        || path
+            .as_str()
+            .strip_prefix(top)
+            .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// A path on the read-only root must be there to be mounted over; in what is writable the boot can make it.
@@ -305,13 +387,29 @@ fn check_directory(
     }
     let by_files = files.iter().any(|file| match file.value.body {
         FileBody::Directory | FileBody::Copy(_) => file.value.path.value.is_within(rule.path),
-        FileBody::Text(_) | FileBody::Link(_) => file.value.path.value.parent().is_some_and(|parent| parent.is_within(rule.path)),
+        FileBody::Text(_) | FileBody::Link(_) => file
+            .value
+            .path
+            .value
+            .parent()
+            .is_some_and(|parent| parent.is_within(rule.path)),
     });
     let Some(distro) = distro else { return };
-    let by_distro = distro.directories.iter().any(|directory| directory.is_within(rule.path))
-        || distro.layout.rules.iter().any(|stock| stock.value.path.is_within(rule.path));
+    let by_distro = distro
+        .directories
+        .iter()
+        .any(|directory| directory.is_within(rule.path))
+        || distro
+            .layout
+            .rules
+            .iter()
+            .any(|stock| stock.value.path.is_within(rule.path));
     if !by_files && !by_distro {
-        sink.push(MissingDirectory { path: rule.path.clone(), span: rule.span, class: class_name(rule.class) });
+        sink.push(MissingDirectory {
+            path: rule.path.clone(),
+            span: rule.span,
+            class: class_name(rule.class),
+        });
     }
 }
 
@@ -319,19 +417,31 @@ fn check_directory(
 fn check_hidden(all: &[Rule<'_>], files: &[Spanned<FileNode>], sink: &mut Sink) {
     for file in files {
         let path = &file.value.path;
-        let partition = all.iter().find(|rule| rule.class == PathClass::Persistent && path.value.is_within(rule.path));
+        let partition = all
+            .iter()
+            .find(|rule| rule.class == PathClass::Persistent && path.value.is_within(rule.path));
         let (top, why) = if let Some(rule) = partition {
             if rule.path == &path.value && matches!(file.value.body, FileBody::Directory) {
                 continue;
             }
             (rule.path.clone(), "a partition of its own")
-        } else if let Some(Ok(top)) = MADE_AT_BOOT.iter().find(|top| is_below(&path.value, top)).map(|top| top.parse()) {
+        } else if let Some(Ok(top)) = MADE_AT_BOOT
+            .iter()
+            .find(|top| is_below(&path.value, top))
+            .map(|top| top.parse())
+        {
             (top, "made anew at each boot")
         } else {
             continue;
         };
         let help = hidden_help(&path.value, &top);
-        sink.push(Hidden { file: path.value.clone(), path: top, why, help, span: path.span });
+        sink.push(Hidden {
+            file: path.value.clone(),
+            path: top,
+            why,
+            help,
+            span: path.span,
+        });
     }
 }
 
@@ -344,7 +454,12 @@ fn hidden_help(file: &AbsPath, top: &AbsPath) -> String {
 }
 
 /// What missing partitions do: the flavor's word, else the distro's.
-fn on_missing(parts: &Parts, stock: &Layout, rules: &[Spanned<LayoutRule>], sink: &mut Sink) -> Vec<Spanned<OnMissingRule>> {
+fn on_missing(
+    parts: &Parts,
+    stock: &Layout,
+    rules: &[Spanned<LayoutRule>],
+    sink: &mut Sink,
+) -> Vec<Spanned<OnMissingRule>> {
     let all = said(parts, |fragment| &fragment.layout.on_missing);
     let setting = |rule: &OnMissingRule| format!("what a missing `{}` does", rule.label);
     let show = |rule: &OnMissingRule| match rule.then {
@@ -352,13 +467,28 @@ fn on_missing(parts: &Parts, stock: &Layout, rules: &[Spanned<LayoutRule>], sink
         OnMissing::Reboot => Some("reboot".to_owned()),
     };
     let chosen = choose_each(all, |rule| rule.label.clone(), setting, show, sink);
-    let labels: Vec<&str> = rules.iter().filter_map(|rule| rule.value.label.as_deref()).collect();
-    for rule in chosen.iter().filter(|rule| !labels.is_empty() && !labels.contains(&rule.value.label.as_str())) {
-        let help = did_you_mean(&rule.value.label, &labels, || format!("labels are {}", labels.join(", ")));
-        sink.push(UnknownLabel { label: rule.value.label.clone(), help, span: rule.span });
+    let labels: Vec<&str> = rules
+        .iter()
+        .filter_map(|rule| rule.value.label.as_deref())
+        .collect();
+    for rule in chosen
+        .iter()
+        .filter(|rule| !labels.is_empty() && !labels.contains(&rule.value.label.as_str()))
+    {
+        let help = did_you_mean(&rule.value.label, &labels, || {
+            format!("labels are {}", labels.join(", "))
+        });
+        sink.push(UnknownLabel {
+            label: rule.value.label.clone(),
+            help,
+            span: rule.span,
+        });
     }
     let mut rules: Vec<Spanned<OnMissingRule>> = chosen.iter().map(Said::spanned).collect();
-    let others = stock.on_missing.iter().filter(|stock| !chosen.iter().any(|own| own.value.label == stock.value.label));
+    let others = stock
+        .on_missing
+        .iter()
+        .filter(|stock| !chosen.iter().any(|own| own.value.label == stock.value.label));
     rules.extend(others.cloned());
     rules
 }

@@ -73,7 +73,10 @@ pub fn compose(parts: &Parts, distro_of: &mut DistroLookup<'_>) -> Result<Warned
     let (Some(identity), Some(kernel), Some(mut distro)) = (identity, kernel, distro) else {
         return Err(sink.into_diagnostics());
     };
-    let files = files.into_iter().chain(cloud_configs.iter().filter_map(boot::cloud_config_file)).collect::<Vec<_>>();
+    let files = files
+        .into_iter()
+        .chain(cloud_configs.iter().filter_map(boot::cloud_config_file))
+        .collect::<Vec<_>>();
     yield_to_the_flavor(&mut distro.value, &kernel.value.cmdline, &services, &files);
     yield_layout(&mut distro.value.layout, &layout);
     sink.finish(Flavor {
@@ -104,15 +107,23 @@ fn yield_to_the_flavor(
     services: &[Spanned<Service>],
     files: &[Spanned<FileNode>],
 ) {
-    distro.cmdline.retain(|argument| !cmdline.iter().any(|own| own.value == *argument));
-    distro.services.retain(|stock| !services.iter().any(|own| own.value.unit == stock.value.unit));
-    distro.files.retain(|stock| !files.iter().any(|own| own.value.path == stock.value.path));
+    distro
+        .cmdline
+        .retain(|argument| !cmdline.iter().any(|own| own.value == *argument));
+    distro
+        .services
+        .retain(|stock| !services.iter().any(|own| own.value.unit == stock.value.unit));
+    distro
+        .files
+        .retain(|stock| !files.iter().any(|own| own.value.path == stock.value.path));
 }
 
 /// Stock rules that an `override` replaced are no stock rules any more; forgotten ones stay, so that they are known.
 fn yield_layout(stock: &mut Layout, composed: &Layout) {
     let forgotten = |path: &AbsPath| composed.forget.iter().any(|forgotten| forgotten.value == *path);
-    stock.rules.retain(|rule| composed.rules.contains(rule) || forgotten(&rule.value.path));
+    stock
+        .rules
+        .retain(|rule| composed.rules.contains(rule) || forgotten(&rule.value.path));
 }
 
 impl Parts {
@@ -124,7 +135,9 @@ impl Parts {
 
     /// The flavor's own document, where nodes are missing.
     fn root(&self) -> Span {
-        self.parts.first().map_or(Span::NONE, |part| Span::new(part.fragment.span.start, 0))
+        self.parts
+            .first()
+            .map_or(Span::NONE, |part| Span::new(part.fragment.span.start, 0))
     }
 
     /// Whether a node that is nowhere is missing, as far as one can tell.

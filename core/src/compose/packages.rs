@@ -11,7 +11,10 @@ use crate::source::{Span, Spanned};
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("`{package}` is both asked for and excluded")]
-#[diagnostic(code("kcompose::compose::excluded-package"), help("take it out of `packages`, or out of `without`"))]
+#[diagnostic(
+    code("kcompose::compose::excluded-package"),
+    help("take it out of `packages`, or out of `without`")
+)]
 struct Excluded {
     package: PackageName,
     #[label("asked for here")]
@@ -38,20 +41,40 @@ pub(super) fn compose(parts: &Parts, sink: &mut Sink) -> (Packages, Packages) {
     let requests = requests(parts, sink);
     let without = each(said(parts, |fragment| &fragment.packages.without));
     for excluded in &without {
-        if let Some(wanted) = requests.iter().find(|request| request.value.name == excluded.value) {
+        if let Some(wanted) = requests
+            .iter()
+            .find(|request| request.value.name == excluded.value)
+        {
             let package = excluded.value.clone();
-            sink.push(Excluded { package, wanted: wanted.span, excluded: excluded.span });
+            sink.push(Excluded {
+                package,
+                wanted: wanted.span,
+                excluded: excluded.span,
+            });
         }
     }
     let by_block = |request: &Spanned<PackageRequest>| !is_asked_by_user(parts, &request.value.name);
     let (blocks, user): (Vec<_>, Vec<_>) = requests.into_iter().partition(by_block);
-    let user = Packages { requests: user, without, prefer: preferences(parts, sink), holds: holds(parts, sink) };
-    (user, Packages { requests: blocks, ..Packages::default() })
+    let user = Packages {
+        requests: user,
+        without,
+        prefer: preferences(parts, sink),
+        holds: holds(parts, sink),
+    };
+    (
+        user,
+        Packages {
+            requests: blocks,
+            ..Packages::default()
+        },
+    )
 }
 
 fn is_asked_by_user(parts: &Parts, name: &PackageName) -> bool {
     let own = parts.parts.iter().filter(|part| part.block.is_none());
-    let mut own = own.flat_map(|part| super::conflict::said_by(part, &|fragment: &Fragment| &fragment.packages.requests[..]));
+    let mut own = own.flat_map(|part| {
+        super::conflict::said_by(part, &|fragment: &Fragment| &fragment.packages.requests[..])
+    });
     own.any(|request| request.value.name == *name)
 }
 
@@ -59,26 +82,52 @@ fn is_asked_by_user(parts: &Parts, name: &PackageName) -> bool {
 fn requests(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<PackageRequest>> {
     let mut all = said(parts, |fragment| &fragment.packages.requests);
     all.retain(|request| {
-        request.value.architecture.as_ref().is_none_or(|only| only.value == parts.architecture)
+        request
+            .value
+            .architecture
+            .as_ref()
+            .is_none_or(|only| only.value == parts.architecture)
     });
     let mut found: Vec<Spanned<PackageRequest>> = Vec::new();
     for request in &all {
         if found.iter().any(|other| other.value.name == request.value.name) {
             continue;
         }
-        let same: Vec<Said<'_, PackageRequest>> =
-            all.iter().filter(|other| other.value.name == request.value.name).copied().collect();
-        found.push(Spanned::new(joined(&same, sink).unwrap_or_else(|| request.value.clone()), request.span));
+        let same: Vec<Said<'_, PackageRequest>> = all
+            .iter()
+            .filter(|other| other.value.name == request.value.name)
+            .copied()
+            .collect();
+        found.push(Spanned::new(
+            joined(&same, sink).unwrap_or_else(|| request.value.clone()),
+            request.span,
+        ));
     }
     found
 }
 
 fn joined(same: &[Said<'_, PackageRequest>], sink: &mut Sink) -> Option<PackageRequest> {
     let name = same.first()?.value.name.clone();
-    let versions: Vec<_> = same.iter().filter_map(|request| request.part(|request| request.version.as_ref())).collect();
-    let components: Vec<_> = same.iter().filter_map(|request| request.part(|request| request.component.as_ref())).collect();
-    let version = choose(&format!("the version of `{name}`"), &versions, |version| Some(version.to_string()), sink);
-    let component = choose(&format!("the component of `{name}`"), &components, |text| Some(text.clone()), sink);
+    let versions: Vec<_> = same
+        .iter()
+        .filter_map(|request| request.part(|request| request.version.as_ref()))
+        .collect();
+    let components: Vec<_> = same
+        .iter()
+        .filter_map(|request| request.part(|request| request.component.as_ref()))
+        .collect();
+    let version = choose(
+        &format!("the version of `{name}`"),
+        &versions,
+        |version| Some(version.to_string()),
+        sink,
+    );
+    let component = choose(
+        &format!("the component of `{name}`"),
+        &components,
+        |text| Some(text.clone()),
+        sink,
+    );
     Some(PackageRequest {
         name,
         version: version.map(|version| version.spanned()),
@@ -100,18 +149,32 @@ fn each(all: Vec<Said<'_, PackageName>>) -> Vec<Spanned<PackageName>> {
 fn preferences(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<Prefer>> {
     let all = said(parts, |fragment| &fragment.packages.prefer);
     let setting = |prefer: &Prefer| format!("the package for `{}`", prefer.wanted);
-    let chosen =
-        choose_each(all, |prefer| prefer.wanted.clone(), setting, |prefer| Some(prefer.provider.to_string()), sink);
+    let chosen = choose_each(
+        all,
+        |prefer| prefer.wanted.clone(),
+        setting,
+        |prefer| Some(prefer.provider.to_string()),
+        sink,
+    );
     chosen.iter().map(Said::spanned).collect()
 }
 
 fn holds(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<Hold>> {
     let all = said(parts, |fragment| &fragment.packages.holds);
     let setting = |hold: &Hold| format!("the version of `{}`", hold.name);
-    let chosen = choose_each(all, |hold| hold.name.clone(), setting, |hold| Some(hold.version.value.to_string()), sink);
+    let chosen = choose_each(
+        all,
+        |hold| hold.name.clone(),
+        setting,
+        |hold| Some(hold.version.value.to_string()),
+        sink,
+    );
     for hold in &chosen {
         if hold.value.reason.is_none() {
-            sink.push(HoldWithoutReason { package: hold.value.name.clone(), span: hold.span });
+            sink.push(HoldWithoutReason {
+                package: hold.value.name.clone(),
+                span: hold.span,
+            });
         }
     }
     chosen.iter().map(Said::spanned).collect()
@@ -121,6 +184,12 @@ fn holds(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<Hold>> {
 pub(super) fn repositories(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<Repository>> {
     let all = said(parts, |fragment| &fragment.repositories);
     let setting = |repository: &Repository| format!("the repository `{}`", repository.name.value);
-    let chosen = choose_each(all, |repository| repository.name.value.clone(), setting, |_| None, sink);
+    let chosen = choose_each(
+        all,
+        |repository| repository.name.value.clone(),
+        setting,
+        |_| None,
+        sink,
+    );
     chosen.iter().map(Said::spanned).collect()
 }

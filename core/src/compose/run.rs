@@ -45,8 +45,14 @@ fn check_names(runs: &[Spanned<Run>], sink: &mut Sink) {
     let names: Vec<&str> = runs.iter().map(|run| run.value.name.value.as_str()).collect();
     for after in runs.iter().flat_map(|run| &run.value.after) {
         if !names.contains(&after.value.as_str()) {
-            let help = did_you_mean(&after.value, &names, || "name a `run` node of this flavor".to_owned());
-            sink.push(UnknownStep { name: after.value.clone(), help, span: after.span });
+            let help = did_you_mean(&after.value, &names, || {
+                "name a `run` node of this flavor".to_owned()
+            });
+            sink.push(UnknownStep {
+                name: after.value.clone(),
+                help,
+                span: after.span,
+            });
         }
     }
 }
@@ -58,7 +64,10 @@ fn ordered(runs: Vec<Spanned<Run>>, sink: &mut Sink) -> Vec<Spanned<Run>> {
     let mut order = Vec::new();
     while !rest.is_empty() {
         let ready = |run: &Spanned<Run>| {
-            run.value.after.iter().all(|after| done.contains(&after.value) || !known.contains(&after.value))
+            run.value
+                .after
+                .iter()
+                .all(|after| done.contains(&after.value) || !known.contains(&after.value))
         };
         let Some(next) = rest.iter().position(ready) else {
             push_circle(&rest, sink);
@@ -74,16 +83,27 @@ fn ordered(runs: Vec<Spanned<Run>>, sink: &mut Sink) -> Vec<Spanned<Run>> {
 
 /// One circle among steps that all wait for each other.
 fn push_circle(rest: &[Spanned<Run>], sink: &mut Sink) {
-    let by_name: BTreeMap<&str, &Spanned<Run>> = rest.iter().map(|run| (run.value.name.value.as_str(), run)).collect();
+    let by_name: BTreeMap<&str, &Spanned<Run>> = rest
+        .iter()
+        .map(|run| (run.value.name.value.as_str(), run))
+        .collect();
     let mut path: Vec<&str> = Vec::new();
     let mut at = rest.first();
     while let Some(run) = at {
         let name = run.value.name.value.as_str();
         if let Some(begin) = path.iter().position(|earlier| *earlier == name) {
             let circle: Vec<&str> = path[begin..].iter().copied().chain([name]).collect();
-            return sink.push(Circle { name: name.to_owned(), circle: circle.join(" → "), span: run.span });
+            return sink.push(Circle {
+                name: name.to_owned(),
+                circle: circle.join(" → "),
+                span: run.span,
+            });
         }
         path.push(name);
-        at = run.value.after.iter().find_map(|after| by_name.get(after.value.as_str()).copied());
+        at = run
+            .value
+            .after
+            .iter()
+            .find_map(|after| by_name.get(after.value.as_str()).copied());
     }
 }

@@ -10,7 +10,13 @@ use crate::source::Spanned;
 pub(super) fn compose(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<Service>> {
     let all = said(parts, |fragment| &fragment.services);
     let setting = |service: &Service| format!("`{}`", service.unit.value);
-    let chosen = choose_each(all, |service| service.unit.value.clone(), setting, |service| Some(word(service.verb)), sink);
+    let chosen = choose_each(
+        all,
+        |service| service.unit.value.clone(),
+        setting,
+        |service| Some(word(service.verb)),
+        sink,
+    );
     chosen.iter().map(Said::spanned).collect()
 }
 

@@ -4,8 +4,8 @@ use crate::source::{Span, Spanned};
 use crate::step::{Ids, InitrdRecipe};
 
 use super::{
-    AbsPath, Architecture, CloudConfig, FileNode, ImageSettings, Kairos, Kernel, Layout, PackageName, Packages, Repository,
-    Run, Service, Sysctl, User,
+    AbsPath, Architecture, CloudConfig, FileNode, ImageSettings, Kairos, Kernel, Layout, PackageName,
+    Packages, Repository, Run, Service, Sysctl, User,
 };
 
 /// The `flavor` node: who the image is.

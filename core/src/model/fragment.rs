@@ -3,8 +3,8 @@
 use crate::source::{Span, Spanned};
 
 use super::{
-    Base, CloudConfig, FileNode, Identity, ImageSettings, Kairos, KernelPart, Layout, Packages, Repository, Run, Service,
-    Size, Sysctl, Use, User,
+    Base, CloudConfig, FileNode, Identity, ImageSettings, Kairos, KernelPart, Layout, Packages, Repository,
+    Run, Service, Size, Sysctl, Use, User,
 };
 
 /// Everything that one document says; nothing is required, nothing is merged.

@@ -34,11 +34,11 @@ pub use layout::{Layout, LayoutRule, OnMissing, OnMissingRule, PathClass};
 pub use packages::{Hold, PackageRequest, Packages, Prefer};
 pub use repository::{Repository, Suite};
 pub use run::Run;
-pub use services::{ServiceVerb, Service};
+pub use services::{Service, ServiceVerb};
 pub use sysctl::Sysctl;
 pub use r#use::Use;
 pub use users::User;
 pub use values::{
-    AbsPath, Architecture, CheckedBy, FileMode, InvalidValue, PackageName, PathPattern, Relation, Size, UnitName,
-    VersionRequest,
+    AbsPath, Architecture, CheckedBy, FileMode, InvalidValue, PackageName, PathPattern, Relation, Size,
+    UnitName, VersionRequest,
 };

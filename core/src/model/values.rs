@@ -17,7 +17,10 @@ pub struct InvalidValue {
 
 impl InvalidValue {
     fn new(fact: impl Into<String>, help: impl Into<String>) -> Self {
-        InvalidValue { fact: fact.into(), help: help.into() }
+        InvalidValue {
+            fact: fact.into(),
+            help: help.into(),
+        }
     }
 }
 
@@ -66,10 +69,26 @@ macro_rules! text_value {
     };
 }
 
-text_value!(PackageName, "a package name", "The name of a package, as its distro spells it.");
-text_value!(AbsPath, "an absolute path", "An absolute path without `.`, `..`, empty parts or a trailing `/`.");
-text_value!(UnitName, "a unit name", "The name of a systemd unit; without a suffix it is a `.service`.");
-text_value!(PathPattern, "a relative path", "A path below the build context, without `..`.");
+text_value!(
+    PackageName,
+    "a package name",
+    "The name of a package, as its distro spells it."
+);
+text_value!(
+    AbsPath,
+    "an absolute path",
+    "An absolute path without `.`, `..`, empty parts or a trailing `/`."
+);
+text_value!(
+    UnitName,
+    "a unit name",
+    "The name of a systemd unit; without a suffix it is a `.service`."
+);
+text_value!(
+    PathPattern,
+    "a relative path",
+    "A path below the build context, without `..`."
+);
 
 impl FromStr for PackageName {
     type Err = InvalidValue;
@@ -78,7 +97,9 @@ impl FromStr for PackageName {
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let fine = text.len() >= 2
             && text.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
-            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c));
+            && text
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c));
         if fine {
             return Ok(PackageName(text.to_owned()));
         }
@@ -95,14 +116,23 @@ impl FromStr for AbsPath {
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let fact = || format!("`{text}` is not an absolute path");
         if !text.starts_with('/') {
-            return Err(InvalidValue::new(fact(), format!("begin it with `/`, as in `/{text}`")));
+            return Err(InvalidValue::new(
+                fact(),
+                format!("begin it with `/`, as in `/{text}`"),
+            ));
         }
         if text == "/" {
             return Ok(AbsPath(text.to_owned()));
         }
         let trimmed = text.strip_suffix('/').unwrap_or(text);
-        if trimmed[1..].split('/').any(|part| part.is_empty() || part == "." || part == "..") {
-            return Err(InvalidValue::new(fact(), "write it without `.`, `..` and doubled `/`"));
+        if trimmed[1..]
+            .split('/')
+            .any(|part| part.is_empty() || part == "." || part == "..")
+        {
+            return Err(InvalidValue::new(
+                fact(),
+                "write it without `.`, `..` and doubled `/`",
+            ));
         }
         if text.contains(|c: char| c.is_control()) {
             return Err(InvalidValue::new(fact(), "take the control characters out"));
@@ -114,7 +144,12 @@ impl FromStr for AbsPath {
 impl AbsPath {
     /// Whether this path is the other, or lies below it.
     pub fn is_within(&self, other: &AbsPath) -> bool {
-        other.0 == "/" || self.0 == other.0 || self.0.strip_prefix(&other.0).is_some_and(|rest| rest.starts_with('/'))
+        other.0 == "/"
+            || self.0 == other.0
+            || self
+                .0
+                .strip_prefix(&other.0)
+                .is_some_and(|rest| rest.starts_with('/'))
     }
 
     /// The path one level up; `None` for `/`.
@@ -123,7 +158,11 @@ impl AbsPath {
         if tail.is_empty() {
             return None;
         }
-        Some(AbsPath(if head.is_empty() { "/".to_owned() } else { head.to_owned() }))
+        Some(AbsPath(if head.is_empty() {
+            "/".to_owned()
+        } else {
+            head.to_owned()
+        }))
     }
 
     /// The last part of the path; empty for `/`.
@@ -143,7 +182,17 @@ impl FromStr for UnitName {
     // systemd.unit(5), "Unit names".
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         const SUFFIXES: [&str; 11] = [
-            "service", "socket", "device", "mount", "automount", "swap", "target", "path", "timer", "slice", "scope",
+            "service",
+            "socket",
+            "device",
+            "mount",
+            "automount",
+            "swap",
+            "target",
+            "path",
+            "timer",
+            "slice",
+            "scope",
         ];
         let legal = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
         if text.is_empty() || text.len() > 255 || !text.chars().all(legal) {
@@ -152,8 +201,14 @@ impl FromStr for UnitName {
                 "a unit name has letters, digits and `:-_.\\@`, as in `ssh.service`",
             ));
         }
-        let known = text.rsplit_once('.').is_some_and(|(_, suffix)| SUFFIXES.contains(&suffix));
-        Ok(UnitName(if known { text.to_owned() } else { format!("{text}.service") }))
+        let known = text
+            .rsplit_once('.')
+            .is_some_and(|(_, suffix)| SUFFIXES.contains(&suffix));
+        Ok(UnitName(if known {
+            text.to_owned()
+        } else {
+            format!("{text}.service")
+        }))
     }
 }
 
@@ -218,14 +273,24 @@ impl FromStr for Size {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        let wrong = || InvalidValue::new(format!("`{text}` is not a size"), "write it as \"25%\", \"512MiB\" or \"2GiB\"");
+        let wrong = || {
+            InvalidValue::new(
+                format!("`{text}` is not a size"),
+                "write it as \"25%\", \"512MiB\" or \"2GiB\"",
+            )
+        };
         if let Some(share) = text.strip_suffix('%') {
             return match share.parse() {
                 Ok(share @ 1..=100) => Ok(Size::Percent(share)),
                 _ => Err(wrong()),
             };
         }
-        let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1u64 << 40)];
+        let units = [
+            ("KiB", 1 << 10),
+            ("MiB", 1 << 20),
+            ("GiB", 1 << 30),
+            ("TiB", 1u64 << 40),
+        ];
         let (number, factor) = units
             .iter()
             .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)))
@@ -239,9 +304,15 @@ impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Size::Percent(share) => write!(f, "{share}%"),
-            Size::Bytes(bytes) if bytes >= 1 << 30 && bytes % (1 << 30) == 0 => write!(f, "{}GiB", bytes >> 30),
-            Size::Bytes(bytes) if bytes >= 1 << 20 && bytes % (1 << 20) == 0 => write!(f, "{}MiB", bytes >> 20),
-            Size::Bytes(bytes) if bytes >= 1 << 10 && bytes % (1 << 10) == 0 => write!(f, "{}KiB", bytes >> 10),
+            Size::Bytes(bytes) if bytes >= 1 << 30 && bytes % (1 << 30) == 0 => {
+                write!(f, "{}GiB", bytes >> 30)
+            }
+            Size::Bytes(bytes) if bytes >= 1 << 20 && bytes % (1 << 20) == 0 => {
+                write!(f, "{}MiB", bytes >> 20)
+            }
+            Size::Bytes(bytes) if bytes >= 1 << 10 && bytes % (1 << 10) == 0 => {
+                write!(f, "{}KiB", bytes >> 10)
+            }
             Size::Bytes(bytes) => write!(f, "{bytes}B"),
         }
     }
@@ -278,9 +349,15 @@ impl FromStr for Architecture {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        Self::ALL.into_iter().find(|known| known.as_str() == text).ok_or_else(|| {
-            InvalidValue::new(format!("`{text}` is not a known architecture"), "known are `amd64` and `arm64`")
-        })
+        Self::ALL
+            .into_iter()
+            .find(|known| known.as_str() == text)
+            .ok_or_else(|| {
+                InvalidValue::new(
+                    format!("`{text}` is not a known architecture"),
+                    "known are `amd64` and `arm64`",
+                )
+            })
     }
 }
 
@@ -361,9 +438,10 @@ impl FromStr for VersionRequest {
                 format!("`{text}` mixes a comparison and a prefix"),
                 "write either \">=6.12\" or \"6.12.*\"",
             )),
-            (relation, false) => {
-                Ok(VersionRequest::Compare(relation.unwrap_or(Relation::Equal), version.to_owned()))
-            }
+            (relation, false) => Ok(VersionRequest::Compare(
+                relation.unwrap_or(Relation::Equal),
+                version.to_owned(),
+            )),
         }
     }
 }
@@ -415,7 +493,10 @@ mod tests {
         check::<VersionRequest>(">=8.*", false);
         assert_eq!("ssh".parse::<UnitName>().unwrap().as_str(), "ssh.service");
         assert_eq!("a.b".parse::<UnitName>().unwrap().as_str(), "a.b.service");
-        assert_eq!("apt-daily.timer".parse::<UnitName>().unwrap().as_str(), "apt-daily.timer");
+        assert_eq!(
+            "apt-daily.timer".parse::<UnitName>().unwrap().as_str(),
+            "apt-daily.timer"
+        );
     }
 
     #[test]

@@ -40,7 +40,10 @@ struct UnknownRelease {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("the initrd of this release is not described: {reason}")]
-#[diagnostic(code("kcompose::library::initrd"), help("this is a mistake of the library; please report it"))]
+#[diagnostic(
+    code("kcompose::library::initrd"),
+    help("this is a mistake of the library; please report it")
+)]
 struct NoInitrd {
     reason: String,
     #[label("this release")]
@@ -56,9 +59,17 @@ pub(crate) fn distro(sources: &mut SourceMap, base: &Spanned<Base>) -> Result<Di
     let mut sink = Sink::new();
     let mut draft = Draft::new(found.name);
     read(sources, found.path, found.text, &mut draft, &mut sink);
-    let name = base.value.release.as_ref().map_or(draft.default_release.as_str(), |release| &release.value);
+    let name = base
+        .value
+        .release
+        .as_ref()
+        .map_or(draft.default_release.as_str(), |release| &release.value);
     let Some(release) = found.releases.iter().find(|release| release.name == name) else {
-        let span = base.value.release.as_ref().map_or(wanted.span, |release| release.span);
+        let span = base
+            .value
+            .release
+            .as_ref()
+            .map_or(wanted.span, |release| release.span);
         return Err(unknown_release(&found, name, span).into());
     };
     draft.distro.span = read(sources, release.path, release.text, &mut draft, &mut sink);
@@ -66,7 +77,10 @@ pub(crate) fn distro(sources: &mut SourceMap, base: &Spanned<Base>) -> Result<Di
     let texts = |path: &str| kcompose_library::file(&format!("runtime/systemd/{path}"));
     match initrd_recipe(&texts, release.name) {
         Ok(recipe) => distro.initrd = recipe,
-        Err(problem) => sink.push(NoInitrd { reason: problem.to_string(), release: distro.span }),
+        Err(problem) => sink.push(NoInitrd {
+            reason: problem.to_string(),
+            release: distro.span,
+        }),
     }
     sink.finish(distro).map(|distro| distro.value)
 }
@@ -74,16 +88,31 @@ pub(crate) fn distro(sources: &mut SourceMap, base: &Spanned<Base>) -> Result<Di
 fn unknown_distro(wanted: &Spanned<String>) -> UnknownDistro {
     let distros = kcompose_library::distros();
     let names: Vec<&str> = distros.iter().map(|distro| distro.name).collect();
-    let help = did_you_mean(&wanted.value, &names, || format!("distros of the library: {}", listed(&names)));
-    UnknownDistro { name: wanted.value.clone(), help, span: wanted.span }
+    let help = did_you_mean(&wanted.value, &names, || {
+        format!("distros of the library: {}", listed(&names))
+    });
+    UnknownDistro {
+        name: wanted.value.clone(),
+        help,
+        span: wanted.span,
+    }
 }
 
 fn unknown_release(distro: &kcompose_library::Distro, name: &str, span: Span) -> UnknownRelease {
     let names: Vec<&str> = distro.releases.iter().map(|release| release.name).collect();
     let known = format!("releases of `{}` are {}", distro.name, listed(&names));
     let near = did_you_mean(name, &names, String::new);
-    let help = if near.is_empty() { known } else { format!("{near} {known}") };
-    UnknownRelease { distro: distro.name.to_owned(), release: name.to_owned(), help, span }
+    let help = if near.is_empty() {
+        known
+    } else {
+        format!("{near} {known}")
+    };
+    UnknownRelease {
+        distro: distro.name.to_owned(),
+        release: name.to_owned(),
+        help,
+        span,
+    }
 }
 
 /// Reads one document into the draft; its span.

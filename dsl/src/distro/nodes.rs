@@ -1,15 +1,14 @@
 //! The nodes of a distro's documents.
 
-use kcompose_core::model::{
-    AbsPath, Base, Distro, FileBody, FileNode, PackageName, Repository, Size, Suite,
-};
+use kcompose_core::model::{AbsPath, Base, Distro, FileBody, FileNode, PackageName, Repository, Size, Suite};
 use kcompose_core::source::Spanned;
 
 use crate::nodes::{files, layout, services};
 use crate::schema::{ArgumentSpec, Children, NodeSpec, Properties, PropertySpec, Section};
 use crate::syntax::Node;
 use crate::values::{
-    BOOLEAN, KERNEL_ARGUMENT, LINE, MODE, PACKAGE, PATH, SYSTEM_ACCOUNT, SYSTEM_ID, TEXT, URL, ValueType, WORD, words,
+    BOOLEAN, KERNEL_ARGUMENT, LINE, MODE, PACKAGE, PATH, SYSTEM_ACCOUNT, SYSTEM_ID, TEXT, URL, ValueType,
+    WORD, words,
 };
 
 /// A distro while its documents are read.
@@ -28,7 +27,10 @@ pub(crate) struct Draft {
 impl Draft {
     pub(crate) fn new(name: &str) -> Self {
         Draft {
-            distro: Distro { id: name.to_owned(), ..Distro::default() },
+            distro: Distro {
+                id: name.to_owned(),
+                ..Distro::default()
+            },
             default_release: String::new(),
             folder: format!("distros/{name}"),
             suites: Vec::new(),
@@ -39,7 +41,13 @@ impl Draft {
 
     /// The distro, with the mirrors that a flavor names.
     pub(crate) fn finish(self, base: &Base) -> Distro {
-        let Draft { mut distro, suites, keys, sizes, .. } = self;
+        let Draft {
+            mut distro,
+            suites,
+            keys,
+            sizes,
+            ..
+        } = self;
         let (security, main): (Vec<Suite>, Vec<Suite>) = suites.into_iter().partition(|suite| suite.security);
         let source = |name: String, url: &Option<Spanned<String>>, suites| Repository {
             name: Spanned::unplaced(name),
@@ -49,7 +57,11 @@ impl Draft {
         };
         distro.sources.push(source(distro.id.clone(), &base.mirror, main));
         if !security.is_empty() {
-            distro.sources.push(source(format!("{}-security", distro.id), &base.security_mirror, security));
+            distro.sources.push(source(
+                format!("{}-security", distro.id),
+                &base.security_mirror,
+                security,
+            ));
         }
         distro.layout.size = sizes.into_iter().next_back();
         distro
@@ -57,7 +69,11 @@ impl Draft {
 }
 
 /// A file of the library, by its path in the distro's folder.
-static LIBRARY_FILE: ValueType = ValueType::text("library file", "a file of the library", "A path in the distro's folder.");
+static LIBRARY_FILE: ValueType = ValueType::text(
+    "library file",
+    "a file of the library",
+    "A path in the distro's folder.",
+);
 
 macro_rules! packages_node {
     ($name:literal, $doc:literal, $field:ident) => {
@@ -65,7 +81,11 @@ macro_rules! packages_node {
             spec: NodeSpec {
                 name: $name,
                 doc: $doc,
-                children: Children::Named { known: &[], any: &PACKAGE_NODE, name: &PACKAGE },
+                children: Children::Named {
+                    known: &[],
+                    any: &PACKAGE_NODE,
+                    name: &PACKAGE,
+                },
                 example: concat!($name, " {\n    systemd\n}"),
                 ..NodeSpec::EMPTY
             },
@@ -74,10 +94,17 @@ macro_rules! packages_node {
     };
 }
 
-static PACKAGE_NODE: NodeSpec = NodeSpec { name: "PACKAGE", doc: "A package.", example: "systemd", ..NodeSpec::EMPTY };
+static PACKAGE_NODE: NodeSpec = NodeSpec {
+    name: "PACKAGE",
+    doc: "A package.",
+    example: "systemd",
+    ..NodeSpec::EMPTY
+};
 
 fn package_names(node: &Node) -> impl Iterator<Item = PackageName> {
-    node.children().iter().filter_map(|child| child.name.value.parse().ok())
+    node.children()
+        .iter()
+        .filter_map(|child| child.name.value.parse().ok())
 }
 
 /// Every node of a distro's documents.
@@ -86,7 +113,11 @@ pub(crate) static ALL: &[Section<Draft>] = &[
         spec: NodeSpec {
             name: "distro",
             doc: "What all releases share.",
-            arguments: &[ArgumentSpec::one("ID", &WORD, "`ID` of os-release; the name of the folder.")],
+            arguments: &[ArgumentSpec::one(
+                "ID",
+                &WORD,
+                "`ID` of os-release; the name of the folder.",
+            )],
             properties: Properties::Known(&[
                 PropertySpec::required("family", &WORD, "The family as Kairos calls it."),
                 PropertySpec::required("default", &WORD, "The release when a flavor names none."),
@@ -97,7 +128,11 @@ pub(crate) static ALL: &[Section<Draft>] = &[
             ..NodeSpec::EMPTY
         },
         lower: |node, draft| {
-            let text = |name: &str| node.value::<String>(name).map(|text| text.value).unwrap_or_default();
+            let text = |name: &str| {
+                node.value::<String>(name)
+                    .map(|text| text.value)
+                    .unwrap_or_default()
+            };
             draft.default_release = text("default");
             draft.distro.family = text("family");
             draft.distro.mirror = text("mirror");
@@ -109,7 +144,11 @@ pub(crate) static ALL: &[Section<Draft>] = &[
             name: "release",
             doc: "Which release the document is about.",
             arguments: &[ArgumentSpec::one("NAME", &WORD, "Its code name.")],
-            properties: Properties::Known(&[PropertySpec::required("version-id", &LINE, "`VERSION_ID` of os-release.")]),
+            properties: Properties::Known(&[PropertySpec::required(
+                "version-id",
+                &LINE,
+                "`VERSION_ID` of os-release.",
+            )]),
             example: "release \"trixie\" version-id=\"13\"",
             ..NodeSpec::EMPTY
         },
@@ -135,13 +174,17 @@ pub(crate) static ALL: &[Section<Draft>] = &[
             ..NodeSpec::EMPTY
         },
         lower: |node, draft| {
-            let (Some(name), Some(components)) = (node.argument::<String>(0), node.value::<String>("components")) else {
+            let (Some(name), Some(components)) =
+                (node.argument::<String>(0), node.value::<String>("components"))
+            else {
                 return;
             };
             draft.suites.push(Suite {
                 name: name.value,
                 components: words(&components.value).map(str::to_owned).collect(),
-                security: node.value::<bool>("security").is_some_and(|security| security.value),
+                security: node
+                    .value::<bool>("security")
+                    .is_some_and(|security| security.value),
             });
         },
     },
@@ -149,7 +192,11 @@ pub(crate) static ALL: &[Section<Draft>] = &[
         spec: NodeSpec {
             name: "key",
             doc: "Keys that sign the archive.",
-            arguments: &[ArgumentSpec::many("FILE", &LIBRARY_FILE, "A file with ASCII-armoured OpenPGP keys.")],
+            arguments: &[ArgumentSpec::many(
+                "FILE",
+                &LIBRARY_FILE,
+                "A file with ASCII-armoured OpenPGP keys.",
+            )],
             example: "key \"keys/archive.asc\"",
             ..NodeSpec::EMPTY
         },
@@ -161,8 +208,16 @@ pub(crate) static ALL: &[Section<Draft>] = &[
             }));
         },
     },
-    packages_node!("packages", "Packages that every image has, beside Essential ones.", packages),
-    packages_node!("core-packages", "Packages for the boot, in the lowest stratum.", core_packages),
+    packages_node!(
+        "packages",
+        "Packages that every image has, beside Essential ones.",
+        packages
+    ),
+    packages_node!(
+        "core-packages",
+        "Packages for the boot, in the lowest stratum.",
+        core_packages
+    ),
     packages_node!("without", "Packages that no image has.", without),
     Section {
         spec: NodeSpec {
@@ -172,7 +227,10 @@ pub(crate) static ALL: &[Section<Draft>] = &[
                 NodeSpec {
                     name: "user",
                     doc: "A user, and the group of the same name.",
-                    arguments: &[ArgumentSpec::one("NAME", &SYSTEM_ACCOUNT, "Its name."), ArgumentSpec::one("ID", &SYSTEM_ID, "Its uid.")],
+                    arguments: &[
+                        ArgumentSpec::one("NAME", &SYSTEM_ACCOUNT, "Its name."),
+                        ArgumentSpec::one("ID", &SYSTEM_ID, "Its uid."),
+                    ],
                     properties: Properties::Known(&[PropertySpec::optional(
                         "group",
                         &SYSTEM_ID,
@@ -184,7 +242,10 @@ pub(crate) static ALL: &[Section<Draft>] = &[
                 NodeSpec {
                     name: "group",
                     doc: "A group.",
-                    arguments: &[ArgumentSpec::one("NAME", &SYSTEM_ACCOUNT, "Its name."), ArgumentSpec::one("ID", &SYSTEM_ID, "Its gid.")],
+                    arguments: &[
+                        ArgumentSpec::one("NAME", &SYSTEM_ACCOUNT, "Its name."),
+                        ArgumentSpec::one("ID", &SYSTEM_ID, "Its gid."),
+                    ],
                     example: "group \"_ssh\" 101",
                     ..NodeSpec::EMPTY
                 },
@@ -203,7 +264,10 @@ pub(crate) static ALL: &[Section<Draft>] = &[
             ..NodeSpec::EMPTY
         },
         lower: |node, draft| {
-            draft.distro.selections.extend(node.all_arguments::<String>().into_iter().map(|line| line.value));
+            draft
+                .distro
+                .selections
+                .extend(node.all_arguments::<String>().into_iter().map(|line| line.value));
             draft.distro.selections.sort();
         },
     },
@@ -211,12 +275,20 @@ pub(crate) static ALL: &[Section<Draft>] = &[
         spec: NodeSpec {
             name: "cmdline",
             doc: "Kernel arguments of every image.",
-            arguments: &[ArgumentSpec::many("ARGUMENT", &KERNEL_ARGUMENT, "One kernel argument.")],
+            arguments: &[ArgumentSpec::many(
+                "ARGUMENT",
+                &KERNEL_ARGUMENT,
+                "One kernel argument.",
+            )],
             example: "cmdline \"console=tty1\" \"console=ttyS0\"",
             ..NodeSpec::EMPTY
         },
         lower: |node, draft| {
-            draft.distro.cmdline.extend(node.all_arguments::<String>().into_iter().map(|argument| argument.value));
+            draft.distro.cmdline.extend(
+                node.all_arguments::<String>()
+                    .into_iter()
+                    .map(|argument| argument.value),
+            );
         },
     },
     Section {
@@ -228,7 +300,10 @@ pub(crate) static ALL: &[Section<Draft>] = &[
             ..NodeSpec::EMPTY
         },
         lower: |node, draft| {
-            draft.distro.directories.extend(node.all_arguments::<AbsPath>().into_iter().map(|path| path.value));
+            draft
+                .distro
+                .directories
+                .extend(node.all_arguments::<AbsPath>().into_iter().map(|path| path.value));
         },
     },
     Section {
@@ -239,7 +314,10 @@ pub(crate) static ALL: &[Section<Draft>] = &[
             draft.distro.layout = layout;
         },
     },
-    Section { spec: services::SPEC, lower: |node, draft| services::lower(node, &mut draft.distro.services) },
+    Section {
+        spec: services::SPEC,
+        lower: |node, draft| services::lower(node, &mut draft.distro.services),
+    },
     Section {
         spec: NodeSpec {
             name: "files",
@@ -266,7 +344,11 @@ pub(crate) static ALL: &[Section<Draft>] = &[
             ..NodeSpec::EMPTY
         },
         lower: |node, draft| {
-            let files: Vec<_> = node.children().iter().filter_map(|child| lower_file(child, draft)).collect();
+            let files: Vec<_> = node
+                .children()
+                .iter()
+                .filter_map(|child| lower_file(child, draft))
+                .collect();
             draft.distro.files.extend(files);
         },
     },
@@ -274,7 +356,9 @@ pub(crate) static ALL: &[Section<Draft>] = &[
 
 fn lower_ids(node: &Node, draft: &mut Draft) {
     for child in node.children() {
-        let (Some(name), Some(id)) = (child.argument::<String>(0), child.argument::<u32>(1)) else { continue };
+        let (Some(name), Some(id)) = (child.argument::<String>(0), child.argument::<u32>(1)) else {
+            continue;
+        };
         if child.name.value == "group" {
             draft.distro.ids.groups.insert(name.value, id.value);
             continue;

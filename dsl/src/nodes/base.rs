@@ -11,11 +11,23 @@ pub(super) const NODE: Section<Fragment> = Section {
     spec: NodeSpec {
         name: "base",
         doc: "The distro that the image builds on, from the library. Exactly one.",
-        arguments: &[ArgumentSpec::one("DISTRO", &WORD, "A distro of the library, such as `debian`.")],
+        arguments: &[ArgumentSpec::one(
+            "DISTRO",
+            &WORD,
+            "A distro of the library, such as `debian`.",
+        )],
         properties: Properties::Known(&[
-            PropertySpec::optional("release", &WORD, "The release by its code name; the distro's default when absent."),
+            PropertySpec::optional(
+                "release",
+                &WORD,
+                "The release by its code name; the distro's default when absent.",
+            ),
             PropertySpec::optional("mirror", &URL, "A mirror to use instead of the distro's own."),
-            PropertySpec::optional("security-mirror", &URL, "A mirror of the distro's security archive."),
+            PropertySpec::optional(
+                "security-mirror",
+                &URL,
+                "A mirror of the distro's security archive.",
+            ),
         ]),
         example: "base \"debian\" release=\"trixie\"",
         ..NodeSpec::EMPTY

@@ -13,10 +13,18 @@ pub(super) const NODE: Section<Fragment> = Section {
         doc: "Configuration that is applied at each boot. With runtime `systemd` it is for the distro's cloud-init, which the \
               block of that name brings: `use \"cloud-init\"`. Either the text stands here, or `from` names a file.",
         arguments: &[
-            ArgumentSpec::one("NAME", &WORD, "Its name without `.yaml`; files are read in the order of their names."),
+            ArgumentSpec::one(
+                "NAME",
+                &WORD,
+                "Its name without `.yaml`; files are read in the order of their names.",
+            ),
             ArgumentSpec::optional("TEXT", &TEXT, "Its text, in YAML."),
         ],
-        properties: Properties::Known(&[PropertySpec::optional("from", &CONTEXT_PATH, "The file that holds its text.")]),
+        properties: Properties::Known(&[PropertySpec::optional(
+            "from",
+            &CONTEXT_PATH,
+            "The file that holds its text.",
+        )]),
         example: "cloud-config \"80_gateway\" from=\"files/80_gateway.yaml\"",
         ..NodeSpec::EMPTY
     },
@@ -25,6 +33,10 @@ pub(super) const NODE: Section<Fragment> = Section {
 
 fn lower(node: &Node, fragment: &mut Fragment) {
     let Some(name) = node.argument(0) else { return };
-    let config = CloudConfig { name, text: node.argument(1), from: node.value("from") };
+    let config = CloudConfig {
+        name,
+        text: node.argument(1),
+        from: node.value("from"),
+    };
     fragment.cloud_configs.push(Spanned::new(config, node.span));
 }

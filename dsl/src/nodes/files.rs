@@ -7,7 +7,11 @@ use crate::schema::{ArgumentSpec, Children, NodeSpec, Properties, PropertySpec, 
 use crate::syntax::Node;
 use crate::values::{CONTEXT_PATH, LINK_TARGET, MODE, OWNER, PATH, TEXT};
 
-const MODE_PROPERTY: PropertySpec = PropertySpec::optional("mode", &MODE, "Permission bits; 0644 for files, 0755 for directories.");
+const MODE_PROPERTY: PropertySpec = PropertySpec::optional(
+    "mode",
+    &MODE,
+    "Permission bits; 0644 for files, 0755 for directories.",
+);
 const USER: PropertySpec = PropertySpec::optional("user", &OWNER, "The owner; root when absent.");
 const GROUP: PropertySpec = PropertySpec::optional("group", &OWNER, "The group; root when absent.");
 
@@ -60,7 +64,11 @@ const COPY: NodeSpec = NodeSpec {
           or 0755 for what is executable, unless said.",
     arguments: &[ArgumentSpec::one("FROM", &CONTEXT_PATH, "The file or folder.")],
     properties: Properties::Known(&[
-        PropertySpec::required("to", &PATH, "Where it is in the image; for a folder: the directory that gets its contents."),
+        PropertySpec::required(
+            "to",
+            &PATH,
+            "Where it is in the image; for a folder: the directory that gets its contents.",
+        ),
         MODE_PROPERTY,
         USER,
         GROUP,
@@ -71,7 +79,11 @@ const COPY: NodeSpec = NodeSpec {
 
 /// One child of a `files` node.
 pub(crate) fn lower(node: &Node) -> Option<Spanned<FileNode>> {
-    let path = if node.name.value == "copy" { node.value("to") } else { node.argument::<AbsPath>(0) }?;
+    let path = if node.name.value == "copy" {
+        node.value("to")
+    } else {
+        node.argument::<AbsPath>(0)
+    }?;
     let body = match node.name.value.as_str() {
         "file" => FileBody::Text(node.argument::<String>(1)?.value),
         "directory" => FileBody::Directory,
@@ -79,6 +91,12 @@ pub(crate) fn lower(node: &Node) -> Option<Spanned<FileNode>> {
         "copy" => FileBody::Copy(node.argument::<PathPattern>(0)?),
         _ => return None,
     };
-    let file = FileNode { path, mode: node.value("mode"), user: node.value("user"), group: node.value("group"), body };
+    let file = FileNode {
+        path,
+        mode: node.value("mode"),
+        user: node.value("user"),
+        group: node.value("group"),
+        body,
+    };
     Some(Spanned::new(file, node.span))
 }

@@ -11,7 +11,11 @@ pub(super) const NODE: Section<Fragment> = Section {
     spec: NodeSpec {
         name: "flavor",
         doc: "Who the image is: its name and version. Exactly one.",
-        arguments: &[ArgumentSpec::one("NAME", &FLAVOR_NAME, "The flavor's name; also the name of the image.")],
+        arguments: &[ArgumentSpec::one(
+            "NAME",
+            &FLAVOR_NAME,
+            "The flavor's name; also the name of the image.",
+        )],
         properties: Properties::Known(&[PropertySpec::required(
             "version",
             &VERSION,
@@ -42,7 +46,14 @@ pub(super) const NODE: Section<Fragment> = Section {
 };
 
 fn lower(node: &Node, fragment: &mut Fragment) {
-    let (Some(name), Some(version)) = (node.argument(0), node.value("version")) else { return };
-    let identity = Identity { name, version, title: node.child_value("title"), vendor: node.child_value("vendor") };
+    let (Some(name), Some(version)) = (node.argument(0), node.value("version")) else {
+        return;
+    };
+    let identity = Identity {
+        name,
+        version,
+        title: node.child_value("title"),
+        vendor: node.child_value("vendor"),
+    };
     fragment.identities.push(Spanned::new(identity, node.span));
 }

@@ -46,16 +46,27 @@ pub(super) const NODE: Section<Fragment> = Section {
 
 fn lower(node: &Node, fragment: &mut Fragment) {
     let labels = node.children_named("label").filter_map(|label| {
-        Some(Label { key: label.argument(0)?, value: label.argument(1)? })
+        Some(Label {
+            key: label.argument(0)?,
+            value: label.argument(1)?,
+        })
     });
-    let image = ImageSettings { repository: node.child_value("repository"), labels: labels.collect() };
+    let image = ImageSettings {
+        repository: node.child_value("repository"),
+        labels: labels.collect(),
+    };
     fragment.images.push(Spanned::new(image, node.span));
 }
 
 fn check_reference(text: &str) -> Result<(), kcompose_core::model::InvalidValue> {
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-/:".contains(c);
     let path = text.rsplit('/').next().unwrap_or_default();
-    if !text.is_empty() && text.chars().all(legal) && !path.is_empty() && !path.contains(':') && !text.starts_with('/') {
+    if !text.is_empty()
+        && text.chars().all(legal)
+        && !path.is_empty()
+        && !path.contains(':')
+        && !text.starts_with('/')
+    {
         return Ok(());
     }
     Err(kcompose_core::model::InvalidValue {

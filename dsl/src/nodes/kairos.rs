@@ -13,8 +13,12 @@ static RUNTIME: ValueType = ValueType::choice(
     "`systemd`: systemd and the distro's own packages. `immucore`: Kairos' immucore and agent; not built yet.",
     &["systemd", "immucore"],
 );
-static VARIANT: ValueType =
-    ValueType::choice("variant", "a variant", "`core`: without Kubernetes. `standard`: with it.", &["core", "standard"]);
+static VARIANT: ValueType = ValueType::choice(
+    "variant",
+    "a variant",
+    "`core`: without Kubernetes. `standard`: with it.",
+    &["core", "standard"],
+);
 
 pub(super) const NODE: Section<Fragment> = Section {
     spec: NodeSpec {
@@ -37,7 +41,11 @@ pub(super) const NODE: Section<Fragment> = Section {
             NodeSpec {
                 name: "model",
                 doc: "The machine's model; `generic` unless said.",
-                arguments: &[ArgumentSpec::one("MODEL", &WORD, "The model, as Kairos names it.")],
+                arguments: &[ArgumentSpec::one(
+                    "MODEL",
+                    &WORD,
+                    "The model, as Kairos names it.",
+                )],
                 repeat: Repeat::Once,
                 example: "model \"generic\"",
                 ..NodeSpec::EMPTY
@@ -58,7 +66,9 @@ pub(super) const NODE: Section<Fragment> = Section {
 };
 
 fn lower(node: &Node, fragment: &mut Fragment) {
-    let from = node.children_named("runtime").find_map(|runtime| runtime.value::<String>("from"));
+    let from = node
+        .children_named("runtime")
+        .find_map(|runtime| runtime.value::<String>("from"));
     let kairos = Kairos {
         runtime: node.child_value("runtime").and_then(runtime),
         from: from.map(|from| from.map(RuntimeSource)),

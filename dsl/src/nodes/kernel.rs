@@ -12,13 +12,25 @@ pub(super) const NODE: Section<Fragment> = Section {
         name: "kernel",
         doc: "The kernel: its package, its arguments and modules. An image has exactly one; a document that only adds \
               arguments or modules leaves the package out.",
-        arguments: &[ArgumentSpec::optional("PACKAGE", &PACKAGE, "The kernel's package.")],
-        properties: Properties::Known(&[PropertySpec::optional("version", &VERSION_REQUEST, "The version that is wanted.")]),
+        arguments: &[ArgumentSpec::optional(
+            "PACKAGE",
+            &PACKAGE,
+            "The kernel's package.",
+        )],
+        properties: Properties::Known(&[PropertySpec::optional(
+            "version",
+            &VERSION_REQUEST,
+            "The version that is wanted.",
+        )]),
         children: Children::Known(&[
             NodeSpec {
                 name: "cmdline",
                 doc: "Kernel arguments, added behind those of the distro.",
-                arguments: &[ArgumentSpec::many("ARGUMENT", &KERNEL_ARGUMENT, "One kernel argument.")],
+                arguments: &[ArgumentSpec::many(
+                    "ARGUMENT",
+                    &KERNEL_ARGUMENT,
+                    "One kernel argument.",
+                )],
                 example: "cmdline \"console=ttyS0\" \"net.ifnames=0\"",
                 ..NodeSpec::EMPTY
             },

@@ -1,6 +1,8 @@
 //! `layout`: which paths are immutable, ephemeral, persistent.
 
-use kcompose_core::model::{AbsPath, Fragment, Layout, LayoutRule, OnMissing, OnMissingRule, PathClass, Size};
+use kcompose_core::model::{
+    AbsPath, Fragment, Layout, LayoutRule, OnMissing, OnMissingRule, PathClass, Size,
+};
 use kcompose_core::source::Spanned;
 
 use crate::schema::{ArgumentSpec, Children, NodeSpec, Properties, PropertySpec, Section};
@@ -47,7 +49,11 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
             name: "persistent",
             doc: "Paths that are partitions of their own. What the image has below them is hidden.",
             arguments: &[ArgumentSpec::many("PATH", &PATH, "A path.")],
-            properties: Properties::Known(&[PropertySpec::required("label", &FS_LABEL, "The label of the partition's file system.")]),
+            properties: Properties::Known(&[PropertySpec::required(
+                "label",
+                &FS_LABEL,
+                "The label of the partition's file system.",
+            )]),
             example: "persistent \"/usr/local\" label=\"COS_PERSISTENT\"",
             ..NodeSpec::EMPTY
         },
@@ -70,7 +76,11 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
             name: "on-missing",
             doc: "What the boot does when a partition is not there.",
             arguments: &[ArgumentSpec::one("LABEL", &FS_LABEL, "The partition's label.")],
-            properties: Properties::Known(&[PropertySpec::required("then", &THEN, "What to do; `degrade` unless said.")]),
+            properties: Properties::Known(&[PropertySpec::required(
+                "then",
+                &THEN,
+                "What to do; `degrade` unless said.",
+            )]),
             example: "on-missing \"COS_PERSISTENT\" then=\"reboot\"",
             ..NodeSpec::EMPTY
         },
@@ -104,11 +114,19 @@ fn lower_rules(node: &Node, class: PathClass, layout: &mut Layout) {
 }
 
 fn lower_on_missing(node: &Node, layout: &mut Layout) {
-    let (Some(label), Some(then)) = (node.argument::<String>(0), node.value::<String>("then")) else { return };
+    let (Some(label), Some(then)) = (node.argument::<String>(0), node.value::<String>("then")) else {
+        return;
+    };
     let then = match then.value.as_str() {
         "degrade" => OnMissing::Degrade,
         "reboot" => OnMissing::Reboot,
         _ => return,
     };
-    layout.on_missing.push(Spanned::new(OnMissingRule { label: label.value, then }, node.span));
+    layout.on_missing.push(Spanned::new(
+        OnMissingRule {
+            label: label.value,
+            then,
+        },
+        node.span,
+    ));
 }

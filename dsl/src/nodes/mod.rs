@@ -66,7 +66,10 @@ pub(crate) struct Lowered {
 pub(crate) fn lower(document: &Document, sink: &mut Sink) -> Lowered {
     let table: Vec<&'static NodeSpec> = ALL.iter().map(|section| &section.spec).collect();
     let meant = check_document(&document.nodes, &table, sink);
-    let mut fragment = Fragment { span: document.span, ..Fragment::default() };
+    let mut fragment = Fragment {
+        span: document.span,
+        ..Fragment::default()
+    };
     lower_nodes(&document.nodes, &mut fragment);
     Lowered { fragment, meant }
 }

@@ -18,6 +18,11 @@ pub(super) const NODE: Section<Fragment> = Section {
 };
 
 fn lower(node: &Node, fragment: &mut Fragment) {
-    let overriding = fragment.overriding.get_or_insert_with(|| Box::new(Fragment { span: node.span, ..Fragment::default() }));
+    let overriding = fragment.overriding.get_or_insert_with(|| {
+        Box::new(Fragment {
+            span: node.span,
+            ..Fragment::default()
+        })
+    });
     super::lower_nodes(node.children(), overriding);
 }

@@ -13,7 +13,11 @@ static REQUEST: NodeSpec = NodeSpec {
     doc: "A package to install. A name that begins with a digit stands in quotes.",
     properties: Properties::Known(&[
         PropertySpec::optional("version", &VERSION_REQUEST, "The version that is wanted."),
-        PropertySpec::optional("component", &WORD, "A component of the archive that is read for it, such as `non-free-firmware`."),
+        PropertySpec::optional(
+            "component",
+            &WORD,
+            "A component of the archive that is read for it, such as `non-free-firmware`.",
+        ),
         PropertySpec::optional("arch", &ARCHITECTURE, "The only architecture that wants it."),
     ]),
     example: "curl version=\">=8.10\"",
@@ -49,7 +53,11 @@ pub(super) const NODE: Section<Fragment> = Section {
                     arguments: &[ArgumentSpec::one("PACKAGE", &PACKAGE, "The package.")],
                     properties: Properties::Known(&[
                         PropertySpec::required("version", &VERSION_REQUEST, "The version to keep."),
-                        PropertySpec::optional("reason", &LINE, "Why; a hold without a reason is warned about."),
+                        PropertySpec::optional(
+                            "reason",
+                            &LINE,
+                            "Why; a hold without a reason is warned about.",
+                        ),
                         PropertySpec::optional("until", &DATE, "The day on which to look at it again."),
                     ]),
                     example: "hold \"openssl\" version=\"3.5.1-1\" reason=\"triage\" until=\"2026-12-01\"",
@@ -77,15 +85,30 @@ fn lower(node: &Node, fragment: &mut Fragment) {
 }
 
 fn lower_prefer(node: &Node, packages: &mut Packages) {
-    let (Some(wanted), Some(provider)) = (node.argument(0), node.argument(1)) else { return };
+    let (Some(wanted), Some(provider)) = (node.argument(0), node.argument(1)) else {
+        return;
+    };
     let (wanted, provider): (Spanned<_>, Spanned<_>) = (wanted, provider);
-    packages.prefer.push(Spanned::new(Prefer { wanted: wanted.value, provider: provider.value }, node.span));
+    packages.prefer.push(Spanned::new(
+        Prefer {
+            wanted: wanted.value,
+            provider: provider.value,
+        },
+        node.span,
+    ));
 }
 
 fn lower_hold(node: &Node, packages: &mut Packages) {
-    let (Some(name), Some(version)) = (node.argument(0), node.value("version")) else { return };
+    let (Some(name), Some(version)) = (node.argument(0), node.value("version")) else {
+        return;
+    };
     let name: Spanned<_> = name;
-    let hold = Hold { name: name.value, version, reason: node.value("reason"), until: node.value("until") };
+    let hold = Hold {
+        name: name.value,
+        version,
+        reason: node.value("reason"),
+        until: node.value("until"),
+    };
     packages.holds.push(Spanned::new(hold, name.span));
 }
 

@@ -54,7 +54,11 @@ pub(crate) fn parameters(nodes: &[Node]) -> Vec<Parameter> {
             Some(Parameter {
                 name: node.argument(0)?,
                 default: node.value::<String>("default").map(|default| default.value),
-                choices: node.child_values::<String>("choices").into_iter().map(|choice| choice.value).collect(),
+                choices: node
+                    .child_values::<String>("choices")
+                    .into_iter()
+                    .map(|choice| choice.value)
+                    .collect(),
                 span: node.span,
             })
         })

@@ -11,12 +11,28 @@ pub(super) const NODE: Section<Fragment> = Section {
     spec: NodeSpec {
         name: "repository",
         doc: "A package source beside those of the distro. Its index must be signed with the given key.",
-        arguments: &[ArgumentSpec::one("NAME", &WORD, "A name for it, in the lock and in messages.")],
+        arguments: &[ArgumentSpec::one(
+            "NAME",
+            &WORD,
+            "A name for it, in the lock and in messages.",
+        )],
         properties: Properties::Known(&[
             PropertySpec::required("url", &URL, "Its URL, the part before `/dists`."),
-            PropertySpec::required("suite", &LINE, "Its suites, separated by spaces: the names below `dists/`."),
-            PropertySpec::optional("components", &LINE, "The components to read, separated by spaces; `main` when absent."),
-            PropertySpec::required("key", &CONTEXT_PATH, "The file with its OpenPGP public key, ASCII-armoured."),
+            PropertySpec::required(
+                "suite",
+                &LINE,
+                "Its suites, separated by spaces: the names below `dists/`.",
+            ),
+            PropertySpec::optional(
+                "components",
+                &LINE,
+                "The components to read, separated by spaces; `main` when absent.",
+            ),
+            PropertySpec::required(
+                "key",
+                &CONTEXT_PATH,
+                "The file with its OpenPGP public key, ASCII-armoured.",
+            ),
         ]),
         example: "repository \"internal\" url=\"https://deb.example.org\" suite=\"trixie\" components=\"main\" key=\"keys/internal.asc\"",
         ..NodeSpec::EMPTY
@@ -25,12 +41,21 @@ pub(super) const NODE: Section<Fragment> = Section {
 };
 
 fn lower(node: &Node, fragment: &mut Fragment) {
-    let (Some(name), Some(url), Some(suite)) = (node.argument(0), node.value("url"), node.value("suite")) else { return };
+    let (Some(name), Some(url), Some(suite)) = (node.argument(0), node.value("url"), node.value("suite"))
+    else {
+        return;
+    };
     let (url, suite): (Spanned<String>, Spanned<String>) = (url, suite);
     let components: Option<Spanned<String>> = node.value("components");
-    let components: Vec<String> = words(components.as_ref().map_or("main", |text| &text.value)).map(str::to_owned).collect();
+    let components: Vec<String> = words(components.as_ref().map_or("main", |text| &text.value))
+        .map(str::to_owned)
+        .collect();
     let suites = words(&suite.value)
-        .map(|name| Suite { name: name.to_owned(), components: components.clone(), security: false })
+        .map(|name| Suite {
+            name: name.to_owned(),
+            components: components.clone(),
+            security: false,
+        })
         .collect();
     let repository = Repository {
         name,

@@ -43,9 +43,18 @@ pub(super) const NODE: Section<Fragment> = Section {
 };
 
 fn lower(node: &Node, fragment: &mut Fragment) {
-    let (Some(name), Some(script)) = (node.argument(0), node.child_value("script")) else { return };
+    let (Some(name), Some(script)) = (node.argument(0), node.child_value("script")) else {
+        return;
+    };
     let after: Option<Spanned<String>> = node.value("after");
-    let after = after.iter().flat_map(|after| words(&after.value).map(|name| Spanned::new(name.to_owned(), after.span)));
-    let run = Run { name, script, network: node.child_value("network"), after: after.collect() };
+    let after = after
+        .iter()
+        .flat_map(|after| words(&after.value).map(|name| Spanned::new(name.to_owned(), after.span)));
+    let run = Run {
+        name,
+        script,
+        network: node.child_value("network"),
+        after: after.collect(),
+    };
     fragment.runs.push(Spanned::new(run, node.span));
 }

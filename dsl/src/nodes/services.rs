@@ -7,8 +7,10 @@ use crate::schema::{ArgumentSpec, Children, NodeSpec, Section};
 use crate::syntax::Node;
 use crate::values::UNIT;
 
-pub(super) const NODE: Section<Fragment> =
-    Section { spec: SPEC, lower: |node, fragment| lower(node, &mut fragment.services) };
+pub(super) const NODE: Section<Fragment> = Section {
+    spec: SPEC,
+    lower: |node, fragment| lower(node, &mut fragment.services),
+};
 
 /// The node, for documents and for distros.
 pub(crate) const SPEC: NodeSpec = NodeSpec {

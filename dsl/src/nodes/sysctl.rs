@@ -10,7 +10,11 @@ use crate::values::{PARAMETER_VALUE, SYSCTL_KEY};
 static PARAMETER: NodeSpec = NodeSpec {
     name: "KEY",
     doc: "A kernel parameter and its value.",
-    arguments: &[ArgumentSpec::one("VALUE", &PARAMETER_VALUE, "The value, as it is written to `/proc/sys`.")],
+    arguments: &[ArgumentSpec::one(
+        "VALUE",
+        &PARAMETER_VALUE,
+        "The value, as it is written to `/proc/sys`.",
+    )],
     example: "net.ipv4.ip_forward 1",
     ..NodeSpec::EMPTY
 };
@@ -19,7 +23,11 @@ pub(super) const NODE: Section<Fragment> = Section {
     spec: NodeSpec {
         name: "sysctl",
         doc: "Kernel parameters, set at boot.",
-        children: Children::Named { known: &[], any: &PARAMETER, name: &SYSCTL_KEY },
+        children: Children::Named {
+            known: &[],
+            any: &PARAMETER,
+            name: &SYSCTL_KEY,
+        },
         example: "sysctl {\n    net.ipv4.ip_forward 1\n}",
         ..NodeSpec::EMPTY
     },
@@ -30,5 +38,11 @@ fn lower(node: &Node) -> Option<Spanned<Sysctl>> {
     if (SYSCTL_KEY.check)(&node.name.value).is_err() {
         return None;
     }
-    Some(Spanned::new(Sysctl { key: node.name.clone(), value: node.argument(0)? }, node.span))
+    Some(Spanned::new(
+        Sysctl {
+            key: node.name.clone(),
+            value: node.argument(0)?,
+        },
+        node.span,
+    ))
 }

@@ -12,7 +12,11 @@ pub(super) const NODE: Section<Fragment> = Section {
         name: "use",
         doc: "Adds what another document says: a block of the library, or a document of one's own. A document that is used \
               twice counts once.",
-        arguments: &[ArgumentSpec::one("DOCUMENT", &USE_TARGET, "A block's name, or a path that begins with `./` or `../`.")],
+        arguments: &[ArgumentSpec::one(
+            "DOCUMENT",
+            &USE_TARGET,
+            "A block's name, or a path that begins with `./` or `../`.",
+        )],
         properties: Properties::Any("The parameters that the document declares, as name=value."),
         example: "use \"cloud-init\"",
         ..NodeSpec::EMPTY
@@ -21,11 +25,20 @@ pub(super) const NODE: Section<Fragment> = Section {
 };
 
 fn lower(node: &Node, fragment: &mut Fragment) {
-    let target = node.argument::<String>(0).filter(|target| (USE_TARGET.check)(&target.value).is_ok());
+    let target = node
+        .argument::<String>(0)
+        .filter(|target| (USE_TARGET.check)(&target.value).is_ok());
     let Some(target) = target else { return };
     let parameters = node.properties.iter().filter_map(|property| {
-        let value = String::read(&property.value.value).filter(|text| (PARAMETER_VALUE.check)(text).is_ok())?;
+        let value =
+            String::read(&property.value.value).filter(|text| (PARAMETER_VALUE.check)(text).is_ok())?;
         Some((property.name.value.clone(), Spanned::new(value, property.span)))
     });
-    fragment.uses.push(Spanned::new(Use { target, parameters: parameters.collect() }, node.span));
+    fragment.uses.push(Spanned::new(
+        Use {
+            target,
+            parameters: parameters.collect(),
+        },
+        node.span,
+    ));
 }

@@ -16,17 +16,33 @@ pub(super) const NODE: Section<Fragment> = Section {
             doc: "One account. Its home directory is made at boot, because `/home` is kept.",
             arguments: &[ArgumentSpec::one("NAME", &ACCOUNT, "The login name.")],
             properties: Properties::Known(&[
-                PropertySpec::optional("uid", &USER_ID, "Its number; the next free one from 1000 on when absent, kept by the lock."),
-                PropertySpec::optional("groups", &GROUPS, "Groups that it belongs to, beside its own; in group `sudo` it may use sudo where that is installed."),
+                PropertySpec::optional(
+                    "uid",
+                    &USER_ID,
+                    "Its number; the next free one from 1000 on when absent, kept by the lock.",
+                ),
+                PropertySpec::optional(
+                    "groups",
+                    &GROUPS,
+                    "Groups that it belongs to, beside its own; in group `sudo` it may use sudo where that is installed.",
+                ),
                 PropertySpec::optional("shell", &PATH, "The login shell; `/bin/bash` when absent."),
                 PropertySpec::optional("home", &PATH, "The home directory; `/home/NAME` when absent."),
                 PropertySpec::optional("comment", &LINE, "The comment field, such as the full name."),
-                PropertySpec::optional("password-hash", &PASSWORD_HASH, "The password's hash; no login by password when absent."),
+                PropertySpec::optional(
+                    "password-hash",
+                    &PASSWORD_HASH,
+                    "The password's hash; no login by password when absent.",
+                ),
             ]),
             children: Children::Known(&[NodeSpec {
                 name: "ssh-key",
                 doc: "Public keys that may log in through ssh.",
-                arguments: &[ArgumentSpec::many("KEY", &SSH_KEY, "A line of `authorized_keys`.")],
+                arguments: &[ArgumentSpec::many(
+                    "KEY",
+                    &SSH_KEY,
+                    "A line of `authorized_keys`.",
+                )],
                 example: "ssh-key \"ssh-ed25519 AAAA… ops@example.org\"",
                 ..NodeSpec::EMPTY
             }]),
@@ -41,7 +57,9 @@ pub(super) const NODE: Section<Fragment> = Section {
 
 fn lower(node: &Node) -> Option<Spanned<User>> {
     let groups: Option<Spanned<String>> = node.value("groups");
-    let groups = groups.iter().flat_map(|groups| words(&groups.value).map(|name| Spanned::new(name.to_owned(), groups.span)));
+    let groups = groups
+        .iter()
+        .flat_map(|groups| words(&groups.value).map(|name| Spanned::new(name.to_owned(), groups.span)));
     let user = User {
         name: node.argument(0)?,
         uid: node.value("uid"),

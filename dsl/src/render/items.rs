@@ -2,8 +2,8 @@
 
 use kcompose_core::kairos::grub;
 use kcompose_core::model::{
-    FileBody, FileNode, Flavor, OnMissing, PackageName, PackageRequest, Packages, PathClass, Repository, Run, Runtime,
-    Service, ServiceVerb, User, Variant,
+    FileBody, FileNode, Flavor, OnMissing, PackageName, PackageRequest, Packages, PathClass, Repository, Run,
+    Runtime, Service, ServiceVerb, User, Variant,
 };
 use kcompose_core::source::{SourceMap, Span, Spanned};
 
@@ -12,10 +12,19 @@ use crate::syntax::Value;
 
 /// Every node of a composed flavor.
 pub(super) fn items(flavor: &Flavor, sources: &SourceMap) -> Vec<Item> {
-    let mut items = vec![identity(flavor, sources), base(flavor, sources), kernel(flavor, sources)];
+    let mut items = vec![
+        identity(flavor, sources),
+        base(flavor, sources),
+        kernel(flavor, sources),
+    ];
     items.extend(flavor.blocks.iter().map(|block| Item::new("use").argument(block)));
     items.push(packages(flavor, sources));
-    items.extend(flavor.repositories.iter().map(|repository| self::repository(repository, sources)));
+    items.extend(
+        flavor
+            .repositories
+            .iter()
+            .map(|repository| self::repository(repository, sources)),
+    );
     items.push(layout(flavor, sources));
     items.push(files(flavor, sources));
     items.push(Item::new("users").children(flavor.users.iter().map(|user| self::user(user, sources))));
@@ -23,8 +32,16 @@ pub(super) fn items(flavor: &Flavor, sources: &SourceMap) -> Vec<Item> {
     items.push(Item::new("services").children(all.map(|service| self::service(service, sources))));
     items.push(sysctl(flavor, sources));
     items.extend(flavor.cloud_configs.iter().map(|config| {
-        let text = config.value.text.as_ref().map(|text| text.value.clone()).unwrap_or_default();
-        Item::new("cloud-config").argument(&config.value.name.value).argument(text).from(config.span, sources)
+        let text = config
+            .value
+            .text
+            .as_ref()
+            .map(|text| text.value.clone())
+            .unwrap_or_default();
+        Item::new("cloud-config")
+            .argument(&config.value.name.value)
+            .argument(text)
+            .from(config.span, sources)
     }));
     items.extend(flavor.runs.iter().map(|run| self::run(run, sources)));
     items.push(kairos(flavor, sources));
@@ -36,7 +53,8 @@ pub(super) fn items(flavor: &Flavor, sources: &SourceMap) -> Vec<Item> {
 fn identity(flavor: &Flavor, sources: &SourceMap) -> Item {
     let identity = &flavor.identity;
     let line = |name: &str, text: &Option<Spanned<String>>| {
-        text.as_ref().map(|text| Item::new(name).argument(&text.value).from(text.span, sources))
+        text.as_ref()
+            .map(|text| Item::new(name).argument(&text.value).from(text.span, sources))
     };
     Item::new("flavor")
         .argument(&identity.name.value)
@@ -49,14 +67,20 @@ fn identity(flavor: &Flavor, sources: &SourceMap) -> Item {
 fn base(flavor: &Flavor, sources: &SourceMap) -> Item {
     let distro = &flavor.distro.value;
     let mirror = |security: bool| {
-        let mut of_kind = distro.sources.iter().filter(|source| source.suites.iter().any(|suite| suite.security == security));
+        let mut of_kind = distro
+            .sources
+            .iter()
+            .filter(|source| source.suites.iter().any(|suite| suite.security == security));
         of_kind.find_map(|source| source.url.as_ref().map(|url| url.value.clone()))
     };
     Item::new("base")
         .argument(&distro.id)
         .property("release", &distro.release)
         .property("mirror", mirror(false).unwrap_or_else(|| distro.mirror.clone()))
-        .property("security-mirror", mirror(true).unwrap_or_else(|| distro.security_mirror.clone()))
+        .property(
+            "security-mirror",
+            mirror(true).unwrap_or_else(|| distro.security_mirror.clone()),
+        )
         .from(flavor.distro.span, sources)
 }
 
@@ -67,14 +91,18 @@ fn kernel(flavor: &Flavor, sources: &SourceMap) -> Item {
         let item = Item::new("cmdline").argument(&argument);
         match own {
             Some(own) => item.from(own.span, sources),
-            None if flavor.distro.value.cmdline.contains(&argument) => item.from(flavor.distro.value.span, sources),
+            None if flavor.distro.value.cmdline.contains(&argument) => {
+                item.from(flavor.distro.value.span, sources)
+            }
             None => item.by_default(),
         }
     });
     // What the denied modules become is said by `deny` itself.
     let cmdline = cmdline.filter(|item| !matches!(item.arguments.first(), Some(Value::Text(text)) if text.starts_with("module_blacklist=")));
     let modules = |verb: &'static str, list: &[Spanned<String>]| {
-        let items = list.iter().map(|module| Item::new(verb).argument(&module.value).from(module.span, sources));
+        let items = list
+            .iter()
+            .map(|module| Item::new(verb).argument(&module.value).from(module.span, sources));
         items.collect::<Vec<Item>>()
     };
     Item::new("kernel")
@@ -90,9 +118,14 @@ fn packages(flavor: &Flavor, sources: &SourceMap) -> Item {
     let distro = &flavor.distro.value;
     let stock = |names: &[PackageName]| {
         let names = names.iter().filter(|name| !is_asked(flavor, name));
-        names.map(|name| Item::new(name.as_str()).from(distro.span, sources)).collect::<Vec<Item>>()
+        names
+            .map(|name| Item::new(name.as_str()).from(distro.span, sources))
+            .collect::<Vec<Item>>()
     };
-    let without = distro.without.iter().map(|name| Item::new("without").argument(name).from(distro.span, sources));
+    let without = distro
+        .without
+        .iter()
+        .map(|name| Item::new("without").argument(name).from(distro.span, sources));
     Item::new("packages")
         .children(stock(&distro.core_packages))
         .children(stock(&distro.packages))
@@ -103,26 +136,45 @@ fn packages(flavor: &Flavor, sources: &SourceMap) -> Item {
 }
 
 fn is_asked(flavor: &Flavor, name: &PackageName) -> bool {
-    let mut all = flavor.packages.requests.iter().chain(&flavor.block_packages.requests);
+    let mut all = flavor
+        .packages
+        .requests
+        .iter()
+        .chain(&flavor.block_packages.requests);
     all.any(|request| request.value.name == *name)
 }
 
 fn requests(packages: &Packages, sources: &SourceMap) -> Vec<Item> {
     let item = |request: &Spanned<PackageRequest>| {
-        let PackageRequest { name, version, component, architecture } = &request.value;
+        let PackageRequest {
+            name,
+            version,
+            component,
+            architecture,
+        } = &request.value;
         Item::new(name.as_str())
             .optional("version", version.as_ref().map(|version| &version.value))
             .optional("component", component.as_ref().map(|component| &component.value))
-            .optional("arch", architecture.as_ref().map(|architecture| &architecture.value))
+            .optional(
+                "arch",
+                architecture.as_ref().map(|architecture| &architecture.value),
+            )
             .from(request.span, sources)
     };
     packages.requests.iter().map(item).collect()
 }
 
 fn choices(packages: &Packages, sources: &SourceMap) -> Vec<Item> {
-    let without = packages.without.iter().map(|name| Item::new("without").argument(&name.value).from(name.span, sources));
+    let without = packages.without.iter().map(|name| {
+        Item::new("without")
+            .argument(&name.value)
+            .from(name.span, sources)
+    });
     let prefer = packages.prefer.iter().map(|prefer| {
-        Item::new("prefer").argument(&prefer.value.wanted).argument(&prefer.value.provider).from(prefer.span, sources)
+        Item::new("prefer")
+            .argument(&prefer.value.wanted)
+            .argument(&prefer.value.provider)
+            .from(prefer.span, sources)
     });
     let holds = packages.holds.iter().map(|hold| {
         Item::new("hold")
@@ -136,15 +188,26 @@ fn choices(packages: &Packages, sources: &SourceMap) -> Vec<Item> {
 }
 
 fn repository(repository: &Spanned<Repository>, sources: &SourceMap) -> Item {
-    let Repository { name, url, suites, keys } = &repository.value;
+    let Repository {
+        name,
+        url,
+        suites,
+        keys,
+    } = &repository.value;
     let joined = |list: Vec<&str>| list.join(" ");
     // The key's text has taken the place of its path, which still stands in the document.
     let path = |span: Span| sources.text(span).map(|text| text.trim_matches('"').to_owned());
     Item::new("repository")
         .argument(&name.value)
         .optional("url", url.as_ref().map(|url| &url.value))
-        .property("suite", joined(suites.iter().map(|suite| suite.name.as_str()).collect()))
-        .optional("components", suites.first().map(|suite| suite.components.join(" ")))
+        .property(
+            "suite",
+            joined(suites.iter().map(|suite| suite.name.as_str()).collect()),
+        )
+        .optional(
+            "components",
+            suites.first().map(|suite| suite.components.join(" ")),
+        )
         .optional("key", keys.first().and_then(|key| path(key.span)))
         .from(repository.span, sources)
 }
@@ -168,36 +231,59 @@ fn layout(flavor: &Flavor, sources: &SourceMap) -> Item {
             .from(rule.span, sources)
     });
     let rules: Vec<Item> = rules.collect();
-    let forget = layout.forget.iter().map(|path| Item::new("forget").argument(&path.value).from(path.span, sources));
+    let forget = layout
+        .forget
+        .iter()
+        .map(|path| Item::new("forget").argument(&path.value).from(path.span, sources));
     let missing = layout.on_missing.iter().map(|rule| {
         let then = match rule.value.then {
             OnMissing::Degrade => "degrade",
             OnMissing::Reboot => "reboot",
         };
-        Item::new("on-missing").argument(&rule.value.label).property("then", then).from(rule.span, sources)
+        Item::new("on-missing")
+            .argument(&rule.value.label)
+            .property("then", then)
+            .from(rule.span, sources)
     });
-    Item::new("layout").children(rules).children(forget).children(missing)
+    Item::new("layout")
+        .children(rules)
+        .children(forget)
+        .children(missing)
 }
 
 fn files(flavor: &Flavor, sources: &SourceMap) -> Item {
     let distro = &flavor.distro.value;
     let directories = distro.directories.iter();
-    let directories = directories.map(|path| Item::new("directory").argument(path).from(distro.span, sources));
+    let directories =
+        directories.map(|path| Item::new("directory").argument(path).from(distro.span, sources));
     // A cloud-config is a file of the image, said by its own node.
-    let is_config = |file: &&Spanned<FileNode>| flavor.cloud_configs.iter().any(|config| config.span == file.span);
+    let is_config =
+        |file: &&Spanned<FileNode>| flavor.cloud_configs.iter().any(|config| config.span == file.span);
     let own = flavor.files.iter().filter(|file| !is_config(file));
-    Item::new("files")
-        .children(directories)
-        .children(distro.files.iter().chain(own).map(|file| self::file(file, sources)))
+    Item::new("files").children(directories).children(
+        distro
+            .files
+            .iter()
+            .chain(own)
+            .map(|file| self::file(file, sources)),
+    )
 }
 
 fn file(file: &Spanned<FileNode>, sources: &SourceMap) -> Item {
-    let FileNode { path, mode, user, group, body } = &file.value;
+    let FileNode {
+        path,
+        mode,
+        user,
+        group,
+        body,
+    } = &file.value;
     let item = match body {
         FileBody::Text(text) => Item::new("file").argument(&path.value).argument(text),
         FileBody::Directory => Item::new("directory").argument(&path.value),
         FileBody::Link(target) => Item::new("link").argument(&path.value).property("to", target),
-        FileBody::Copy(from) => Item::new("copy").argument(&from.value).property("to", &path.value),
+        FileBody::Copy(from) => Item::new("copy")
+            .argument(&from.value)
+            .property("to", &path.value),
     };
     item.optional("mode", mode.as_ref().map(|mode| mode.value))
         .optional("user", user.as_ref().map(|user| &user.value))
@@ -206,20 +292,44 @@ fn file(file: &Spanned<FileNode>, sources: &SourceMap) -> Item {
 }
 
 fn user(user: &Spanned<User>, sources: &SourceMap) -> Item {
-    let User { name, uid, groups, shell, home, comment, password_hash, ssh_keys } = &user.value;
+    let User {
+        name,
+        uid,
+        groups,
+        shell,
+        home,
+        comment,
+        password_hash,
+        ssh_keys,
+    } = &user.value;
     let groups: Vec<&str> = groups.iter().map(|group| group.value.as_str()).collect();
     let mut item = Item::new("user").argument(&name.value);
     if let Some(uid) = uid {
-        item.properties.push(("uid".to_owned(), Value::Integer(uid.value.into())));
+        item.properties
+            .push(("uid".to_owned(), Value::Integer(uid.value.into())));
     }
     let default_home = format!("/home/{}", name.value);
-    item.optional("groups", Some(groups.join(" ")).filter(|groups| !groups.is_empty()))
-        .property("shell", shell.as_ref().map_or("/bin/bash", |shell| shell.value.as_str()))
-        .property("home", home.as_ref().map_or(default_home.as_str(), |home| home.value.as_str()))
-        .optional("comment", comment.as_ref().map(|comment| &comment.value))
-        .optional("password-hash", password_hash.as_ref().map(|hash| &hash.value))
-        .children(ssh_keys.iter().map(|key| Item::new("ssh-key").argument(&key.value).from(key.span, sources)))
-        .from(user.span, sources)
+    item.optional(
+        "groups",
+        Some(groups.join(" ")).filter(|groups| !groups.is_empty()),
+    )
+    .property(
+        "shell",
+        shell.as_ref().map_or("/bin/bash", |shell| shell.value.as_str()),
+    )
+    .property(
+        "home",
+        home.as_ref()
+            .map_or(default_home.as_str(), |home| home.value.as_str()),
+    )
+    .optional("comment", comment.as_ref().map(|comment| &comment.value))
+    .optional("password-hash", password_hash.as_ref().map(|hash| &hash.value))
+    .children(
+        ssh_keys
+            .iter()
+            .map(|key| Item::new("ssh-key").argument(&key.value).from(key.span, sources)),
+    )
+    .from(user.span, sources)
 }
 
 fn service(service: &Spanned<Service>, sources: &SourceMap) -> Item {
@@ -228,24 +338,37 @@ fn service(service: &Spanned<Service>, sources: &SourceMap) -> Item {
         ServiceVerb::Disable => "disable",
         ServiceVerb::Mask => "mask",
     };
-    Item::new(verb).argument(&service.value.unit.value).from(service.span, sources)
+    Item::new(verb)
+        .argument(&service.value.unit.value)
+        .from(service.span, sources)
 }
 
 fn sysctl(flavor: &Flavor, sources: &SourceMap) -> Item {
     Item::new("sysctl").children(flavor.sysctls.iter().map(|sysctl| {
         let text = &sysctl.value.value.value;
-        let number = text.parse::<i128>().ok().filter(|number| number.to_string() == *text);
+        let number = text
+            .parse::<i128>()
+            .ok()
+            .filter(|number| number.to_string() == *text);
         let mut item = Item::new(sysctl.value.key.value.as_str());
-        item.arguments.push(number.map_or_else(|| Value::Text(text.clone()), Value::Integer));
+        item.arguments
+            .push(number.map_or_else(|| Value::Text(text.clone()), Value::Integer));
         item.from(sysctl.span, sources)
     }))
 }
 
 fn run(run: &Spanned<Run>, sources: &SourceMap) -> Item {
-    let Run { name, script, network, after } = &run.value;
+    let Run {
+        name,
+        script,
+        network,
+        after,
+    } = &run.value;
     let after: Vec<&str> = after.iter().map(|name| name.value.as_str()).collect();
     let mut allowed = Item::new("network");
-    allowed.arguments.push(Value::Boolean(network.as_ref().is_some_and(|network| network.value)));
+    allowed.arguments.push(Value::Boolean(
+        network.as_ref().is_some_and(|network| network.value),
+    ));
     let allowed = match network {
         Some(network) => allowed.from(network.span, sources),
         None => allowed.by_default(),
@@ -253,7 +376,12 @@ fn run(run: &Spanned<Run>, sources: &SourceMap) -> Item {
     Item::new("run")
         .argument(&name.value)
         .optional("after", Some(after.join(" ")).filter(|after| !after.is_empty()))
-        .children([Item::new("script").argument(&script.value).from(script.span, sources), allowed])
+        .children([
+            Item::new("script")
+                .argument(&script.value)
+                .from(script.span, sources),
+            allowed,
+        ])
         .from(run.span, sources)
 }
 
@@ -271,7 +399,10 @@ fn kairos(flavor: &Flavor, sources: &SourceMap) -> Item {
         Variant::Core => ("core".to_owned(), variant.span),
         Variant::Standard => ("standard".to_owned(), variant.span),
     });
-    let model = kairos.model.as_ref().map(|model| (model.value.clone(), model.span));
+    let model = kairos
+        .model
+        .as_ref()
+        .map(|model| (model.value.clone(), model.span));
     Item::new("kairos").children([
         line("runtime", runtime, "systemd"),
         line("model", model, "generic"),
@@ -282,9 +413,16 @@ fn kairos(flavor: &Flavor, sources: &SourceMap) -> Item {
 fn image(flavor: &Flavor, sources: &SourceMap) -> Item {
     let image = &flavor.image;
     let repository = image.repository.as_ref();
-    let repository = repository.map(|name| Item::new("repository").argument(&name.value).from(name.span, sources));
+    let repository = repository.map(|name| {
+        Item::new("repository")
+            .argument(&name.value)
+            .from(name.span, sources)
+    });
     let labels = image.labels.iter().map(|label| {
-        Item::new("label").argument(&label.key.value).argument(&label.value.value).from(label.key.span, sources)
+        Item::new("label")
+            .argument(&label.key.value)
+            .argument(&label.value.value)
+            .from(label.key.span, sources)
     });
     Item::new("image").children(repository).children(labels)
 }

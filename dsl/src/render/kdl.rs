@@ -45,7 +45,9 @@ fn value(value: &Value, depth: usize) -> String {
 fn name(name: &str) -> String {
     const KEYWORDS: [&str; 6] = ["true", "false", "null", "inf", "-inf", "nan"];
     let bare = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c))
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c))
         && !KEYWORDS.contains(&name);
     if bare { name.to_owned() } else { text(name) }
 }
@@ -85,7 +87,15 @@ fn long_text(content: &str, depth: usize) -> Option<String> {
         return None;
     }
     let indent = "    ".repeat(depth + 1);
-    let lines: Vec<String> =
-        content.split('\n').map(|line| if line.is_empty() { String::new() } else { format!("{indent}{line}") }).collect();
+    let lines: Vec<String> = content
+        .split('\n')
+        .map(|line| {
+            if line.is_empty() {
+                String::new()
+            } else {
+                format!("{indent}{line}")
+            }
+        })
+        .collect();
     Some(format!("#\"\"\"\n{}\n{indent}\"\"\"#", lines.join("\n")))
 }

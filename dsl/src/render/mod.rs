@@ -52,8 +52,11 @@ pub(crate) fn document(nodes: &[Node]) -> String {
 }
 
 fn json_item(item: &Item) -> Json {
-    let properties: serde_json::Map<String, Json> =
-        item.properties.iter().map(|(name, value)| (name.clone(), json_value(value))).collect();
+    let properties: serde_json::Map<String, Json> = item
+        .properties
+        .iter()
+        .map(|(name, value)| (name.clone(), json_value(value)))
+        .collect();
     json!({
         "name": item.name,
         "arguments": item.arguments.iter().map(json_value).collect::<Vec<Json>>(),
@@ -66,7 +69,9 @@ fn json_item(item: &Item) -> Json {
 fn json_value(value: &Value) -> Json {
     match value {
         Value::Text(text) => json!(text),
-        Value::Integer(number) => i64::try_from(*number).map_or_else(|_| json!(number.to_string()), |number| json!(number)),
+        Value::Integer(number) => {
+            i64::try_from(*number).map_or_else(|_| json!(number.to_string()), |number| json!(number))
+        }
         Value::Float(number) => json!(number),
         Value::Boolean(truth) => json!(truth),
         Value::Null => Json::Null,
@@ -86,15 +91,29 @@ struct Item {
 
 impl Item {
     fn new(name: impl Into<String>) -> Self {
-        Item { name: name.into(), arguments: Vec::new(), properties: Vec::new(), children: Vec::new(), origin: None }
+        Item {
+            name: name.into(),
+            arguments: Vec::new(),
+            properties: Vec::new(),
+            children: Vec::new(),
+            origin: None,
+        }
     }
 
     /// A node of a document, without its places.
     fn of(node: &Node) -> Self {
         Item {
             name: node.name.value.clone(),
-            arguments: node.arguments.iter().map(|argument| argument.value.clone()).collect(),
-            properties: node.properties.iter().map(|property| (property.name.value.clone(), property.value.value.clone())).collect(),
+            arguments: node
+                .arguments
+                .iter()
+                .map(|argument| argument.value.clone())
+                .collect(),
+            properties: node
+                .properties
+                .iter()
+                .map(|property| (property.name.value.clone(), property.value.value.clone()))
+                .collect(),
             children: node.children().iter().map(Item::of).collect(),
             origin: None,
         }
@@ -106,7 +125,8 @@ impl Item {
     }
 
     fn property(mut self, name: &str, text: impl ToString) -> Self {
-        self.properties.push((name.to_owned(), Value::Text(text.to_string())));
+        self.properties
+            .push((name.to_owned(), Value::Text(text.to_string())));
         self
     }
 
@@ -124,7 +144,11 @@ impl Item {
 
     /// Says where it comes from.
     fn from(mut self, span: Span, sources: &SourceMap) -> Self {
-        self.origin = Some(sources.place(span).map_or_else(|| "default".to_owned(), |place| place.to_string()));
+        self.origin = Some(
+            sources
+                .place(span)
+                .map_or_else(|| "default".to_owned(), |place| place.to_string()),
+        );
         self
     }
 

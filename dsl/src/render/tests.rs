@@ -15,13 +15,20 @@ fn loaded(text: &str) -> (kcompose_core::model::Flavor, SourceMap) {
         Ok(flavor) => (flavor.value, sources),
         Err(problems) => panic!(
             "{}\n{text}",
-            crate::report::render(&problems, &sources, crate::report::Format::Human(crate::report::Style::default()))
+            crate::report::render(
+                &problems,
+                &sources,
+                crate::report::Format::Human(crate::report::Style::default())
+            )
         ),
     }
 }
 
 fn without_origins(text: &str) -> String {
-    text.lines().map(|line| line.split(" // ").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| line.split(" // ").next().unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[test]

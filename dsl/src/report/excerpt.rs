@@ -20,10 +20,19 @@ pub(super) fn excerpt(finding: &Finding, ink: Ink, sources: &SourceMap, style: S
             files.push(file);
         }
     }
-    let gutter = finding.labels.iter().map(|label| label.region.begin.line.to_string().len()).max().unwrap_or(1);
+    let gutter = finding
+        .labels
+        .iter()
+        .map(|label| label.region.begin.line.to_string().len())
+        .max()
+        .unwrap_or(1);
     let mut text = String::new();
     for (position, file) in files.iter().enumerate() {
-        let labels: Vec<&Label> = finding.labels.iter().filter(|label| label.region.begin.file.as_ref() == *file).collect();
+        let labels: Vec<&Label> = finding
+            .labels
+            .iter()
+            .filter(|label| label.region.begin.file.as_ref() == *file)
+            .collect();
         if position > 0
             && let Some(label) = labels.first()
         {
@@ -50,7 +59,9 @@ fn lines(labels: &[&Label], gutter: usize, ink: Ink, sources: &SourceMap, style:
         }
         before = Some(number);
         let Some(first) = labels.first() else { continue };
-        let Some(shown) = Shown::of(first, sources) else { continue };
+        let Some(shown) = Shown::of(first, sources) else {
+            continue;
+        };
         let bar = style.paint(Ink::Gutter, &format!(" {number:>gutter$} │"));
         writeln!(text, "{bar} {}", shown.text).expect("a string takes any text");
         labels.sort_by_key(|label| label.region.begin.column);
@@ -65,7 +76,11 @@ fn lines(labels: &[&Label], gutter: usize, ink: Ink, sources: &SourceMap, style:
 fn mark(label: &Label, shown: &Shown, ink: Ink, style: Style) -> String {
     let begin = label.region.begin.column;
     let same_line = label.region.end.line == label.region.begin.line;
-    let end = if same_line { label.region.end.column } else { shown.columns + 1 };
+    let end = if same_line {
+        label.region.end.column
+    } else {
+        shown.columns + 1
+    };
     let offset = begin.saturating_sub(1).saturating_sub(shown.cut) + usize::from(shown.cut > 0);
     let room = (WIDEST + 2).saturating_sub(offset).max(1);
     let length = end.saturating_sub(begin).clamp(1, room);
@@ -73,7 +88,9 @@ fn mark(label: &Label, shown: &Shown, ink: Ink, style: Style) -> String {
     let sign = if label.primary { "^" } else { "-" };
     let signs = style.paint(ink, &sign.repeat(length));
     let said = style.paint(ink, &label.text);
-    format!("{}{signs} {said}", " ".repeat(offset)).trim_end().to_owned()
+    format!("{}{signs} {said}", " ".repeat(offset))
+        .trim_end()
+        .to_owned()
 }
 
 /// A line as it is printed.
@@ -88,16 +105,37 @@ struct Shown {
 impl Shown {
     fn of(label: &Label, sources: &SourceMap) -> Option<Shown> {
         let file = sources.file(label.span)?;
-        let line = file.text.split('\n').nth(label.region.begin.line - 1)?.trim_end_matches('\r');
+        let line = file
+            .text
+            .split('\n')
+            .nth(label.region.begin.line - 1)?
+            .trim_end_matches('\r');
         // A tab is one column for the place, so it is one here.
-        let characters: Vec<char> = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let characters: Vec<char> = line
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
         if characters.len() <= WIDEST {
-            return Some(Shown { columns: characters.len(), text: characters.into_iter().collect(), cut: 0 });
+            return Some(Shown {
+                columns: characters.len(),
+                text: characters.into_iter().collect(),
+                cut: 0,
+            });
         }
-        let cut = (label.region.begin.column - 1).saturating_sub(WIDEST / 3).min(characters.len() - WIDEST);
+        let cut = (label.region.begin.column - 1)
+            .saturating_sub(WIDEST / 3)
+            .min(characters.len() - WIDEST);
         let window: String = characters[cut..cut + WIDEST].iter().collect();
         let front = if cut > 0 { "…" } else { "" };
-        let back = if cut + WIDEST < characters.len() { "…" } else { "" };
-        Some(Shown { columns: characters.len(), text: format!("{front}{window}{back}"), cut })
+        let back = if cut + WIDEST < characters.len() {
+            "…"
+        } else {
+            ""
+        };
+        Some(Shown {
+            columns: characters.len(),
+            text: format!("{front}{window}{back}"),
+            cut,
+        })
     }
 }

@@ -47,7 +47,10 @@ impl Style {
 }
 
 pub(super) fn render(findings: &[Finding], sources: &SourceMap, style: Style) -> String {
-    let reports: Vec<String> = findings.iter().map(|finding| report(finding, sources, style)).collect();
+    let reports: Vec<String> = findings
+        .iter()
+        .map(|finding| report(finding, sources, style))
+        .collect();
     reports.join("\n")
 }
 
@@ -65,7 +68,12 @@ fn report(finding: &Finding, sources: &SourceMap, style: Style) -> String {
     let title = style.paint(ink, word);
     paragraph(&mut text, (word, &title), &finding.message, style);
     for cause in &finding.causes {
-        paragraph(&mut text, ("because", &style.paint(Ink::Gutter, "because")), cause, style);
+        paragraph(
+            &mut text,
+            ("because", &style.paint(Ink::Gutter, "because")),
+            cause,
+            style,
+        );
     }
     text.push_str(&excerpt(finding, ink, sources, style));
     if let Some(help) = &finding.help {
@@ -81,15 +89,28 @@ fn line(text: &mut String, content: &str) {
 
 /// `title: message`, wrapped where there is a width. A message is one line otherwise, whatever it says.
 fn paragraph(text: &mut String, (word, title): (&str, &str), message: &str, style: Style) {
-    let words: Vec<&str> = message.split('\n').map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let words: Vec<&str> = message
+        .split('\n')
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .collect();
     let Some(width) = style.width else {
-        let separator = if words.iter().any(|line| line.starts_with(' ')) { "\n" } else { " " };
+        let separator = if words.iter().any(|line| line.starts_with(' ')) {
+            "\n"
+        } else {
+            " "
+        };
         writeln!(text, "{title}: {}", words.join(separator)).expect("a string takes any text");
         return;
     };
     let indent = word.len() + 2;
     let lines = wrapped(message, width.saturating_sub(indent).max(20));
-    writeln!(text, "{title}: {}", lines.join(&format!("\n{}", " ".repeat(indent)))).expect("a string takes any text");
+    writeln!(
+        text,
+        "{title}: {}",
+        lines.join(&format!("\n{}", " ".repeat(indent)))
+    )
+    .expect("a string takes any text");
 }
 
 /// A text in lines of at most `width` characters where it has spaces; its own line breaks stay.

@@ -75,7 +75,11 @@ fn sarif_result(finding: &Finding) -> Value {
         Level::Warning => "warning",
         Level::Advice => "note",
     };
-    let locations: Vec<Value> = finding.place.iter().map(|region| sarif_location(region, None)).collect();
+    let locations: Vec<Value> = finding
+        .place
+        .iter()
+        .map(|region| sarif_location(region, None))
+        .collect();
     let related: Vec<Value> = finding
         .labels
         .iter()
@@ -113,7 +117,11 @@ fn sarif_location(region: &Region, message: Option<&str>) -> Value {
 fn whole_message(finding: &Finding) -> String {
     let help = finding.help.iter().map(|help| format!("help: {help}"));
     let causes = finding.causes.iter().map(|cause| format!("because: {cause}"));
-    std::iter::once(finding.message.clone()).chain(causes).chain(help).collect::<Vec<String>>().join("\n")
+    std::iter::once(finding.message.clone())
+        .chain(causes)
+        .chain(help)
+        .collect::<Vec<String>>()
+        .join("\n")
 }
 
 pub(super) fn github(findings: &[Finding]) -> String {
@@ -129,11 +137,25 @@ fn github_command(finding: &Finding) -> String {
     let place = finding.place.as_ref().map(|region| {
         let Region { begin, end } = region;
         // GitHub takes an end column only together with a single line.
-        let end_column = if end.line == begin.line { format!(",endColumn={}", end.column) } else { String::new() };
-        format!("file={},line={},endLine={},col={}{end_column},", escaped(&begin.file), begin.line, end.line, begin.column)
+        let end_column = if end.line == begin.line {
+            format!(",endColumn={}", end.column)
+        } else {
+            String::new()
+        };
+        format!(
+            "file={},line={},endLine={},col={}{end_column},",
+            escaped(&begin.file),
+            begin.line,
+            end.line,
+            begin.column
+        )
     });
     let message = escaped_message(&whole_message(finding));
-    format!("::{level} {}title={}::{message}\n", place.unwrap_or_default(), escaped(&finding.code))
+    format!(
+        "::{level} {}title={}::{message}\n",
+        place.unwrap_or_default(),
+        escaped(&finding.code)
+    )
 }
 
 fn escaped_message(text: &str) -> String {

@@ -27,7 +27,10 @@ pub enum Format {
 
 /// Writes problems in a format.
 pub fn render(problems: &Diagnostics, sources: &SourceMap, format: Format) -> String {
-    let findings: Vec<Finding> = problems.iter().map(|problem| Finding::of(problem.as_ref(), sources)).collect();
+    let findings: Vec<Finding> = problems
+        .iter()
+        .map(|problem| Finding::of(problem.as_ref(), sources))
+        .collect();
     match format {
         Format::Human(style) => human::render(&findings, sources, style),
         Format::Json => machine::json(&findings),
@@ -82,13 +85,23 @@ impl Finding {
     fn of(problem: &dyn Diagnostic, sources: &SourceMap) -> Self {
         let primary = primary_span(problem);
         let labels = problem.labels().into_iter().flatten().filter_map(|label| {
-            let span = Span::new(u32::try_from(label.offset()).ok()?, u32::try_from(label.len()).ok()?);
+            let span = Span::new(
+                u32::try_from(label.offset()).ok()?,
+                u32::try_from(label.len()).ok()?,
+            );
             let region = region(sources, span)?;
             let text = label.label().unwrap_or_default().to_owned();
-            Some(Label { text, span, region, primary: primary == Some(span) })
+            Some(Label {
+                text,
+                span,
+                region,
+                primary: primary == Some(span),
+            })
         });
         Finding {
-            code: problem.code().map_or_else(|| "kcompose::error".to_owned(), |code| code.to_string()),
+            code: problem
+                .code()
+                .map_or_else(|| "kcompose::error".to_owned(), |code| code.to_string()),
             level: match problem.severity() {
                 None | Some(Severity::Error) => Level::Error,
                 Some(Severity::Warning) => Level::Warning,
@@ -104,7 +117,10 @@ impl Finding {
 }
 
 fn region(sources: &SourceMap, span: Span) -> Option<Region> {
-    Some(Region { begin: sources.place(span)?, end: sources.end_place(span)? })
+    Some(Region {
+        begin: sources.place(span)?,
+        end: sources.end_place(span)?,
+    })
 }
 
 fn causes(problem: &dyn Diagnostic) -> Vec<String> {

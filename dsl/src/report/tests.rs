@@ -54,9 +54,15 @@ warning: no mirror answers
 #[test]
 fn a_terminal_gets_wrapped_lines_and_colours() {
     let (sources, problems) = problems();
-    let style = Style { color: true, width: Some(30) };
+    let style = Style {
+        color: true,
+        width: Some(30),
+    };
     let text = render(&problems, &sources, Format::Human(style));
-    assert!(text.contains("\u{1b}[1;31merror\u{1b}[0m: the kernel cannot be\n       both `a` and `b`\n"), "{text}");
+    assert!(
+        text.contains("\u{1b}[1;31merror\u{1b}[0m: the kernel cannot be\n       both `a` and `b`\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -65,8 +71,15 @@ fn long_lines_are_cut_around_the_mark() {
     let long = format!("{}X{}", "a".repeat(300), "b".repeat(300));
     let span = sources.add("flavor.kdl", long).span(300, 1);
     let mut sink = Sink::new();
-    sink.push(Conflict { first: span, second: span });
-    let text = render(&sink.into_diagnostics(), &sources, Format::Human(Style::default()));
+    sink.push(Conflict {
+        first: span,
+        second: span,
+    });
+    let text = render(
+        &sink.into_diagnostics(),
+        &sources,
+        Format::Human(Style::default()),
+    );
     let lines: Vec<&str> = text.lines().collect();
     let column = lines[3].chars().position(|c| c == 'X');
     assert_eq!(lines[4].chars().position(|c| c == '^'), column, "{text}");
@@ -79,8 +92,14 @@ fn programs_read_json_sarif_and_annotations() {
     assert_eq!(json["problems"][0]["place"]["column"], 8);
     assert_eq!(json["problems"][1]["severity"], "warning");
     let sarif: serde_json::Value = serde_json::from_str(&render(&problems, &sources, Format::Sarif)).unwrap();
-    assert_eq!(sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["region"]["startColumn"], 8);
+    assert_eq!(
+        sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["region"]["startColumn"],
+        8
+    );
     let github = render(&problems, &sources, Format::Github);
     assert!(github.starts_with("::error file=site.kdl,line=1,endLine=1,col=8,endColumn=11,title=kcompose%3A%3Acompose%3A%3Aconflict::the kernel"), "{github}");
-    assert!(github.contains("\n::warning title=kcompose%3A%3Afetch%3A%3Adown::no mirror answers\n"), "{github}");
+    assert!(
+        github.contains("\n::warning title=kcompose%3A%3Afetch%3A%3Adown::no mirror answers\n"),
+        "{github}"
+    );
 }

@@ -83,12 +83,17 @@ impl Node {
 
     /// The children with a name.
     pub fn children_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Node> {
-        self.children().iter().filter(move |child| child.name.value == name)
+        self.children()
+            .iter()
+            .filter(move |child| child.name.value == name)
     }
 
     /// The value of a property, the last one when it is repeated.
     pub fn property(&self, name: &str) -> Option<&Argument> {
-        self.properties.iter().rfind(|property| property.name.value == name).map(|property| &property.value)
+        self.properties
+            .iter()
+            .rfind(|property| property.name.value == name)
+            .map(|property| &property.value)
     }
 }
 
@@ -96,7 +101,10 @@ impl Node {
 pub fn parse(file: &SourceFile) -> Result<Document, Diagnostics> {
     let text = kdl_text(&file.text);
     match text.parse::<kdl::KdlDocument>() {
-        Ok(document) => Ok(Document { nodes: nodes_of(&document, file), span: file.whole() }),
+        Ok(document) => Ok(Document {
+            nodes: nodes_of(&document, file),
+            span: file.whole(),
+        }),
         Err(error) => Err(problems::syntax_problems(file, &text, &error)),
     }
 }
@@ -106,7 +114,10 @@ pub fn parse(file: &SourceFile) -> Result<Document, Diagnostics> {
 pub(crate) fn kdl_text(text: &str) -> String {
     let body = text.strip_prefix('\u{feff}').unwrap_or(text);
     let begin = text.len() - body.len();
-    let hidden = body.starts_with("#!") || body.strip_prefix("# ").is_some_and(|rest| rest.trim_start().starts_with("syntax="));
+    let hidden = body.starts_with("#!")
+        || body
+            .strip_prefix("# ")
+            .is_some_and(|rest| rest.trim_start().starts_with("syntax="));
     let mut text = text.to_owned();
     if hidden {
         text.replace_range(begin..begin + 2, "//");
@@ -141,11 +152,18 @@ fn property_of(entry: &kdl::KdlEntry, name: &kdl::KdlIdentifier, file: &SourceFi
     let name = identifier_of(name, file);
     let whole = entry.span();
     let after_name = name.span.length as usize;
-    let text = file.text.get(whole.offset()..whole.offset() + whole.len()).unwrap_or_default();
+    let text = file
+        .text
+        .get(whole.offset()..whole.offset() + whole.len())
+        .unwrap_or_default();
     let behind = text.get(after_name..).unwrap_or_default();
     let value_offset = after_name + behind.find(|c: char| c != '=' && !c.is_whitespace()).unwrap_or(0);
     let value_span = file.span(whole.offset() + value_offset, whole.len() - value_offset);
-    Property { name, value: argument_of(entry, value_span, file), span: span_of(whole, file) }
+    Property {
+        name,
+        value: argument_of(entry, value_span, file),
+        span: span_of(whole, file),
+    }
 }
 
 fn argument_of(entry: &kdl::KdlEntry, span: Span, file: &SourceFile) -> Argument {
@@ -156,7 +174,11 @@ fn argument_of(entry: &kdl::KdlEntry, span: Span, file: &SourceFile) -> Argument
         kdl::KdlValue::Bool(truth) => Value::Boolean(*truth),
         kdl::KdlValue::Null => Value::Null,
     };
-    Argument { value, annotation: entry.ty().map(|annotation| identifier_of(annotation, file)), span }
+    Argument {
+        value,
+        annotation: entry.ty().map(|annotation| identifier_of(annotation, file)),
+        span,
+    }
 }
 
 fn identifier_of(identifier: &kdl::KdlIdentifier, file: &SourceFile) -> Spanned<String> {
@@ -170,7 +192,10 @@ fn span_of(span: miette::SourceSpan, file: &SourceFile) -> Span {
 /// The span without white space at its end: `kdl` counts the spaces before `;` to the node.
 fn trimmed(span: Span, file: &SourceFile) -> Span {
     let start = (span.start - file.whole().start) as usize;
-    let text = file.text.get(start..start + span.length as usize).unwrap_or_default();
+    let text = file
+        .text
+        .get(start..start + span.length as usize)
+        .unwrap_or_default();
     file.span(start, text.trim_end().len())
 }
 
@@ -195,12 +220,22 @@ mod tests {
         assert_eq!(map.text(node.arguments[0].span), Some("\"x\""));
         assert_eq!(map.text(node.properties[0].span), Some("key = (t)\"v\""));
         assert_eq!(map.text(node.properties[0].value.span), Some("(t)\"v\""));
-        assert_eq!(map.place(document.nodes[1].children()[0].span).unwrap().to_string(), "flavor.kdl:2:5");
+        assert_eq!(
+            map.place(document.nodes[1].children()[0].span)
+                .unwrap()
+                .to_string(),
+            "flavor.kdl:2:5"
+        );
     }
 
     #[test]
     fn the_first_line_may_be_for_docker() {
-        for text in ["# syntax=a/b:1\nx", "// syntax=a/b:1\nx", "\u{feff}# syntax=a/b:1\nx", "#!/usr/bin/env kcompose\nx"] {
+        for text in [
+            "# syntax=a/b:1\nx",
+            "// syntax=a/b:1\nx",
+            "\u{feff}# syntax=a/b:1\nx",
+            "#!/usr/bin/env kcompose\nx",
+        ] {
             let (map, document) = parsed(text);
             assert_eq!(map.place(document.nodes[0].span).unwrap().line, 2, "{text:?}");
         }

@@ -23,7 +23,9 @@ struct UnclosedBrace {
 #[error("this text is never closed")]
 #[diagnostic(
     code("kcompose::syntax::unclosed"),
-    help("close it with `\"` on the same line; text of many lines stands between `\"\"\"` and `\"\"\"`, each on a line of its own")
+    help(
+        "close it with `\"` on the same line; text of many lines stands between `\"\"\"` and `\"\"\"`, each on a line of its own"
+    )
 )]
 struct UnclosedText {
     #[label("opened here")]
@@ -40,7 +42,10 @@ struct UnclosedComment {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("a bare `{word}` is not a value")]
-#[diagnostic(code("kcompose::syntax::keyword"), help("write `#{word}`, or `\"{word}\"` if text is meant"))]
+#[diagnostic(
+    code("kcompose::syntax::keyword"),
+    help("write `#{word}`, or `\"{word}\"` if text is meant")
+)]
 struct BareKeyword {
     word: String,
     #[label("needs a `#`")]
@@ -67,7 +72,10 @@ struct NeedsQuotes {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("the value of `{name}` is missing")]
-#[diagnostic(code("kcompose::syntax::missing-value"), help("write `{name}=\"…\"`, without a space behind `=`"))]
+#[diagnostic(
+    code("kcompose::syntax::missing-value"),
+    help("write `{name}=\"…\"`, without a space behind `=`")
+)]
 struct MissingValue {
     name: String,
     #[label("no value behind `=`")]
@@ -76,7 +84,10 @@ struct MissingValue {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("this `}}` closes nothing")]
-#[diagnostic(code("kcompose::syntax::stray-brace"), help("take it out, or add the `{{` that it closes"))]
+#[diagnostic(
+    code("kcompose::syntax::stray-brace"),
+    help("take it out, or add the `{{` that it closes")
+)]
 struct StrayBrace {
     #[label("nothing is open here")]
     span: Span,
@@ -139,9 +150,14 @@ fn is_follow_up(diagnostic: &kdl::KdlDiagnostic, text: &str, open: &[Unclosed]) 
 fn push_unclosed(sink: &mut Sink, file: &SourceFile, unclosed: Unclosed) {
     let opened = file.span(unclosed.offset, 1);
     match unclosed.what {
-        Opener::Brace => sink.push(UnclosedBrace { opened, end: file.span(file.text.trim_end().len(), 0) }),
+        Opener::Brace => sink.push(UnclosedBrace {
+            opened,
+            end: file.span(file.text.trim_end().len(), 0),
+        }),
         Opener::Text => sink.push(UnclosedText { opened }),
-        Opener::Comment => sink.push(UnclosedComment { opened: file.span(unclosed.offset, 2) }),
+        Opener::Comment => sink.push(UnclosedComment {
+            opened: file.span(unclosed.offset, 2),
+        }),
     }
 }
 
@@ -150,7 +166,10 @@ fn push_invalid(sink: &mut Sink, file: &SourceFile, text: &str, diagnostic: &kdl
     let marked = text.get(offset..offset + length).unwrap_or_default();
     if marked.contains('\n') {
         if let Some((name, place)) = property_without_value(text) {
-            return sink.push(MissingValue { span: file.span(place, name.len() + 1), name });
+            return sink.push(MissingValue {
+                span: file.span(place, name.len() + 1),
+                name,
+            });
         }
     }
     // The first line of a mark says enough; behind its last character there may be no text at all.
@@ -159,17 +178,32 @@ fn push_invalid(sink: &mut Sink, file: &SourceFile, text: &str, diagnostic: &kdl
     let span = file.span(offset.min(text.len()), line.len());
     let digits = line.starts_with(|first: char| first.is_ascii_digit());
     match line {
-        "true" | "false" | "null" | "inf" | "-inf" | "nan" => sink.push(BareKeyword { word: line.to_owned(), span }),
+        "true" | "false" | "null" | "inf" | "-inf" | "nan" => sink.push(BareKeyword {
+            word: line.to_owned(),
+            span,
+        }),
         "}" => sink.push(StrayBrace { span }),
         _ if digits && !line.contains(char::is_whitespace) && line.contains(char::is_alphabetic) => {
-            sink.push(LeadingDigit { word: line.to_owned(), span });
+            sink.push(LeadingDigit {
+                word: line.to_owned(),
+                span,
+            });
         }
-        _ if !line.is_empty() && line.starts_with(is_word) && line.chars().all(|c| is_word(c) || "/\\()[]#".contains(c)) => {
-            sink.push(NeedsQuotes { word: line.to_owned(), span });
+        _ if !line.is_empty()
+            && line.starts_with(is_word)
+            && line.chars().all(|c| is_word(c) || "/\\()[]#".contains(c)) =>
+        {
+            sink.push(NeedsQuotes {
+                word: line.to_owned(),
+                span,
+            });
         }
         _ => sink.push(Invalid {
             fact: lower_first(diagnostic.message.as_deref().unwrap_or("this is not KDL")),
-            advice: diagnostic.help.as_deref().map_or_else(|| SHAPE.to_owned(), lower_first),
+            advice: diagnostic
+                .help
+                .as_deref()
+                .map_or_else(|| SHAPE.to_owned(), lower_first),
             span,
             label: diagnostic.label.clone().unwrap_or_else(|| "here".to_owned()),
         }),
@@ -196,5 +230,7 @@ fn property_without_value(text: &str) -> Option<(String, usize)> {
 
 fn lower_first(text: &str) -> String {
     let mut characters = text.chars();
-    characters.next().map_or_else(String::new, |first| first.to_lowercase().chain(characters).collect())
+    characters.next().map_or_else(String::new, |first| {
+        first.to_lowercase().chain(characters).collect()
+    })
 }

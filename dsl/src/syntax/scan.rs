@@ -39,12 +39,19 @@ pub(super) fn unclosed(text: &str) -> Vec<Unclosed> {
             Some(1)
         };
         match rest[0] {
-            b'{' => open.push(Unclosed { what: Opener::Brace, offset: at }),
+            b'{' => open.push(Unclosed {
+                what: Opener::Brace,
+                offset: at,
+            }),
             b'}' => drop(open.pop()),
             _ => {}
         }
         let Some(end) = end else {
-            let what = if rest[0] == b'/' { Opener::Comment } else { Opener::Text };
+            let what = if rest[0] == b'/' {
+                Opener::Comment
+            } else {
+                Opener::Text
+            };
             open.push(Unclosed { what, offset: at });
             break;
         };
@@ -108,7 +115,10 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &[(Opener, usize)]) {
-        let found: Vec<_> = unclosed(text).into_iter().map(|open| (open.what, open.offset)).collect();
+        let found: Vec<_> = unclosed(text)
+            .into_iter()
+            .map(|open| (open.what, open.offset))
+            .collect();
         assert_eq!(found, expected, "{text:?}");
     }
 
