@@ -1,5 +1,5 @@
 //! Boots a root tree: `boot TREE [--disk FILE] [--mode MODE] [--script FILE] [--check] [--console] [--timeout SECONDS]`.
-#![expect(clippy::print_stderr, clippy::exit, reason = "a command")]
+#![expect(clippy::print_stderr, reason = "a command")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -310,9 +310,9 @@ fn branches(block: &[Token]) -> Vec<(Vec<Token>, Vec<Token>)> {
             _ => {
                 let (condition, body) = all.last_mut().expect("there is a branch from the start");
                 if in_body {
-                    body.push(token.clone())
+                    body.push(token.clone());
                 } else {
-                    condition.push(token.clone())
+                    condition.push(token.clone());
                 }
             }
         }
