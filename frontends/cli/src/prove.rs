@@ -6,7 +6,7 @@ use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::layout::CompiledLayout;
 use kcompose_core::layout::prove::{PackageFiles, Shipped, ShippedKind};
 use kcompose_core::packages::deb::facts::{PathKind, UnitFacts};
-use kcompose_core::resolve::Resolved;
+use kcompose_core::resolve::{Resolved, judge_modules};
 use kcompose_core::source::SourceMap;
 use kcompose_engine::fetch::Contents;
 
@@ -24,7 +24,7 @@ pub(crate) struct Proof {
     pub(crate) note: Option<String>,
 }
 
-/// Proves the layout and the services, reports warnings, and fails on errors.
+/// Proves the kernel, the layout and the services, reports warnings, and fails on errors.
 pub(crate) fn prove(
     project: &Project,
     layout: &CompiledLayout,
@@ -56,7 +56,8 @@ pub(crate) fn proof(
         );
         return Ok(Proof { problems: Diagnostics::default(), note: Some(note) });
     }
-    let problems = kcompose_core::layout::prove::prove(&project.flavor, layout, &Files(contents));
+    let mut problems = judge_modules(&project.flavor, &contents.packages);
+    problems.extend(kcompose_core::layout::prove(&project.flavor, layout, &Files(contents)));
     Ok(Proof { problems, note: None })
 }
 

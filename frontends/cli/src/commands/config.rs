@@ -11,8 +11,8 @@ use crate::terminal::Terminal;
 pub(crate) fn run(args: &Config, terminal: &Terminal, sources: &mut SourceMap) -> Result<(), Failure> {
     let project = Project::load(&args.source, sources, terminal)?;
     let text = match args.format {
-        ConfigFormat::Kdl => String::new(),
-        ConfigFormat::Json => String::new(),
+        ConfigFormat::Kdl => kcompose_dsl::render::kdl(&project.flavor, sources),
+        ConfigFormat::Json => pretty(&kcompose_dsl::render::json(&project.flavor, sources)),
     };
     terminal.data(&text);
     Ok(())
