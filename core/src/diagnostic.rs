@@ -107,7 +107,10 @@ impl Sink {
         if self.has_errors() {
             return Err(self.into_diagnostics());
         }
-        Ok(Warned { value, warnings: self.into_diagnostics() })
+        Ok(Warned {
+            value,
+            warnings: self.into_diagnostics(),
+        })
     }
 }
 
@@ -128,7 +131,10 @@ pub fn is_error(problem: &dyn Diagnostic) -> bool {
 /// The span of the first label that a problem calls primary, else of its first label.
 pub fn primary_span(problem: &dyn Diagnostic) -> Option<Span> {
     let labels: Vec<_> = problem.labels().into_iter().flatten().collect();
-    let label = labels.iter().find(|label| label.primary()).or_else(|| labels.first())?;
+    let label = labels
+        .iter()
+        .find(|label| label.primary())
+        .or_else(|| labels.first())?;
     let start = u32::try_from(label.offset()).ok()?;
     let length = u32::try_from(label.len()).ok()?;
     Some(Span::new(start, length)).filter(|span| span.start > 0)
@@ -174,11 +180,17 @@ impl SourceCode for SourceMap {
         lines_after: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
         let start = u32::try_from(span.offset()).map_err(|_| MietteError::OutOfBounds)?;
-        let global = Span::new(start, u32::try_from(span.len()).map_err(|_| MietteError::OutOfBounds)?);
+        let global = Span::new(
+            start,
+            u32::try_from(span.len()).map_err(|_| MietteError::OutOfBounds)?,
+        );
         let file = self.file(global).ok_or(MietteError::OutOfBounds)?;
         let local = self.local_offset(global).ok_or(MietteError::OutOfBounds)?;
         let length = span.len().min(file.text.len() - local);
-        let contents = file.text.as_bytes().read_span(&(local, length).into(), lines_before, lines_after)?;
+        let contents = file
+            .text
+            .as_bytes()
+            .read_span(&(local, length).into(), lines_before, lines_after)?;
         let shift = start as usize - local;
         let moved: SourceSpan = (contents.span().offset() + shift, contents.span().len()).into();
         Ok(Box::new(MietteSpanContents::new_named(
@@ -199,7 +211,10 @@ mod tests {
     #[test]
     fn near_names_are_found_and_far_ones_are_not() {
         let known = ["kernel", "packages", "layout"];
-        assert_eq!(did_you_mean("kernl", &known, String::new), "did you mean `kernel`?");
+        assert_eq!(
+            did_you_mean("kernl", &known, String::new),
+            "did you mean `kernel`?"
+        );
         assert_eq!(near("zzz", known), Vec::<&str>::new());
     }
 }

@@ -48,17 +48,26 @@ impl<T> Spanned<T> {
 
     /// A value that no document says.
     pub fn unplaced(value: T) -> Self {
-        Spanned { value, span: Span::NONE }
+        Spanned {
+            value,
+            span: Span::NONE,
+        }
     }
 
     /// The same place with another value.
     pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Spanned<U> {
-        Spanned { value: f(self.value), span: self.span }
+        Spanned {
+            value: f(self.value),
+            span: self.span,
+        }
     }
 
     /// A borrow of the value at the same place.
     pub fn as_ref(&self) -> Spanned<&T> {
-        Spanned { value: &self.value, span: self.span }
+        Spanned {
+            value: &self.value,
+            span: self.span,
+        }
     }
 }
 
@@ -145,7 +154,11 @@ impl SourceMap {
             let length = u32::try_from(last.text.len()).expect("a source file is under 4 GiB");
             last.start + length + 1
         });
-        self.files.push(SourceFile { name: name.into(), text: text.into(), start });
+        self.files.push(SourceFile {
+            name: name.into(),
+            text: text.into(),
+            start,
+        });
         self.files.last().expect("a file was just added")
     }
 

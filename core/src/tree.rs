@@ -89,7 +89,8 @@ pub fn content_following<'a>(tree: &'a dyn Tree, path: &[u8]) -> Option<Cow<'a, 
 }
 
 fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
-    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".")
+    path.split(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty() && *name != b".")
 }
 
 /// A tree in memory, for tests and for small generated trees.
@@ -128,7 +129,8 @@ impl MemoryTree {
     /// Takes a path out, and everything below it.
     pub fn remove(&mut self, path: &str) -> &mut Self {
         let below = format!("{path}/");
-        self.entries.retain(|known, _| known != path.as_bytes() && !known.starts_with(below.as_bytes()));
+        self.entries
+            .retain(|known, _| known != path.as_bytes() && !known.starts_with(below.as_bytes()));
         self
     }
 
@@ -146,7 +148,13 @@ impl MemoryTree {
     }
 
     fn put(&mut self, path: &str, kind: Kind, mode: u32, content: Vec<u8>) -> &mut Self {
-        let entry = Entry { kind, mode, uid: 0, gid: 0, mtime: 0 };
+        let entry = Entry {
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime: 0,
+        };
         self.entries.insert(path.as_bytes().to_vec(), (entry, content));
         self
     }
@@ -163,7 +171,11 @@ impl Tree for MemoryTree {
     }
 
     fn names(&self, path: &[u8]) -> Vec<Vec<u8>> {
-        let prefix = if path == b"/" { b"/".to_vec() } else { [path, b"/"].concat() };
+        let prefix = if path == b"/" {
+            b"/".to_vec()
+        } else {
+            [path, b"/"].concat()
+        };
         self.entries
             .range(prefix.clone()..)
             .take_while(|(known, _)| known.starts_with(&prefix))
@@ -181,7 +193,10 @@ mod tests {
     #[test]
     fn links_are_followed_inside_the_tree() {
         let mut tree = MemoryTree::new();
-        tree.file("/usr/lib/x", 0o644, "x").link("/lib", "usr/lib").link("/abs", "/lib/x").link("/loop", "loop");
+        tree.file("/usr/lib/x", 0o644, "x")
+            .link("/lib", "usr/lib")
+            .link("/abs", "/lib/x")
+            .link("/loop", "loop");
         tree.link("/usr/up", "../lib/../lib/x");
         assert_eq!(resolve(&tree, b"/lib/x").unwrap(), b"/usr/lib/x");
         assert_eq!(resolve(&tree, b"/abs").unwrap(), b"/usr/lib/x");

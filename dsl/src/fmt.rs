@@ -196,7 +196,7 @@ fn set_in(word: &str, depth: usize) -> String {
     let prefix = &last[..last.len() - last.trim_start().len()];
     let indent = "    ".repeat(depth + 1);
     let inner = lines[1..].iter().map(|line| match line.strip_prefix(prefix) {
-        Some(rest) if !line.trim().is_empty() => format!("{indent}{}", rest),
+        Some(rest) if !line.trim().is_empty() => format!("{indent}{rest}"),
         _ => String::new(),
     });
     let inner: Vec<String> = inner.collect();

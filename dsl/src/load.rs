@@ -167,7 +167,7 @@ pub fn load(
         .map(|(name, value)| (name.clone(), Spanned::unplaced(value.clone())))
         .collect();
     let mut loading = Loading::new(sources, loader, folder_of(name));
-    loading.document(Request {
+    loading.document(&Request {
         name: name.to_owned(),
         text: text.to_owned(),
         block: None,
@@ -241,7 +241,7 @@ impl<'a, 'l> Loading<'a, 'l> {
     }
 
     /// Reads a document, and then what it uses.
-    fn document(&mut self, request: Request) {
+    fn document(&mut self, request: &Request) {
         let shown = request
             .block
             .as_ref()
@@ -255,11 +255,11 @@ impl<'a, 'l> Loading<'a, 'l> {
                 return;
             }
         };
-        self.take_parameters(&mut document.nodes, &request, &file);
+        self.take_parameters(&mut document.nodes, request, &file);
         let lowered = nodes::lower(&document, &mut self.sink);
         self.meant.extend(lowered.meant);
         let mut fragment = lowered.fragment;
-        self.take_texts(&mut fragment, &request);
+        self.take_texts(&mut fragment, request);
         let uses = all_uses(&fragment);
         self.parts.push(Part {
             fragment,
@@ -267,7 +267,7 @@ impl<'a, 'l> Loading<'a, 'l> {
         });
         self.path.push(request.name.clone());
         for used in uses {
-            self.used(&request, &used);
+            self.used(request, &used);
         }
         self.path.pop();
     }
@@ -313,7 +313,7 @@ impl<'a, 'l> Loading<'a, 'l> {
         // What a block uses, and what a document of a block uses, is the library's too.
         let block = block.or_else(|| by.block.clone());
         let chosen = used.value.parameters.clone();
-        self.document(Request {
+        self.document(&Request {
             name,
             text,
             block,

@@ -99,6 +99,33 @@ fn examples_are_fine() {
     assert!(seen >= 2, "the examples are gone");
 }
 
+/// Half-typed documents: whatever the text, there is a report or a flavor, and what is well-formed has one form.
+#[test]
+fn no_beginning_of_a_document_panics() {
+    for case in cases() {
+        let text = fs::read_to_string(case.join("flavor.kdl")).unwrap();
+        for (end, _) in text.char_indices() {
+            for half in [text[..end].to_owned(), text[end..].to_owned()] {
+                let mut sources = SourceMap::new();
+                let file = sources.add("half.kdl", half.as_str()).clone();
+                match kcompose_dsl::fmt::fmt(&file) {
+                    Err(problems) => {
+                        assert!(!render(&problems, &sources, Format::Human(Style::default())).is_empty())
+                    }
+                    Ok(once) => {
+                        let again = sources.add("once.kdl", once.as_str()).clone();
+                        assert_eq!(
+                            kcompose_dsl::fmt::fmt(&again).ok().as_ref(),
+                            Some(&once),
+                            "{half:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Every code that the language can report has a case, unless only the library or the command line can cause it.
 #[test]
 fn every_code_has_a_case() {

@@ -22,9 +22,16 @@ fn on_disk(path: &str) -> std::path::PathBuf {
 fn every_script_is_one_for_a_plain_shell() {
     let mut count = 0;
     for script in scripts() {
-        let status = Command::new("sh").arg("-n").arg(on_disk(script)).status().unwrap();
+        let status = Command::new("sh")
+            .arg("-n")
+            .arg(on_disk(script))
+            .status()
+            .unwrap();
         assert!(status.success(), "{script}");
-        assert!(kcompose_library::file(script).is_some_and(|text| text.starts_with("#!/bin/sh\n")), "{script}");
+        assert!(
+            kcompose_library::file(script).is_some_and(|text| text.starts_with("#!/bin/sh\n")),
+            "{script}"
+        );
         count += 1;
     }
     assert_eq!(count, 5, "the initrd has three scripts, the image two");
@@ -32,12 +39,21 @@ fn every_script_is_one_for_a_plain_shell() {
 
 #[test]
 fn shellcheck_finds_nothing() {
-    if Command::new("shellcheck").arg("--version").stdout(Stdio::null()).status().is_err() {
+    if Command::new("shellcheck")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status()
+        .is_err()
+    {
         eprintln!("SKIPPED: shellcheck is not installed");
         return;
     }
     for script in scripts() {
-        let status = Command::new("shellcheck").args(["-s", "dash"]).arg(on_disk(script)).status().unwrap();
+        let status = Command::new("shellcheck")
+            .args(["-s", "dash"])
+            .arg(on_disk(script))
+            .status()
+            .unwrap();
         assert!(status.success(), "{script}");
     }
 }
@@ -46,17 +62,43 @@ fn shellcheck_finds_nothing() {
 fn every_release_has_an_initrd_whose_scripts_have_their_programs() {
     for release in kcompose_library::distro("debian").unwrap().releases {
         let recipe = initrd_recipe(&text, release.name).unwrap();
-        let has = |program: &str| recipe.programs.iter().any(|path| path.rsplit('/').next() == Some(program));
-        for program in ["mount", "umount", "mkdir", "stat", "chmod", "chown", "cp", "mv", "chroot", "sleep", "losetup"] {
+        let has = |program: &str| {
+            recipe
+                .programs
+                .iter()
+                .any(|path| path.rsplit('/').next() == Some(program))
+        };
+        for program in [
+            "mount", "umount", "mkdir", "stat", "chmod", "chown", "cp", "mv", "chroot", "sleep", "losetup",
+        ] {
             assert!(has(program), "{}: {program}", release.name);
         }
         // A generator that calls what is not there leaves the initrd without a root.
-        let own = |path: &str| recipe.inline.iter().find(|file| file.path == path).map(|file| (file.mode, file.text.as_str()));
-        assert!(own("/usr/lib/systemd/system-generators/kcompose-generator").is_some_and(|(mode, _)| mode == 0o755));
+        let own = |path: &str| {
+            recipe
+                .inline
+                .iter()
+                .find(|file| file.path == path)
+                .map(|file| (file.mode, file.text.as_str()))
+        };
+        assert!(
+            own("/usr/lib/systemd/system-generators/kcompose-generator")
+                .is_some_and(|(mode, _)| mode == 0o755)
+        );
         assert!(own("/usr/lib/kcompose/layout").is_some_and(|(mode, _)| mode == 0o755));
         for wanted in &recipe.links {
-            let Some(unit) = wanted.1.strip_prefix("../").filter(|_| wanted.0.contains(".wants/")) else { continue };
-            assert!(recipe.units.iter().any(|known| known == unit), "{}: {unit} is wanted and not there", release.name);
+            let Some(unit) = wanted
+                .1
+                .strip_prefix("../")
+                .filter(|_| wanted.0.contains(".wants/"))
+            else {
+                continue;
+            };
+            assert!(
+                recipe.units.iter().any(|known| known == unit),
+                "{}: {unit} is wanted and not there",
+                release.name
+            );
         }
     }
 }
@@ -65,9 +107,18 @@ fn every_release_has_an_initrd_whose_scripts_have_their_programs() {
 fn the_image_gets_nothing_below_kept_or_persistent_paths() {
     for file in runtime_files(&text).unwrap() {
         let hidden = ["/usr/local/", "/oem/", "/etc/systemd/", "/etc/ssh/", "/var/"];
-        assert!(!hidden.iter().any(|top| file.path.starts_with(top)), "{}", file.path);
+        assert!(
+            !hidden.iter().any(|top| file.path.starts_with(top)),
+            "{}",
+            file.path
+        );
         if let FileContent::Text(script) = &file.content {
-            assert_eq!(script.starts_with("#!"), file.mode == Some(0o755), "{}", file.path);
+            assert_eq!(
+                script.starts_with("#!"),
+                file.mode == Some(0o755),
+                "{}",
+                file.path
+            );
         }
     }
 }

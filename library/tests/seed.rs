@@ -26,7 +26,9 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
-        Machine { folder: tempfile::tempdir().unwrap() }
+        Machine {
+            folder: tempfile::tempdir().unwrap(),
+        }
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -56,14 +58,22 @@ impl Machine {
         fs::create_dir_all(&data).unwrap();
         fs::write(data.join("kept"), KEPT.map(|path| format!("{path}\n")).concat()).unwrap();
         let manifest = self.manifest();
-        fs::write(self.path("/usr/lib/kcompose/image-id"), format!("{}\n", hex(manifest.as_bytes()))).unwrap();
+        fs::write(
+            self.path("/usr/lib/kcompose/image-id"),
+            format!("{}\n", hex(manifest.as_bytes())),
+        )
+        .unwrap();
         fs::write(data.join("seed.manifest"), manifest).unwrap();
     }
 
     /// Runs the seed; whether it succeeded.
     fn seed(&self) -> bool {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("runtime/systemd/image/seed.sh");
-        let status = Command::new("sh").arg(script).arg(self.folder.path()).status().unwrap();
+        let status = Command::new("sh")
+            .arg(script)
+            .arg(self.folder.path())
+            .status()
+            .unwrap();
         status.success()
     }
 
@@ -134,7 +144,9 @@ fn look(path: &Path) -> Option<Node> {
 }
 
 fn walk(path: &Path, found: &mut Vec<PathBuf>) {
-    let Ok(entry) = fs::symlink_metadata(path) else { return };
+    let Ok(entry) = fs::symlink_metadata(path) else {
+        return;
+    };
     found.push(path.to_owned());
     if entry.is_dir() {
         for inner in fs::read_dir(path).unwrap() {
@@ -148,10 +160,12 @@ fn escaped(text: &str) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 const FIRST: &[(&str, Node)] = &[
@@ -180,7 +194,10 @@ fn the_first_boot_copies_everything_with_modes_and_links() {
 
 #[test]
 fn a_kept_path_inside_another_has_its_own_state() {
-    Machine::new().boot(FIRST).expect("etc-app-deep.bind/own", File(0o644, "one")).expect_nothing("etc-app.bind/deep/own");
+    Machine::new()
+        .boot(FIRST)
+        .expect("etc-app-deep.bind/own", File(0o644, "one"))
+        .expect_nothing("etc-app.bind/deep/own");
 }
 
 #[test]
@@ -211,7 +228,11 @@ fn what_somebody_edited_stays() {
     let machine = Machine::new();
     machine.boot(FIRST);
     fs::write(machine.state("etc-app.bind/plain"), "mine").unwrap();
-    fs::set_permissions(machine.state("etc-app.bind/secret"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(
+        machine.state("etc-app.bind/secret"),
+        fs::Permissions::from_mode(0o644),
+    )
+    .unwrap();
     fs::remove_file(machine.state("etc-app.bind/link")).unwrap();
     symlink("elsewhere", machine.state("etc-app.bind/link")).unwrap();
     fs::write(machine.state("etc-app.bind/sub/mine"), "mine").unwrap();
@@ -233,7 +254,9 @@ fn an_edited_file_stays_when_the_image_drops_it() {
     let machine = Machine::new();
     machine.boot(FIRST);
     fs::write(machine.state("etc-app.bind/plain"), "mine").unwrap();
-    machine.boot(&[("/etc/app", Directory(0o755))]).expect("etc-app.bind/plain", File(0o644, "mine"));
+    machine
+        .boot(&[("/etc/app", Directory(0o755))])
+        .expect("etc-app.bind/plain", File(0o644, "mine"));
 }
 
 #[test]
@@ -258,8 +281,13 @@ fn what_somebody_deleted_stays_deleted_and_what_is_new_comes() {
 #[test]
 fn files_and_directories_take_each_others_place() {
     let machine = Machine::new();
-    machine.boot(FIRST).boot(&[("/etc/app/plain/now", File(0o644, "two")), ("/etc/app/sub", File(0o644, "two"))]);
-    machine.expect("etc-app.bind/plain/now", File(0o644, "two")).expect("etc-app.bind/sub", File(0o644, "two"));
+    machine.boot(FIRST).boot(&[
+        ("/etc/app/plain/now", File(0o644, "two")),
+        ("/etc/app/sub", File(0o644, "two")),
+    ]);
+    machine
+        .expect("etc-app.bind/plain/now", File(0o644, "two"))
+        .expect("etc-app.bind/sub", File(0o644, "two"));
 }
 
 #[test]
@@ -267,7 +295,10 @@ fn a_directory_with_somebodys_file_does_not_give_way_to_a_file() {
     let machine = Machine::new();
     machine.boot(FIRST);
     fs::write(machine.state("etc-app.bind/sub/mine"), "mine").unwrap();
-    machine.boot(&[("/etc/app/sub", File(0o644, "two")), ("/etc/app/plain", File(0o644, "two"))]);
+    machine.boot(&[
+        ("/etc/app/sub", File(0o644, "two")),
+        ("/etc/app/plain", File(0o644, "two")),
+    ]);
     machine
         .expect("etc-app.bind/sub/mine", File(0o644, "mine"))
         .expect("etc-app.bind/plain", File(0o644, "two"));
@@ -281,7 +312,10 @@ fn a_link_in_place_of_a_directory_leads_nowhere() {
     make(&outside.join("inner"), File(0o644, "one"));
     fs::remove_dir_all(machine.state("etc-app.bind/sub")).unwrap();
     symlink(&outside, machine.state("etc-app.bind/sub")).unwrap();
-    machine.boot(&[("/etc/app/sub/inner", File(0o644, "two")), ("/etc/app/sub/new", File(0o644, "two"))]);
+    machine.boot(&[
+        ("/etc/app/sub/inner", File(0o644, "two")),
+        ("/etc/app/sub/new", File(0o644, "two")),
+    ]);
     assert_eq!(look(&outside.join("inner")), Some(File(0o644, "one")));
     assert_eq!(look(&outside.join("new")), None);
 }
@@ -305,7 +339,10 @@ fn state_of_another_tool_is_only_added_to() {
 
 #[test]
 fn a_cut_seed_is_made_good_by_the_same_image_and_by_the_one_before() {
-    let second: &[(&str, Node)] = &[("/etc/app/plain", File(0o644, "two")), ("/etc/app/added", File(0o644, "two"))];
+    let second: &[(&str, Node)] = &[
+        ("/etc/app/plain", File(0o644, "two")),
+        ("/etc/app/added", File(0o644, "two")),
+    ];
     for (image, plain, added) in [(second, "two", Some(File(0o644, "two"))), (FIRST, "one", None)] {
         let machine = Machine::new();
         machine.boot(FIRST);
@@ -315,9 +352,14 @@ fn a_cut_seed_is_made_good_by_the_same_image_and_by_the_one_before() {
         fs::write(machine.state("etc-app.bind/plain"), "tw").unwrap();
         fs::remove_file(machine.state("etc-app.bind/secret")).unwrap();
         fs::write(machine.state("etc-app.bind/added"), "two").unwrap();
-        machine.boot(image).expect("etc-app.bind/plain", File(0o644, plain.to_owned().leak()));
+        machine
+            .boot(image)
+            .expect("etc-app.bind/plain", File(0o644, plain.to_owned().leak()));
         assert_eq!(look(&machine.state("etc-app.bind/added")), added);
-        assert_eq!(look(&machine.state("etc-app.bind/secret")).is_some(), image.len() == FIRST.len());
+        assert_eq!(
+            look(&machine.state("etc-app.bind/secret")).is_some(),
+            image.len() == FIRST.len()
+        );
         assert!(!machine.state(".kcompose/dirty").exists());
     }
 }
@@ -330,5 +372,7 @@ fn a_failed_seed_says_so_and_is_repeated() {
     fs::remove_file(machine.path("/etc/app/plain")).unwrap();
     assert!(!machine.seed());
     assert!(!machine.state(".kcompose/image-id").exists());
-    machine.boot(FIRST).expect("etc-app.bind/plain", File(0o644, "one"));
+    machine
+        .boot(FIRST)
+        .expect("etc-app.bind/plain", File(0o644, "one"));
 }

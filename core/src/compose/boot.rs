@@ -120,7 +120,7 @@ pub(super) fn kairos(parts: &Parts, sink: &mut Sink) -> Spanned<Kairos> {
     );
     match (runtime, from) {
         (Some(runtime), _) if *runtime.value == Runtime::Immucore => {
-            sink.push(RuntimeUnsupported { span: runtime.span })
+            sink.push(RuntimeUnsupported { span: runtime.span });
         }
         (_, Some(from)) => sink.push(FromWithoutImmucore { span: from.span }),
         _ => {}

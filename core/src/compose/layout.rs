@@ -131,7 +131,7 @@ pub(super) fn compose(
     let own = own_rules(parts, sink);
     let remaining = stock.rules.iter().filter(|rule| {
         let forgotten = forget.iter().any(|path| path.value == rule.value.path);
-        !forgotten && !own.overridden.iter().any(|path| *path == rule.value.path)
+        !forgotten && !own.overridden.contains(&rule.value.path)
     });
     let remaining: Vec<Spanned<LayoutRule>> = remaining.cloned().collect();
     check(&remaining, &own.rules, distro, files, sink);

@@ -41,17 +41,28 @@ pub fn arguments(flavor: &Flavor) -> Vec<String> {
     all.extend(kernel.cmdline.iter().map(|argument| argument.value.clone()));
     if !kernel.deny.is_empty() {
         // The kernel itself refuses these, in the initrd too, which knows nothing of the flavor.
-        let names: Vec<String> = kernel.deny.iter().map(|module| module.value.replace('-', "_")).collect();
+        let names: Vec<String> = kernel
+            .deny
+            .iter()
+            .map(|module| module.value.replace('-', "_"))
+            .collect();
         all.push(format!("module_blacklist={}", names.join(",")));
     }
     let last = |at: usize, argument: &String| !all[at + 1..].contains(argument);
-    let unique = all.iter().enumerate().filter(|(at, argument)| last(*at, argument));
+    let unique = all
+        .iter()
+        .enumerate()
+        .filter(|(at, argument)| last(*at, argument));
     unique.map(|(_, argument)| argument.clone()).collect()
 }
 
 /// The text of the file with the kernel arguments.
 pub fn boot_arguments(flavor: &Flavor) -> String {
-    let arguments = arguments(flavor).iter().map(|argument| quoted(argument)).collect::<Vec<_>>().join(" ");
+    let arguments = arguments(flavor)
+        .iter()
+        .map(|argument| quoted(argument))
+        .collect::<Vec<_>>()
+        .join(" ");
     format!(
         r#"# Read by the menu from the image that it boots; `label` and `img` are the menu's.
 set kernel=/boot/vmlinuz
@@ -65,10 +76,38 @@ set kernelcmd="{arguments} root=LABEL=$label cos-img/filename=$img"
 pub fn menu(flavor: &Flavor) -> String {
     let title = flavor.identity.title.as_ref().unwrap_or(&flavor.identity.name);
     let entries = [
-        entry("cos", "", "COS_STATE", "COS_ACTIVE", "/cOS/active.img", "$extra_active_cmdline"),
-        entry("fallback", " (fallback)", "COS_STATE", "COS_PASSIVE", "/cOS/passive.img", "$extra_passive_cmdline"),
-        entry("recovery", " (recovery)", "COS_RECOVERY", "COS_SYSTEM", "/cOS/recovery.img", "$extra_recovery_cmdline"),
-        entry("statereset", " (state reset)", "COS_RECOVERY", "COS_SYSTEM", "/cOS/recovery.img", "kairos.reset"),
+        entry(
+            "cos",
+            "",
+            "COS_STATE",
+            "COS_ACTIVE",
+            "/cOS/active.img",
+            "$extra_active_cmdline",
+        ),
+        entry(
+            "fallback",
+            " (fallback)",
+            "COS_STATE",
+            "COS_PASSIVE",
+            "/cOS/passive.img",
+            "$extra_passive_cmdline",
+        ),
+        entry(
+            "recovery",
+            " (recovery)",
+            "COS_RECOVERY",
+            "COS_SYSTEM",
+            "/cOS/recovery.img",
+            "$extra_recovery_cmdline",
+        ),
+        entry(
+            "statereset",
+            " (state reset)",
+            "COS_RECOVERY",
+            "COS_SYSTEM",
+            "/cOS/recovery.img",
+            "kairos.reset",
+        ),
     ];
     MENU_HEAD.replace("@TITLE@", &quoted(&title.value)) + &entries.concat() + MENU_TAIL
 }

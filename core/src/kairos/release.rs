@@ -17,7 +17,11 @@ pub fn release_file(flavor: &Flavor) -> String {
     let mut text = String::new();
     for (key, value) in keys(flavor) {
         let whole_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-        let _ = if whole_number { writeln!(text, "{key}={value}") } else { writeln!(text, "{key}=\"{}\"", quoted(&value)) };
+        let _ = if whole_number {
+            writeln!(text, "{key}={value}")
+        } else {
+            writeln!(text, "{key}=\"{}\"", quoted(&value))
+        };
     }
     text
 }
@@ -25,11 +29,18 @@ pub fn release_file(flavor: &Flavor) -> String {
 fn keys(flavor: &Flavor) -> BTreeMap<&'static str, String> {
     let distro = &flavor.distro.value;
     let kairos = &flavor.kairos.value;
-    let variant = match kairos.variant.as_ref().map_or(Variant::Core, |variant| variant.value) {
+    let variant = match kairos
+        .variant
+        .as_ref()
+        .map_or(Variant::Core, |variant| variant.value)
+    {
         Variant::Core => "core",
         Variant::Standard => "standard",
     };
-    let model = kairos.model.as_ref().map_or("generic", |model| model.value.as_str());
+    let model = kairos
+        .model
+        .as_ref()
+        .map_or("generic", |model| model.value.as_str());
     let version = format!("v{}", flavor.identity.version.value);
     let architecture = flavor.architecture.as_str();
     let name = format!("kairos-{variant}-{}-{}", distro.id, distro.version_id);
@@ -44,7 +55,10 @@ fn keys(flavor: &Flavor) -> BTreeMap<&'static str, String> {
         ("KAIROS_HOME_URL", home.to_owned()),
         ("KAIROS_ID", "kairos".to_owned()),
         ("KAIROS_ID_LIKE", name.clone()),
-        ("KAIROS_INIT_VERSION", concat!("kcompose-v", env!("CARGO_PKG_VERSION")).to_owned()),
+        (
+            "KAIROS_INIT_VERSION",
+            concat!("kcompose-v", env!("CARGO_PKG_VERSION")).to_owned(),
+        ),
         ("KAIROS_MODEL", model.to_owned()),
         ("KAIROS_NAME", name),
         ("KAIROS_RELEASE", version.clone()),

@@ -72,7 +72,12 @@ const RECOVERY: [&str; 7] = ["/etc", "/home", "/opt", "/root", "/srv", "/usr/loc
 /// Makes one layout of the flavor's rules, and reports what a boot could not do.
 pub fn compile(flavor: &Flavor) -> Result<Warned<CompiledLayout>, Diagnostics> {
     let mut sink = Sink::new();
-    let rules: Rules = flavor.layout.rules.iter().map(|rule| (rule.value.path.clone(), rule.clone())).collect();
+    let rules: Rules = flavor
+        .layout
+        .rules
+        .iter()
+        .map(|rule| (rule.value.path.clone(), rule.clone()))
+        .collect();
     for rule in rules.values() {
         check_characters(rule, &mut sink);
     }
@@ -81,7 +86,14 @@ pub fn compile(flavor: &Flavor) -> Result<Warned<CompiledLayout>, Diagnostics> {
     check_kept_have_a_place(&rules, &partitions, &mut sink);
     check_needed(flavor, &rules, &mut sink);
 
-    let of = |class| by_depth(rules.values().filter(|rule| rule.value.class == class).map(|rule| rule.value.path.clone()));
+    let of = |class| {
+        by_depth(
+            rules
+                .values()
+                .filter(|rule| rule.value.class == class)
+                .map(|rule| rule.value.path.clone()),
+        )
+    };
     let kept = of(PathClass::Keep);
     let ephemeral = of(PathClass::Ephemeral);
     sink.finish(CompiledLayout {
@@ -92,7 +104,10 @@ pub fn compile(flavor: &Flavor) -> Result<Warned<CompiledLayout>, Diagnostics> {
         read_only: of(PathClass::ReadOnly),
         overlay_size: overlay_size(flavor),
         host_name_prefix: host_name_prefix(&flavor.identity.name.value),
-        rules: rules.into_iter().map(|(path, rule)| (path, rule.map(|rule| rule.class))).collect(),
+        rules: rules
+            .into_iter()
+            .map(|(path, rule)| (path, rule.map(|rule| rule.class)))
+            .collect(),
     })
 }
 
@@ -101,14 +116,24 @@ type Rules = BTreeMap<AbsPath, Spanned<LayoutRule>>;
 /// Paths go into fstab lines, mount options and Kairos' lists, which know no quoting that all their readers share.
 fn check_characters(rule: &Spanned<LayoutRule>, sink: &mut Sink) {
     let path = rule.value.path.as_str();
-    if let Some(character) = path.chars().find(|c| !c.is_ascii_alphanumeric() && !"/._+@%~-".contains(*c)) {
-        sink.push(ForeignCharacter { path: path.to_owned(), character, span: rule.span });
+    if let Some(character) = path
+        .chars()
+        .find(|c| !c.is_ascii_alphanumeric() && !"/._+@%~-".contains(*c))
+    {
+        sink.push(ForeignCharacter {
+            path: path.to_owned(),
+            character,
+            span: rule.span,
+        });
     }
 }
 
 fn check_states(rules: &Rules, sink: &mut Sink) {
     let mut names: BTreeMap<String, &AbsPath> = BTreeMap::new();
-    for (path, rule) in rules.iter().filter(|(_, rule)| rule.value.class == PathClass::Keep) {
+    for (path, rule) in rules
+        .iter()
+        .filter(|(_, rule)| rule.value.class == PathClass::Keep)
+    {
         let name = state_name(path);
         if let Some(other) = names.get(&name) {
             sink.push(SameState {
@@ -134,17 +159,31 @@ pub(super) fn dashed(path: &AbsPath) -> String {
 
 fn partitions(flavor: &Flavor, rules: &Rules, sink: &mut Sink) -> Vec<Partition> {
     let mut found: Vec<Partition> = Vec::new();
-    for rule in rules.values().filter(|rule| rule.value.class == PathClass::Persistent) {
+    for rule in rules
+        .values()
+        .filter(|rule| rule.value.class == PathClass::Persistent)
+    {
         let Some(label) = rule.value.label.clone() else {
-            sink.push(NoLabel { path: rule.value.path.to_string(), span: rule.span });
+            sink.push(NoLabel {
+                path: rule.value.path.to_string(),
+                span: rule.span,
+            });
             continue;
         };
         if is_free(&label, rule, &found, sink) {
-            found.push(Partition { label, path: rule.value.path.clone(), on_missing: OnMissing::Degrade });
+            found.push(Partition {
+                label,
+                path: rule.value.path.clone(),
+                on_missing: OnMissing::Degrade,
+            });
         }
     }
     for partition in &mut found {
-        let said = flavor.layout.on_missing.iter().find(|rule| rule.value.label == partition.label);
+        let said = flavor
+            .layout
+            .on_missing
+            .iter()
+            .find(|rule| rule.value.label == partition.label);
         partition.on_missing = said.map_or(OnMissing::Degrade, |rule| rule.value.then);
     }
     found.sort_by_key(|partition| (partition.path.depth(), partition.path.clone()));
@@ -155,42 +194,89 @@ fn partitions(flavor: &Flavor, rules: &Rules, sink: &mut Sink) -> Vec<Partition>
 fn is_free(label: &str, rule: &Spanned<LayoutRule>, known: &[Partition], sink: &mut Sink) -> bool {
     let fixed = [(PERSISTENT_LABEL, "/usr/local"), (OEM_LABEL, "/oem")];
     let path = rule.value.path.as_str();
-    let (wanted, help) = if let Some((_, wanted)) = fixed.iter().find(|(name, at)| *name == label && *at != path) {
-        (*wanted, format!("Kairos' tools look for {label} at {wanted}; give `{path}` a partition of its own"))
+    let (wanted, help) = if let Some((_, wanted)) =
+        fixed.iter().find(|(name, at)| *name == label && *at != path)
+    {
+        (
+            *wanted,
+            format!("Kairos' tools look for {label} at {wanted}; give `{path}` a partition of its own"),
+        )
     } else if let Some(other) = known.iter().find(|partition| partition.label == label) {
-        (other.path.as_str(), format!("a partition is mounted once; keep `{path}` instead, or give it a partition of its own"))
+        (
+            other.path.as_str(),
+            format!("a partition is mounted once; keep `{path}` instead, or give it a partition of its own"),
+        )
     } else {
         return true;
     };
-    sink.push(LabelTaken { label: label.to_owned(), wanted: wanted.to_owned(), help, span: rule.span });
+    sink.push(LabelTaken {
+        label: label.to_owned(),
+        wanted: wanted.to_owned(),
+        help,
+        span: rule.span,
+    });
     false
 }
 
 fn check_kept_have_a_place(rules: &Rules, partitions: &[Partition], sink: &mut Sink) {
-    if partitions.iter().any(|partition| partition.label == PERSISTENT_LABEL) {
+    if partitions
+        .iter()
+        .any(|partition| partition.label == PERSISTENT_LABEL)
+    {
         return;
     }
     if let Some(rule) = rules.values().find(|rule| rule.value.class == PathClass::Keep) {
-        sink.push(NoState { path: rule.value.path.to_string(), span: rule.span });
+        sink.push(NoState {
+            path: rule.value.path.to_string(),
+            span: rule.span,
+        });
     }
 }
 
 /// What the boot writes before anything else can run: machine id and host name, state of services.
 fn check_needed(flavor: &Flavor, rules: &Rules, sink: &mut Sink) {
-    for (path, class) in [("/etc", PathClass::Ephemeral), ("/var", PathClass::Ephemeral), ("/usr/local", PathClass::Persistent)] {
-        let forgotten = flavor.layout.forget.iter().find(|forgotten| forgotten.value.as_str() == path);
-        let there = rules.values().any(|rule| rule.value.path.as_str() == path && rule.value.class == class);
+    for (path, class) in [
+        ("/etc", PathClass::Ephemeral),
+        ("/var", PathClass::Ephemeral),
+        ("/usr/local", PathClass::Persistent),
+    ] {
+        let forgotten = flavor
+            .layout
+            .forget
+            .iter()
+            .find(|forgotten| forgotten.value.as_str() == path);
+        let there = rules
+            .values()
+            .any(|rule| rule.value.path.as_str() == path && rule.value.class == class);
         if let Some(forgotten) = forgotten.filter(|_| !there) {
-            sink.push(Needed { path, class: if class == PathClass::Ephemeral { "ephemeral" } else { "persistent" }, span: forgotten.span });
+            sink.push(Needed {
+                path,
+                class: if class == PathClass::Ephemeral {
+                    "ephemeral"
+                } else {
+                    "persistent"
+                },
+                span: forgotten.span,
+            });
         }
     }
 }
 
 /// In recovery all that is declared writable is so, in memory; `/oem` alone is the real one.
 fn recovery_paths(ephemeral: &[AbsPath], kept: &[AbsPath], partitions: &[Partition]) -> Vec<AbsPath> {
-    let stock = RECOVERY.iter().map(|path| path.parse().expect("the paths of recovery are absolute"));
-    let mounted = partitions.iter().filter(|partition| partition.label != OEM_LABEL).map(|partition| partition.path.clone());
-    let all = by_depth(stock.chain(ephemeral.iter().cloned()).chain(kept.iter().cloned()).chain(mounted));
+    let stock = RECOVERY
+        .iter()
+        .map(|path| path.parse().expect("the paths of recovery are absolute"));
+    let mounted = partitions
+        .iter()
+        .filter(|partition| partition.label != OEM_LABEL)
+        .map(|partition| partition.path.clone());
+    let all = by_depth(
+        stock
+            .chain(ephemeral.iter().cloned())
+            .chain(kept.iter().cloned())
+            .chain(mounted),
+    );
     let mut outermost: Vec<AbsPath> = Vec::new();
     for path in all {
         if !outermost.iter().any(|above| path.is_within(above)) {
@@ -208,13 +294,25 @@ fn by_depth(paths: impl Iterator<Item = AbsPath>) -> Vec<AbsPath> {
 }
 
 fn overlay_size(flavor: &Flavor) -> Size {
-    flavor.layout.size.as_ref().map_or(DEFAULT_SIZE, |size| size.value)
+    flavor
+        .layout
+        .size
+        .as_ref()
+        .map_or(DEFAULT_SIZE, |size| size.value)
 }
 
 /// The flavor's name as far as a host name may be like it: hostname(7).
 fn host_name_prefix(name: &str) -> String {
-    let clean: String =
-        name.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
+    let clean: String = name
+        .to_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(40)
+        .collect();
     let clean = clean.trim_matches('-');
-    if clean.is_empty() { "kairos".to_owned() } else { clean.to_owned() }
+    if clean.is_empty() {
+        "kairos".to_owned()
+    } else {
+        clean.to_owned()
+    }
 }

@@ -34,7 +34,10 @@ pub(super) struct SameState {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("persistent `{path}` has no label")]
-#[diagnostic(code("kcompose::layout::no-label"), help("name the file system's label, as in label=\"DATA\""))]
+#[diagnostic(
+    code("kcompose::layout::no-label"),
+    help("name the file system's label, as in label=\"DATA\"")
+)]
 pub(super) struct NoLabel {
     pub(super) path: String,
     #[label("on which partition?")]
@@ -56,7 +59,9 @@ pub(super) struct LabelTaken {
 #[error("there is nothing to keep `{path}` on")]
 #[diagnostic(
     code("kcompose::layout::no-state"),
-    help("kept paths live on the partition COS_PERSISTENT: persistent \"/usr/local\" label=\"COS_PERSISTENT\"")
+    help(
+        "kept paths live on the partition COS_PERSISTENT: persistent \"/usr/local\" label=\"COS_PERSISTENT\""
+    )
 )]
 pub(super) struct NoState {
     pub(super) path: String,
@@ -66,7 +71,10 @@ pub(super) struct NoState {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("no image boots without a writable `{path}`")]
-#[diagnostic(code("kcompose::layout::needed"), help("it must be {class}; take this line out"))]
+#[diagnostic(
+    code("kcompose::layout::needed"),
+    help("it must be {class}; take this line out")
+)]
 pub(super) struct Needed {
     pub(super) path: &'static str,
     pub(super) class: &'static str,

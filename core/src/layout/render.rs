@@ -24,10 +24,19 @@ use super::{CompiledLayout, DATA, PERSISTENT_LABEL};
 /// Everything that layout, runtime, kernel settings and the Kairos contract put into the image, in the order of writing.
 ///
 /// `texts` gives the runtime's own files, as the library embeds them: `runtime/systemd/…` without that prefix.
-pub fn image_files(flavor: &Flavor, layout: &CompiledLayout, texts: Texts<'_>) -> Result<Vec<FileEntry>, BadList> {
+pub fn image_files(
+    flavor: &Flavor,
+    layout: &CompiledLayout,
+    texts: Texts<'_>,
+) -> Result<Vec<FileEntry>, BadList> {
     let mut files = kernel_files(flavor);
     files.extend(sysctl_files(flavor));
-    let runtime = flavor.kairos.value.runtime.as_ref().map_or(Runtime::Systemd, |runtime| runtime.value);
+    let runtime = flavor
+        .kairos
+        .value
+        .runtime
+        .as_ref()
+        .map_or(Runtime::Systemd, |runtime| runtime.value);
     match runtime {
         Runtime::Systemd => {
             files.extend(runtime_files(texts)?);
@@ -44,7 +53,10 @@ pub fn image_files(flavor: &Flavor, layout: &CompiledLayout, texts: Texts<'_>) -
 
 /// The layout as data for the initrd, and the mount points of its partitions.
 pub fn layout_files(layout: &CompiledLayout) -> Vec<FileEntry> {
-    let mount_points = layout.partitions.iter().map(|partition| directory(partition.path.as_str()));
+    let mount_points = layout
+        .partitions
+        .iter()
+        .map(|partition| directory(partition.path.as_str()));
     let data = [
         ("settings", settings(layout)),
         ("partitions", partition_lines(layout)),
@@ -54,9 +66,14 @@ pub fn layout_files(layout: &CompiledLayout) -> Vec<FileEntry> {
         ("active.cos-layout.env", active_env(layout)),
         ("recovery.overlays", lines(&layout.recovery)),
         ("recovery.fstab", recovery_fstab(layout)),
-        ("recovery.cos-layout.env", format!("OVERLAY=\"tmpfs:{}\"\n", mount_size(layout.overlay_size))),
+        (
+            "recovery.cos-layout.env",
+            format!("OVERLAY=\"tmpfs:{}\"\n", mount_size(layout.overlay_size)),
+        ),
     ];
-    mount_points.chain(data.map(|(name, content)| text(&format!("{DATA}/{name}"), content))).collect()
+    mount_points
+        .chain(data.map(|(name, content)| text(&format!("{DATA}/{name}"), content)))
+        .collect()
 }
 
 /// Modules to load and modules to deny, below `/usr/lib` because `/etc/modprobe.d` is kept.
@@ -64,12 +81,20 @@ pub fn kernel_files(flavor: &Flavor) -> Vec<FileEntry> {
     let kernel = &flavor.kernel.value;
     let mut files = Vec::new();
     if !kernel.load.is_empty() {
-        let names = kernel.load.iter().map(|module| format!("{}\n", module.value)).collect();
+        let names = kernel
+            .load
+            .iter()
+            .map(|module| format!("{}\n", module.value))
+            .collect();
         files.push(text("/usr/lib/modules-load.d/kcompose.conf", names));
     }
     if !kernel.deny.is_empty() {
         // `blacklist` holds back aliases only; `install` also holds back who asks for the module by its name.
-        let rules = kernel.deny.iter().map(|module| format!("blacklist {0}\ninstall {0} /bin/false\n", module.value)).collect();
+        let rules = kernel
+            .deny
+            .iter()
+            .map(|module| format!("blacklist {0}\ninstall {0} /bin/false\n", module.value))
+            .collect();
         files.push(text("/usr/lib/modprobe.d/kcompose.conf", rules));
     }
     files
@@ -80,12 +105,19 @@ pub fn sysctl_files(flavor: &Flavor) -> Vec<FileEntry> {
     if flavor.sysctls.is_empty() {
         return Vec::new();
     }
-    let settings = flavor.sysctls.iter().map(|sysctl| format!("{} = {}\n", sysctl.value.key.value, sysctl.value.value.value));
+    let settings = flavor
+        .sysctls
+        .iter()
+        .map(|sysctl| format!("{} = {}\n", sysctl.value.key.value, sysctl.value.value.value));
     vec![text("/usr/lib/sysctl.d/80-kcompose.conf", settings.collect())]
 }
 
 fn settings(layout: &CompiledLayout) -> String {
-    format!("overlay_size={}\nhost_name_prefix={}\n", mount_size(layout.overlay_size), layout.host_name_prefix)
+    format!(
+        "overlay_size={}\nhost_name_prefix={}\n",
+        mount_size(layout.overlay_size),
+        layout.host_name_prefix
+    )
 }
 
 fn partition_lines(layout: &CompiledLayout) -> String {
@@ -120,9 +152,20 @@ fn active_fstab(layout: &CompiledLayout) -> String {
         }
     }
     for path in &layout.kept {
-        mounts.push((path, bind_line(&format!("/sysroot/usr/local/.state/{}", state_name(path)), path, "bind")));
+        mounts.push((
+            path,
+            bind_line(
+                &format!("/sysroot/usr/local/.state/{}", state_name(path)),
+                path,
+                "bind",
+            ),
+        ));
     }
-    for path in layout.read_only.iter().filter(|path| layout.ephemeral.iter().any(|above| path.is_within(above))) {
+    for path in layout
+        .read_only
+        .iter()
+        .filter(|path| layout.ephemeral.iter().any(|above| path.is_within(above)))
+    {
         mounts.push((path, bind_line(&format!("/sysroot{path}"), path, "bind,ro")));
     }
     mounts.sort_by_key(|(path, _)| (path.depth(), (*path).clone()));
@@ -145,7 +188,9 @@ fn overlay_line(path: &AbsPath) -> String {
     let name = dashed(path);
     let own = format!("/run/overlay/{name}/.overlay");
     // A source of its own each, so that findmnt and df can be read.
-    format!("overlay-{name} /sysroot{path} overlay lowerdir=/sysroot{path},upperdir={own}/upper,workdir={own}/work 0 0\n")
+    format!(
+        "overlay-{name} /sysroot{path} overlay lowerdir=/sysroot{path},upperdir={own}/upper,workdir={own}/work 0 0\n"
+    )
 }
 
 fn bind_line(source: &str, path: &AbsPath, options: &str) -> String {
@@ -166,10 +211,19 @@ fn active_env(layout: &CompiledLayout) -> String {
         mount_size(layout.overlay_size),
         joined(&layout.kept)
     );
-    if layout.partitions.iter().any(|partition| partition.label == PERSISTENT_LABEL) {
+    if layout
+        .partitions
+        .iter()
+        .any(|partition| partition.label == PERSISTENT_LABEL)
+    {
         env.push_str("PERSISTENT_STATE_TARGET=\"/usr/local/.state\"\n");
     }
-    let _ = writeln!(env, "RW_PATHS=\"{}\"\nVOLUMES=\"{}\"", joined(&layout.ephemeral), volumes.join(" "));
+    let _ = writeln!(
+        env,
+        "RW_PATHS=\"{}\"\nVOLUMES=\"{}\"",
+        joined(&layout.ephemeral),
+        volumes.join(" ")
+    );
     env
 }
 
@@ -182,11 +236,17 @@ fn mount_size(size: Size) -> String {
 }
 
 pub(super) fn text(path: &str, content: String) -> FileEntry {
-    FileEntry { mode: Some(0o644), ..entry(path, FileContent::Text(content)) }
+    FileEntry {
+        mode: Some(0o644),
+        ..entry(path, FileContent::Text(content))
+    }
 }
 
 fn directory(path: &str) -> FileEntry {
-    FileEntry { mode: Some(0o755), ..entry(path, FileContent::Directory) }
+    FileEntry {
+        mode: Some(0o755),
+        ..entry(path, FileContent::Directory)
+    }
 }
 
 pub(super) fn entry(path: &str, content: FileContent) -> FileEntry {

@@ -25,7 +25,9 @@ pub struct BadList {
 /// What the generic initrd of a release holds; releases with a list are those that were booted.
 pub fn initrd_recipe(texts: Texts<'_>, release: &str) -> Result<InitrdRecipe, BadList> {
     let mut recipe = InitrdRecipe::default();
-    each_line(texts, &format!("initrd/{release}.list"), &mut |words| initrd_item(texts, words, &mut recipe))?;
+    each_line(texts, &format!("initrd/{release}.list"), &mut |words| {
+        initrd_item(texts, words, &mut recipe)
+    })?;
     Ok(recipe)
 }
 
@@ -50,7 +52,10 @@ fn each_line(
             [] => {}
             [first, ..] if first.starts_with('#') => {}
             ["include", other] => each_line(texts, other, item)?,
-            words => item(words).map_err(|problem| BadList { file: file.to_owned(), fact: problem.to_string() })?,
+            words => item(words).map_err(|problem| BadList {
+                file: file.to_owned(),
+                fact: problem.to_string(),
+            })?,
         }
     }
     Ok(())
@@ -88,7 +93,10 @@ fn image_item(texts: Texts<'_>, words: &[&str]) -> Result<FileEntry, BadList> {
     match words {
         ["file", path, mode, file] => {
             let content = FileContent::Text(text(texts, file)?.to_owned());
-            Ok(FileEntry { mode: Some(octal(mode)?), ..entry(path, content) })
+            Ok(FileEntry {
+                mode: Some(octal(mode)?),
+                ..entry(path, content)
+            })
         }
         ["link", path, target] => Ok(entry(path, FileContent::Link((*target).to_owned()))),
         other => Err(unknown(other)),
@@ -96,13 +104,22 @@ fn image_item(texts: Texts<'_>, words: &[&str]) -> Result<FileEntry, BadList> {
 }
 
 fn text(texts: Texts<'_>, file: &str) -> Result<&'static str, BadList> {
-    texts(file).ok_or_else(|| BadList { file: file.to_owned(), fact: "there is no such file".to_owned() })
+    texts(file).ok_or_else(|| BadList {
+        file: file.to_owned(),
+        fact: "there is no such file".to_owned(),
+    })
 }
 
 fn octal(mode: &str) -> Result<u32, BadList> {
-    u32::from_str_radix(mode, 8).map_err(|_| BadList { file: String::new(), fact: format!("`{mode}` is no octal mode") })
+    u32::from_str_radix(mode, 8).map_err(|_| BadList {
+        file: String::new(),
+        fact: format!("`{mode}` is no octal mode"),
+    })
 }
 
 fn unknown(words: &[&str]) -> BadList {
-    BadList { file: String::new(), fact: format!("`{}` is no item of a list", words.join(" ")) }
+    BadList {
+        file: String::new(),
+        fact: format!("`{}` is no item of a list", words.join(" ")),
+    }
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::kairos::{grub, release};
 use crate::model::{
-    AbsPath, Architecture, Distro, FileBody, FileNode, Flavor, Identity, ImageSettings, Kairos, Kernel, Layout, LayoutRule,
-    OnMissing, OnMissingRule, PackageRequest, Packages, PathClass, Service, ServiceVerb, Size, Sysctl,
+    AbsPath, Architecture, Distro, FileBody, FileNode, Flavor, Identity, ImageSettings, Kairos, Kernel,
+    Layout, LayoutRule, OnMissing, OnMissingRule, PackageRequest, Packages, PathClass, Service, ServiceVerb,
+    Size, Sysctl,
 };
 use crate::source::{SourceMap, Span, Spanned};
 use crate::step::{FileContent, FileEntry};
@@ -30,7 +31,10 @@ fn flavor(stock: &str, own: &str) -> Flavor {
             release: "trixie".to_owned(),
             version_id: "13".to_owned(),
             family: "debian".to_owned(),
-            layout: Layout { rules: stock.clone(), ..Layout::default() },
+            layout: Layout {
+                rules: stock.clone(),
+                ..Layout::default()
+            },
             ..Distro::default()
         }),
         architecture: Architecture::Amd64,
@@ -44,13 +48,21 @@ fn flavor(stock: &str, own: &str) -> Flavor {
         packages: Packages::default(),
         block_packages: Packages::default(),
         repositories: Vec::new(),
-        layout: Layout { rules: [stock, own].concat(), ..Layout::default() },
+        layout: Layout {
+            rules: [stock, own].concat(),
+            ..Layout::default()
+        },
         files: Vec::new(),
         users: Vec::new(),
         services: Vec::new(),
         sysctls: Vec::new(),
         cloud_configs: Vec::new(),
-        kairos: unplaced(Kairos { runtime: None, from: None, model: None, variant: None }),
+        kairos: unplaced(Kairos {
+            runtime: None,
+            from: None,
+            model: None,
+            variant: None,
+        }),
         image: ImageSettings::default(),
         runs: Vec::new(),
         blocks: Vec::new(),
@@ -68,10 +80,18 @@ fn rules(sources: &mut SourceMap, text: &str) -> Vec<Spanned<LayoutRule>> {
             "keep" => PathClass::Keep,
             other => panic!("{other}"),
         };
-        let rule = LayoutRule { path: path(words[1]), class, label: words.get(2).map(ToString::to_string) };
+        let rule = LayoutRule {
+            path: path(words[1]),
+            class,
+            label: words.get(2).map(ToString::to_string),
+        };
         Spanned::new(rule, file.span(text.find(line).unwrap(), line.len()))
     };
-    text.lines().map(str::trim).filter(|text| !text.is_empty()).map(line).collect()
+    text.lines()
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .map(line)
+        .collect()
 }
 
 const STOCK: &str = "
@@ -93,7 +113,12 @@ fn path(text: &str) -> AbsPath {
 }
 
 fn content<'a>(files: &'a [FileEntry], path: &str) -> &'a str {
-    match files.iter().rev().find(|file| file.path == path).map(|file| &file.content) {
+    match files
+        .iter()
+        .rev()
+        .find(|file| file.path == path)
+        .map(|file| &file.content)
+    {
         Some(FileContent::Text(text)) => text,
         other => panic!("{path}: {other:?}"),
     }
@@ -104,7 +129,10 @@ fn content<'a>(files: &'a [FileEntry], path: &str) -> &'a str {
 fn check_data(flavor: &Flavor, name: &str, expected: &str) {
     let layout = compile(flavor).unwrap().value;
     let files = layout_files(&layout);
-    assert_eq!(content(&files, &format!("/usr/lib/kcompose/layout/{name}")), expected);
+    assert_eq!(
+        content(&files, &format!("/usr/lib/kcompose/layout/{name}")),
+        expected
+    );
 }
 
 #[track_caller]
@@ -149,7 +177,11 @@ DATA /var/lib/data degrade /run/kcompose/partitions/var-lib-data
 #[test]
 fn recovery_has_everything_writable_in_memory_and_nothing_kept() {
     let flavor = flavor(STOCK, "ephemeral /scratch\nkeep /data");
-    check_data(&flavor, "recovery.overlays", "/data\n/etc\n/home\n/opt\n/root\n/scratch\n/srv\n/var\n/usr/local\n");
+    check_data(
+        &flavor,
+        "recovery.overlays",
+        "/data\n/etc\n/home\n/opt\n/root\n/scratch\n/srv\n/var\n/usr/local\n",
+    );
     let files = layout_files(&compile(&flavor).unwrap().value);
     assert!(!content(&files, "/usr/lib/kcompose/layout/recovery.fstab").contains(" bind "));
 }
@@ -169,26 +201,46 @@ RW_PATHS=\"/etc /var\"
 VOLUMES=\"LABEL=COS_PERSISTENT:/usr/local\"
 ",
     );
-    check_data(&flavor, "settings", "overlay_size=536870912\nhost_name_prefix=branch-gateway\n");
+    check_data(
+        &flavor,
+        "settings",
+        "overlay_size=536870912\nhost_name_prefix=branch-gateway\n",
+    );
 }
 
 #[test]
 fn a_missing_partition_does_what_the_flavor_says() {
     let mut flavor = flavor(STOCK, "");
-    let rule = OnMissingRule { label: "COS_PERSISTENT".to_owned(), then: OnMissing::Reboot };
+    let rule = OnMissingRule {
+        label: "COS_PERSISTENT".to_owned(),
+        then: OnMissing::Reboot,
+    };
     flavor.layout.on_missing.push(unplaced(rule));
-    check_data(&flavor, "partitions", "COS_OEM /oem degrade /oem\nCOS_PERSISTENT /usr/local reboot /usr/local\n");
+    check_data(
+        &flavor,
+        "partitions",
+        "COS_OEM /oem degrade /oem\nCOS_PERSISTENT /usr/local reboot /usr/local\n",
+    );
 }
 
 #[test]
 fn what_a_boot_could_not_do_is_refused() {
-    check_problems(&flavor(STOCK, "keep /srv/a:b"), &["`/srv/a:b` cannot be in the layout: it has the character ':'"]);
+    check_problems(
+        &flavor(STOCK, "keep /srv/a:b"),
+        &["`/srv/a:b` cannot be in the layout: it has the character ':'"],
+    );
     check_problems(
         &flavor(STOCK, "keep /etc-ssh"),
         &["`/etc/ssh` and `/etc-ssh` would be kept in one directory, `/usr/local/.state/etc-ssh.bind`"],
     );
-    check_problems(&flavor(STOCK, "persistent /data"), &["persistent `/data` has no label"]);
-    check_problems(&flavor(STOCK, "persistent /data COS_OEM"), &["label `COS_OEM` belongs to `/oem`"]);
+    check_problems(
+        &flavor(STOCK, "persistent /data"),
+        &["persistent `/data` has no label"],
+    );
+    check_problems(
+        &flavor(STOCK, "persistent /data COS_OEM"),
+        &["label `COS_OEM` belongs to `/oem`"],
+    );
     check_problems(
         &flavor("ephemeral /etc\nephemeral /var\nkeep /root", ""),
         &["there is nothing to keep `/root` on"],
@@ -208,9 +260,18 @@ fn kernel_settings_lie_below_usr() {
         value: unplaced("1".to_owned()),
     })];
     let files = [kernel_files(&flavor), sysctl_files(&flavor)].concat();
-    assert_eq!(content(&files, "/usr/lib/modules-load.d/kcompose.conf"), "br_netfilter\n");
-    assert_eq!(content(&files, "/usr/lib/modprobe.d/kcompose.conf"), "blacklist floppy\ninstall floppy /bin/false\n");
-    assert_eq!(content(&files, "/usr/lib/sysctl.d/80-kcompose.conf"), "net.ipv4.ip_forward = 1\n");
+    assert_eq!(
+        content(&files, "/usr/lib/modules-load.d/kcompose.conf"),
+        "br_netfilter\n"
+    );
+    assert_eq!(
+        content(&files, "/usr/lib/modprobe.d/kcompose.conf"),
+        "blacklist floppy\ninstall floppy /bin/false\n"
+    );
+    assert_eq!(
+        content(&files, "/usr/lib/sysctl.d/80-kcompose.conf"),
+        "net.ipv4.ip_forward = 1\n"
+    );
     assert!(grub::boot_arguments(&flavor).contains(" module_blacklist=floppy "));
 }
 
@@ -222,8 +283,14 @@ fn the_release_file_is_quoted_but_for_whole_numbers() {
     assert!(text.contains("KAIROS_RELEASE=\"v1.2.3\"\n"), "{text}");
     assert!(text.contains("KAIROS_FLAVOR_RELEASE=13\n"), "{text}");
     assert!(text.contains("KAIROS_NAME=\"kairos-core-debian-13\"\n"), "{text}");
-    assert!(text.contains("GRUB_ENTRY_NAME=\"A \\\"\\$gateway\\\"\"\n"), "{text}");
-    let keys: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+    assert!(
+        text.contains("GRUB_ENTRY_NAME=\"A \\\"\\$gateway\\\"\"\n"),
+        "{text}"
+    );
+    let keys: Vec<&str> = text
+        .lines()
+        .filter_map(|line| Some(line.split_once('=')?.0))
+        .collect();
     assert!(keys.is_sorted());
 }
 
@@ -236,7 +303,10 @@ fn the_menu_has_the_entries_that_tools_ask_for() {
         ("recovery", "COS_SYSTEM", "/cOS/recovery.img"),
         ("statereset", "COS_SYSTEM", "/cOS/recovery.img"),
     ] {
-        let entry = menu.split("menuentry ").find(|entry| entry.contains(&format!("--id {id} "))).unwrap();
+        let entry = menu
+            .split("menuentry ")
+            .find(|entry| entry.contains(&format!("--id {id} ")))
+            .unwrap();
         assert!(entry.contains(&format!(" {label} {image} ")), "{entry}");
     }
 }
@@ -244,12 +314,24 @@ fn the_menu_has_the_entries_that_tools_ask_for() {
 #[test]
 fn arguments_of_the_flavor_win_and_stand_once() {
     let mut flavor = flavor(STOCK, "");
-    flavor.kernel.value.cmdline = vec![unplaced("console=tty1".to_owned()), unplaced("panic=30".to_owned())];
+    flavor.kernel.value.cmdline = vec![
+        unplaced("console=tty1".to_owned()),
+        unplaced("panic=30".to_owned()),
+    ];
     let arguments = grub::arguments(&flavor);
-    assert_eq!(arguments.iter().filter(|argument| *argument == "console=tty1").count(), 1);
+    assert_eq!(
+        arguments
+            .iter()
+            .filter(|argument| *argument == "console=tty1")
+            .count(),
+        1
+    );
     assert_eq!(arguments.last().map(String::as_str), Some("panic=30"));
     let text = grub::boot_arguments(&flavor);
-    assert!(text.ends_with(" panic=30 root=LABEL=$label cos-img/filename=$img\"\n"), "{text}");
+    assert!(
+        text.ends_with(" panic=30 root=LABEL=$label cos-img/filename=$img\"\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -265,11 +347,24 @@ fn lists_of_the_library_are_read_and_mistakes_named() {
     assert_eq!(recipe.programs, ["/usr/bin/sh"]);
     assert_eq!(recipe.modules, ["ext4"]);
     assert_eq!(recipe.links, [("/init".to_owned(), "sh".to_owned())]);
-    assert_eq!((recipe.inline[0].mode, recipe.inline[0].text.as_str()), (0o644, "text\n"));
+    assert_eq!(
+        (recipe.inline[0].mode, recipe.inline[0].text.as_str()),
+        (0o644, "text\n")
+    );
     let problem = systemd::initrd_recipe(&texts, "bad").unwrap_err().to_string();
-    assert!(problem.contains("initrd/bad.list") && problem.contains("`programm /usr/bin/sh`"), "{problem}");
+    assert!(
+        problem.contains("initrd/bad.list") && problem.contains("`programm /usr/bin/sh`"),
+        "{problem}"
+    );
     assert!(systemd::initrd_recipe(&texts, "none").is_err());
-    assert!(image_files(&flavor(STOCK, ""), &compile(&flavor(STOCK, "")).unwrap().value, &texts).is_err());
+    assert!(
+        image_files(
+            &flavor(STOCK, ""),
+            &compile(&flavor(STOCK, "")).unwrap().value,
+            &texts
+        )
+        .is_err()
+    );
 }
 
 /// Packages as a list of paths, `/` at the end for directories, and texts of units.
@@ -281,8 +376,16 @@ struct SomePackages {
 impl PackageFiles for SomePackages {
     fn paths(&self, visit: &mut dyn FnMut(Shipped<'_>)) {
         for (package, path) in &self.paths {
-            let kind = if path.ends_with('/') { ShippedKind::Directory } else { ShippedKind::File };
-            visit(Shipped { package, path: path.trim_end_matches('/'), kind });
+            let kind = if path.ends_with('/') {
+                ShippedKind::Directory
+            } else {
+                ShippedKind::File
+            };
+            visit(Shipped {
+                package,
+                path: path.trim_end_matches('/'),
+                kind,
+            });
         }
     }
 
@@ -309,19 +412,39 @@ fn check_proof(flavor: &Flavor, paths: &[(&'static str, &'static str)], expected
 }
 
 fn service(unit: &str, verb: ServiceVerb) -> Spanned<Service> {
-    Spanned::new(Service { unit: Spanned::new(unit.parse().unwrap(), Span::new(1, 2)), verb }, Span::new(1, 2))
+    Spanned::new(
+        Service {
+            unit: Spanned::new(unit.parse().unwrap(), Span::new(1, 2)),
+            verb,
+        },
+        Span::new(1, 2),
+    )
 }
 
 #[test]
 fn files_of_packages_that_a_partition_hides_are_named_once() {
     let mut flavor = flavor(STOCK, "");
-    let request = PackageRequest { name: "tool".parse().unwrap(), version: None, component: None, architecture: None };
-    flavor.packages.requests.push(Spanned::new(request, Span::new(5, 4)));
+    let request = PackageRequest {
+        name: "tool".parse().unwrap(),
+        version: None,
+        component: None,
+        architecture: None,
+    };
+    flavor
+        .packages
+        .requests
+        .push(Spanned::new(request, Span::new(5, 4)));
     check_proof(
         &flavor,
-        &[("base-files", "/usr/local/bin/"), ("tool", "/usr/local/bin/a"), ("tool", "/usr/local/bin/b")],
-        &["files of package `tool` are hidden at run time: `/usr/local/bin/a` is below `/usr/local` | `/usr/local` is a \
-           partition of its own, mounted over what the image has there; a package for images ships to /usr or /opt"],
+        &[
+            ("base-files", "/usr/local/bin/"),
+            ("tool", "/usr/local/bin/a"),
+            ("tool", "/usr/local/bin/b"),
+        ],
+        &[
+            "files of package `tool` are hidden at run time: `/usr/local/bin/a` is below `/usr/local` | `/usr/local` is a \
+           partition of its own, mounted over what the image has there; a package for images ships to /usr or /opt",
+        ],
     );
 }
 
@@ -330,21 +453,30 @@ fn a_kept_path_must_be_a_directory_and_may_surprise() {
     check_proof(
         &flavor(STOCK, "keep /etc/app.conf"),
         &[("app", "/etc/app.conf"), ("ssh", "/etc/ssh/sshd_config")],
-        &["`/etc/app.conf` cannot be kept: it is a file of package `app` | only directories can; name the directory that it is in"],
+        &[
+            "`/etc/app.conf` cannot be kept: it is a file of package `app` | only directories can; name the directory that it is in",
+        ],
     );
     check_proof(
         &flavor(STOCK, "keep /etc/app"),
         &[("app", "/etc/app/a"), ("app", "/etc/app/b")],
-        &["`/etc/app` has files of package `app`, and what is edited there survives a rollback | files that nobody edits \
-           follow each image; keep a directory of your own below it if that is enough"],
+        &[
+            "`/etc/app` has files of package `app`, and what is edited there survives a rollback | files that nobody edits \
+           follow each image; keep a directory of your own below it if that is enough",
+        ],
     );
 }
 
 #[test]
 fn a_unit_that_nothing_has_is_an_error_with_near_names() {
     let mut flavor = flavor(STOCK, "");
-    flavor.services = vec![service("sssh", ServiceVerb::Enable), service("getty@tty2", ServiceVerb::Mask)];
-    flavor.services.push(service("apt-dayly.timer", ServiceVerb::Mask));
+    flavor.services = vec![
+        service("sssh", ServiceVerb::Enable),
+        service("getty@tty2", ServiceVerb::Mask),
+    ];
+    flavor
+        .services
+        .push(service("apt-dayly.timer", ServiceVerb::Mask));
     check_proof(
         &flavor,
         &[
@@ -364,10 +496,19 @@ fn a_unit_of_the_flavor_is_known_and_copies_may_bring_any() {
     let mut flavor = flavor(STOCK, "");
     flavor.services = vec![service("own", ServiceVerb::Enable)];
     let node = |text: &str, body: FileBody| {
-        unplaced(FileNode { path: unplaced(path(text)), mode: None, user: None, group: None, body })
+        unplaced(FileNode {
+            path: unplaced(path(text)),
+            mode: None,
+            user: None,
+            group: None,
+            body,
+        })
     };
     let mut with_file = flavor.clone();
-    with_file.files = vec![node("/usr/lib/systemd/system/own.service", FileBody::Text(String::new()))];
+    with_file.files = vec![node(
+        "/usr/lib/systemd/system/own.service",
+        FileBody::Text(String::new()),
+    )];
     check_proof(&with_file, &[], &[]);
     flavor.files = vec![node("/usr", FileBody::Copy(unplaced("overlay".parse().unwrap())))];
     check_proof(&flavor, &[], &[]);

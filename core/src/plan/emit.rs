@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::llb::{
-    Copy, Definition, Exec, FileAction, Graph, Group, Http, Local, MakeDirectory, MakeFile, Meta, MountKind, Network,
-    Output, Platform,
+    Copy, Definition, Exec, FileAction, Graph, Group, Http, Local, MakeDirectory, MakeFile, Meta, MountKind,
+    Network, Output, Platform,
 };
 use crate::source::SourceMap;
 use crate::step::{BINARY, PROGRAM, Program};
@@ -35,7 +35,10 @@ pub struct EmitOptions<'a> {
 
 impl std::fmt::Debug for EmitOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EmitOptions").field("merge", &self.merge).field("no_cache", &self.no_cache).finish_non_exhaustive()
+        f.debug_struct("EmitOptions")
+            .field("merge", &self.merge)
+            .field("no_cache", &self.no_cache)
+            .finish_non_exhaustive()
     }
 }
 
@@ -54,7 +57,9 @@ pub fn emit(plan: &Plan, options: &EmitOptions) -> Emitted {
         emitter.outputs.insert(id, outputs);
     }
     let image = emitter.first(plan.image());
-    Emitted { definition: emitter.graph.definition(Some(image), options.sources) }
+    Emitted {
+        definition: emitter.graph.definition(Some(image), options.sources),
+    }
 }
 
 struct Emitter<'a> {
@@ -77,7 +82,12 @@ impl<'a> Emitter<'a> {
             .map(|path| FileAction::MakeDirectory(MakeDirectory::new(path, 0o755)))
             .chain([FileAction::MakeFile(MakeFile::new(BINARY, 0o755, options.helper))]);
         let helper = graph.file(None, actions, Meta::named("kcompose-step"));
-        Emitter { options, graph, helper, outputs: BTreeMap::new() }
+        Emitter {
+            options,
+            graph,
+            helper,
+            outputs: BTreeMap::new(),
+        }
     }
 
     fn step(&mut self, plan: &Plan, id: StepId, step: &Step) -> Outputs {
@@ -87,7 +97,11 @@ impl<'a> Emitter<'a> {
         let output = match &step.kind {
             StepKind::Fetch(fetch) => self.fetch(fetch, meta),
             StepKind::Context(path) => self.context(path, meta),
-            StepKind::Exec { program, outputs, network } => {
+            StepKind::Exec {
+                program,
+                outputs,
+                network,
+            } => {
                 return self.exec(&inputs, program, outputs, *network, meta);
             }
             StepKind::Merge => self.merge(&inputs, meta, plan.epoch),
@@ -103,7 +117,10 @@ impl<'a> Emitter<'a> {
             filename: Some(super::programs::file_name(&fetch.path).to_owned()),
             mode: Some(0o644),
         };
-        let group = Group { id: "packages".to_owned(), name: "fetch packages".to_owned() };
+        let group = Group {
+            id: "packages".to_owned(),
+            name: "fetch packages".to_owned(),
+        };
         self.graph.http(&http, meta.in_group(&group))
     }
 
@@ -116,7 +133,10 @@ impl<'a> Emitter<'a> {
             ..Local::default()
         };
         let whole = self.graph.local(&local, meta.clone());
-        let copy = Copy { contents_only: false, ..Copy::contents(whole, format!("/{path}"), "/it", 0) };
+        let copy = Copy {
+            contents_only: false,
+            ..Copy::contents(whole, format!("/{path}"), "/it", 0)
+        };
         self.graph.file(None, [FileAction::Copy(copy)], meta)
     }
 
@@ -128,7 +148,10 @@ impl<'a> Emitter<'a> {
         network: bool,
         meta: Meta,
     ) -> Outputs {
-        let root = inputs.iter().find(|(_, role)| **role == Role::Root).map(|(from, _)| self.first(*from));
+        let root = inputs
+            .iter()
+            .find(|(_, role)| **role == Role::Root)
+            .map(|(from, _)| self.first(*from));
         let mut exec = Exec::new(root.unwrap_or(self.helper), [BINARY, PROGRAM])
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         exec.network = if network { Network::Default } else { Network::None };
@@ -137,10 +160,22 @@ impl<'a> Emitter<'a> {
                 exec = exec.mount(path, MountKind::Tmpfs { size: None });
             }
             let selector = Some(BINARY_FOLDER.to_owned());
-            exec = exec.mount(BINARY_FOLDER, MountKind::Input { from: self.helper, selector });
+            exec = exec.mount(
+                BINARY_FOLDER,
+                MountKind::Input {
+                    from: self.helper,
+                    selector,
+                },
+            );
         }
         let program = self.program(program);
-        exec = exec.mount(PROGRAM_FOLDER, MountKind::Input { from: program, selector: None });
+        exec = exec.mount(
+            PROGRAM_FOLDER,
+            MountKind::Input {
+                from: program,
+                selector: None,
+            },
+        );
         for (from, role) in inputs {
             if let Role::Mount(mount) = role {
                 let from = match &mount.source {
@@ -155,7 +190,10 @@ impl<'a> Emitter<'a> {
         }
         let made = self.graph.exec(&exec, meta);
         // The root is always the first output of the exec; the others follow in the order of their mounts.
-        let others = outputs.iter().filter(|output| *output != "/").zip(made.iter().skip(1));
+        let others = outputs
+            .iter()
+            .filter(|output| *output != "/")
+            .zip(made.iter().skip(1));
         let others: BTreeMap<&String, Output> = others.map(|(name, output)| (name, *output)).collect();
         let named = |name: &String| (name.clone(), others.get(name).copied().unwrap_or(made[0]));
         Outputs(outputs.iter().map(named).collect())
@@ -172,16 +210,27 @@ impl<'a> Emitter<'a> {
         if self.options.merge {
             return self.graph.merge(&trees, meta);
         }
-        let copies = trees[1..].iter().map(|tree| FileAction::Copy(overlay(*tree, epoch)));
+        let copies = trees[1..]
+            .iter()
+            .map(|tree| FileAction::Copy(overlay(*tree, epoch)));
         self.graph.file(Some(trees[0]), copies, meta)
     }
 
     fn copy(&mut self, inputs: &[(StepId, &Role)], meta: Meta, epoch: i64) -> Output {
-        let base = inputs.iter().find(|(_, role)| **role == Role::Base).map(|(from, _)| self.first(*from));
-        let layers: Vec<Output> =
-            inputs.iter().filter(|(_, role)| **role == Role::Layer).map(|(from, _)| self.first(*from)).collect();
+        let base = inputs
+            .iter()
+            .find(|(_, role)| **role == Role::Base)
+            .map(|(from, _)| self.first(*from));
+        let layers: Vec<Output> = inputs
+            .iter()
+            .filter(|(_, role)| **role == Role::Layer)
+            .map(|(from, _)| self.first(*from))
+            .collect();
         let copies = layers.into_iter().map(|tree| {
-            FileAction::Copy(Copy { timestamp: Some(epoch), ..overlay(tree, epoch) })
+            FileAction::Copy(Copy {
+                timestamp: Some(epoch),
+                ..overlay(tree, epoch)
+            })
         });
         self.graph.file(base, copies, meta)
     }
@@ -198,5 +247,9 @@ impl<'a> Emitter<'a> {
 
 /// The whole of a tree laid over another, times kept.
 fn overlay(tree: Output, epoch: i64) -> Copy {
-    Copy { timestamp: None, replace: false, ..Copy::contents(tree, "/", "/", epoch) }
+    Copy {
+        timestamp: None,
+        replace: false,
+        ..Copy::contents(tree, "/", "/", epoch)
+    }
 }

@@ -56,7 +56,11 @@ pub enum StepKind {
 impl StepKind {
     /// An exec without network.
     pub fn exec<const N: usize>(program: Program, outputs: [&str; N]) -> Self {
-        StepKind::Exec { program, outputs: outputs.map(str::to_owned).to_vec(), network: false }
+        StepKind::Exec {
+            program,
+            outputs: outputs.map(str::to_owned).to_vec(),
+            network: false,
+        }
     }
 
     /// A word for the kind, as `kcompose plan` prints it.
@@ -133,12 +137,18 @@ pub enum MountSource {
 impl Role {
     /// Mounts the first output at a path.
     pub fn mount(at: &str) -> Self {
-        Role::Mount(Mount { at: at.to_owned(), source: MountSource::Output })
+        Role::Mount(Mount {
+            at: at.to_owned(),
+            source: MountSource::Output,
+        })
     }
 
     /// Mounts a named output at a path.
     pub fn mount_output(at: &str, output: &str) -> Self {
-        Role::Mount(Mount { at: at.to_owned(), source: MountSource::Named(output.to_owned()) })
+        Role::Mount(Mount {
+            at: at.to_owned(),
+            source: MountSource::Named(output.to_owned()),
+        })
     }
 }
 
@@ -154,7 +164,12 @@ pub struct Plan {
 
 impl Plan {
     pub(super) fn new(epoch: i64, origins: BTreeMap<String, Span>) -> Self {
-        Plan { graph: DiGraph::new(), image: None, epoch, origins }
+        Plan {
+            graph: DiGraph::new(),
+            image: None,
+            epoch,
+            origins,
+        }
     }
 
     /// Where something is said that a step complains about, by the name that its program has for it, such as
@@ -171,7 +186,11 @@ impl Plan {
         span: Span,
         links: impl IntoIterator<Item = (StepId, Role)>,
     ) -> StepId {
-        let node = self.graph.add_node(Step { name: name.to_owned(), kind, span });
+        let node = self.graph.add_node(Step {
+            name: name.to_owned(),
+            kind,
+            span,
+        });
         for (from, role) in links {
             self.graph.add_edge(from.0, node, role);
         }
@@ -190,7 +209,9 @@ impl Plan {
 
     /// All steps, each after what it depends on.
     pub fn steps(&self) -> impl Iterator<Item = (StepId, &Step)> {
-        self.graph.node_indices().map(|node| (StepId(node), &self.graph[node]))
+        self.graph
+            .node_indices()
+            .map(|node| (StepId(node), &self.graph[node]))
     }
 
     /// One step.
@@ -200,9 +221,15 @@ impl Plan {
 
     /// What a step depends on, in the order in which it was said.
     pub fn inputs(&self, id: StepId) -> Vec<(StepId, &Role)> {
-        let mut edges: Vec<_> = self.graph.edges_directed(id.0, petgraph::Direction::Incoming).collect();
+        let mut edges: Vec<_> = self
+            .graph
+            .edges_directed(id.0, petgraph::Direction::Incoming)
+            .collect();
         edges.sort_by_key(|edge| edge.id());
-        edges.into_iter().map(|edge| (StepId(edge.source()), edge.weight())).collect()
+        edges
+            .into_iter()
+            .map(|edge| (StepId(edge.source()), edge.weight()))
+            .collect()
     }
 
     /// Bytes that are fetched.

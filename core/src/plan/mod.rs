@@ -40,7 +40,10 @@ pub struct Input<'a> {
 /// The steps that make the image of a flavor.
 pub fn plan(input: &Input) -> Plan {
     let strata = strata(input.flavor, input.resolved);
-    let mut planner = Planner { input, plan: Plan::new(input.epoch, programs::origins(input.flavor)) };
+    let mut planner = Planner {
+        input,
+        plan: Plan::new(input.epoch, programs::origins(input.flavor)),
+    };
     let core = planner.core(&strata);
     let boot = planner.boot(core);
     let rest = planner.rest(core, &strata);
@@ -49,7 +52,11 @@ pub fn plan(input: &Input) -> Plan {
         "add the initrd and the module indexes",
         StepKind::Copy,
         input.flavor.kernel.span,
-        [(user, Role::Base), (boot.modules, Role::Layer), (boot.initrd, Role::Layer)],
+        [
+            (user, Role::Base),
+            (boot.modules, Role::Layer),
+            (boot.initrd, Role::Layer),
+        ],
     );
     let declared = programs::declared(input);
     let bound = programs::bound(&declared);
@@ -89,9 +96,15 @@ impl Planner<'_> {
         );
         let initrd = self.plan.add(
             "write the initrd",
-            StepKind::exec(self.program(programs::initrd(&self.input.flavor.distro.value)), ["/out"]),
+            StepKind::exec(
+                self.program(programs::initrd(&self.input.flavor.distro.value)),
+                ["/out"],
+            ),
             span,
-            [(core, Role::Root), (modules, Role::mount("/run/kcompose/modules"))],
+            [
+                (core, Role::Root),
+                (modules, Role::mount("/run/kcompose/modules")),
+            ],
         );
         Boot { modules, initrd }
     }
@@ -114,14 +127,20 @@ impl Planner<'_> {
         let program = self.program(programs::user(self.input, group));
         let mut links = vec![(below, Role::Root)];
         links.extend(archive_mounts("/run/kcompose/debs", &fetched));
-        self.plan.add(&group.name, StepKind::exec(program, ["/"]), group.span, links)
+        self.plan
+            .add(&group.name, StepKind::exec(program, ["/"]), group.span, links)
     }
 
     fn unpack(&mut self, group: &Group) -> StepId {
         let fetched = self.fetch(&group.packages);
         let program = self.program(programs::unpack(group));
         let links = archive_mounts("/debs", &fetched);
-        self.plan.add(&group.name, StepKind::exec(program, ["/out", "/parts"]), group.span, links)
+        self.plan.add(
+            &group.name,
+            StepKind::exec(program, ["/out", "/parts"]),
+            group.span,
+            links,
+        )
     }
 
     fn fetch(&mut self, packages: &[LockedPackage]) -> Vec<StepId> {
@@ -130,34 +149,53 @@ impl Planner<'_> {
             .map(|package| {
                 let span = requested_at(self.input.flavor, package);
                 let kind = StepKind::Fetch(Fetch::of(package));
-                self.plan.add(&format!("fetch {} {}", package.name, package.version), kind, span, [])
+                self.plan.add(
+                    &format!("fetch {} {}", package.name, package.version),
+                    kind,
+                    span,
+                    [],
+                )
             })
             .collect()
     }
 
     fn merge(&mut self, name: &str, inputs: &[StepId]) -> StepId {
         let links = inputs.iter().map(|input| (*input, Role::Layer));
-        self.plan.add(name, StepKind::Merge, self.input.flavor.distro.span, links)
+        self.plan
+            .add(name, StepKind::Merge, self.input.flavor.distro.span, links)
     }
 
     fn configure(&mut self, name: &str, root: StepId, groups: &[StepId], program: Program) -> StepId {
-        let parts = groups.iter().enumerate().map(|(index, group)| {
-            (*group, Role::mount_output(&programs::part(index), "/parts"))
-        });
+        let parts = groups
+            .iter()
+            .enumerate()
+            .map(|(index, group)| (*group, Role::mount_output(&programs::part(index), "/parts")));
         let links = std::iter::once((root, Role::Root)).chain(parts);
-        self.plan.add(name, StepKind::exec(program, ["/"]), self.input.flavor.distro.span, links)
+        self.plan.add(
+            name,
+            StepKind::exec(program, ["/"]),
+            self.input.flavor.distro.span,
+            links,
+        )
     }
 
     fn compose(&mut self, root: StepId, declared: Declared) -> StepId {
         let mut links = vec![(root, Role::Root)];
         for (index, copy) in declared.copies.iter().enumerate() {
             let name = format!("read {} of the build context", copy.value);
-            let context = self.plan.add(&name, StepKind::Context(copy.value.clone()), copy.span, []);
+            let context = self
+                .plan
+                .add(&name, StepKind::Context(copy.value.clone()), copy.span, []);
             links.push((context, Role::mount(&programs::context(index))));
         }
         let program = self.program(programs::compose(self.input, declared));
         let span = self.input.flavor.identity.name.span;
-        self.plan.add("compose files, users and services", StepKind::exec(program, ["/"]), span, links)
+        self.plan.add(
+            "compose files, users and services",
+            StepKind::exec(program, ["/"]),
+            span,
+            links,
+        )
     }
 
     fn runs(&mut self, below: StepId) -> StepId {
@@ -166,7 +204,11 @@ impl Planner<'_> {
             let network = run.value.network.as_ref().is_some_and(|said| said.value);
             let program = self.program(programs::run(&run.value));
             let name = format!("run {}", run.value.name.value);
-            let kind = StepKind::Exec { program, outputs: vec!["/".to_owned()], network };
+            let kind = StepKind::Exec {
+                program,
+                outputs: vec!["/".to_owned()],
+                network,
+            };
             self.plan.add(&name, kind, run.span, [(root, Role::Root)])
         })
     }
@@ -185,13 +227,22 @@ impl Planner<'_> {
     fn bound(&mut self, below: StepId, actions: Option<Vec<crate::step::Action>>) -> StepId {
         let Some(actions) = actions else { return below };
         let (program, span) = (self.program(actions), self.input.flavor.identity.name.span);
-        let files = self.plan.add("write what the builder binds", StepKind::exec(program, ["/out"]), span, []);
+        let files = self.plan.add(
+            "write what the builder binds",
+            StepKind::exec(program, ["/out"]),
+            span,
+            [],
+        );
         let inputs = [(below, Role::Base), (files, Role::Layer)];
-        self.plan.add("add what the builder binds", StepKind::Copy, span, inputs)
+        self.plan
+            .add("add what the builder binds", StepKind::Copy, span, inputs)
     }
 
     fn program(&self, actions: Vec<crate::step::Action>) -> Program {
-        Program { epoch: self.input.epoch, actions }
+        Program {
+            epoch: self.input.epoch,
+            actions,
+        }
     }
 }
 
@@ -208,8 +259,14 @@ fn requested_at(flavor: &Flavor, package: &LockedPackage) -> Span {
     if flavor.kernel.value.package.value == package.name {
         return flavor.kernel.value.package.span;
     }
-    let requests = flavor.packages.requests.iter().chain(&flavor.block_packages.requests);
-    let asked = requests.into_iter().find(|request| request.value.name == package.name);
+    let requests = flavor
+        .packages
+        .requests
+        .iter()
+        .chain(&flavor.block_packages.requests);
+    let asked = requests
+        .into_iter()
+        .find(|request| request.value.name == package.name);
     asked.map_or(Span::NONE, |request| request.span)
 }
 
@@ -219,7 +276,10 @@ fn ordered_runs(runs: &[Spanned<Run>]) -> Vec<Spanned<Run>> {
     let mut ordered: Vec<Spanned<Run>> = Vec::new();
     while !left.is_empty() {
         let ready = left.iter().position(|run| {
-            run.value.after.iter().all(|name| !left.iter().any(|other| other.value.name.value == name.value))
+            run.value
+                .after
+                .iter()
+                .all(|name| !left.iter().any(|other| other.value.name.value == name.value))
         });
         let next = left.remove(ready.expect("compose refuses a cycle of `after`"));
         ordered.push(next.clone());

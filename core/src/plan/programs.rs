@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::layout::{IMAGE_ID, SEED_MANIFEST};
-use crate::model::{AbsPath, Distro, FileBody, FileNode, Flavor, PackageName, Run, Service, ServiceVerb, User};
+use crate::model::{
+    AbsPath, Distro, FileBody, FileNode, Flavor, PackageName, Run, Service, ServiceVerb, User,
+};
 use crate::source::{Span, Spanned};
 use crate::step::{
-    Account, Accounts, Action, Configure, Depmod, FileContent, FileEntry, Files, Initrd, Normalise, RunScript, Seed,
-    Services, Stamp, Unpack, Verify,
+    Account, Accounts, Action, Configure, Depmod, FileContent, FileEntry, Files, Initrd, Normalise,
+    RunScript, Seed, Services, Stamp, Unpack, Verify,
 };
 
 use super::{Group, Input, Strata};
@@ -55,7 +57,10 @@ fn configure(input: &Input, groups: usize, first: &[PackageName]) -> Vec<Action>
     let parts = (0..groups).map(part).collect();
     // base-files makes this link when it is configured; the persistent partition at /usr/local would hide it.
     let delete = vec!["/usr/local/man".to_owned()];
-    vec![configure_action(input, parts, first), Action::Normalise(Normalise { delete })]
+    vec![
+        configure_action(input, parts, first),
+        Action::Normalise(Normalise { delete }),
+    ]
 }
 
 fn configure_action(input: &Input, parts: Vec<String>, first: &[PackageName]) -> Action {
@@ -83,7 +88,9 @@ pub(super) fn user(input: &Input, group: &Group) -> Vec<Action> {
 }
 
 pub(super) fn depmod() -> Vec<Action> {
-    vec![Action::Depmod(Depmod { out: "/out".to_owned() })]
+    vec![Action::Depmod(Depmod {
+        out: "/out".to_owned(),
+    })]
 }
 
 pub(super) fn initrd(distro: &Distro) -> Vec<Action> {
@@ -118,8 +125,14 @@ pub(super) fn declared(input: &Input) -> Declared {
     entries.extend(distro.files.iter().map(|file| file_entry(file, &mut copies)));
     entries.extend(input.image_files.entries.iter().cloned());
     entries.extend(flavor.files.iter().map(|file| file_entry(file, &mut copies)));
-    let (bound, files) = entries.into_iter().partition(|entry| BOUND.contains(&entry.path.as_str()));
-    Declared { files: Files { entries: files }, bound: Files { entries: bound }, copies }
+    let (bound, files) = entries
+        .into_iter()
+        .partition(|entry| BOUND.contains(&entry.path.as_str()));
+    Declared {
+        files: Files { entries: files },
+        bound: Files { entries: bound },
+        copies,
+    }
 }
 
 /// Writes what has to be copied in below `/out`; `None` if there is nothing.
@@ -184,9 +197,19 @@ fn accounts(input: &Input) -> Accounts {
             Account {
                 uid: input.resolved.accounts.get(&name).copied().unwrap_or(1000),
                 groups: user.groups.iter().map(|group| group.value.clone()).collect(),
-                home: user.home.as_ref().map_or_else(|| format!("/home/{name}"), |home| home.value.to_string()),
-                shell: user.shell.as_ref().map_or_else(|| "/bin/bash".to_owned(), |shell| shell.value.to_string()),
-                comment: user.comment.as_ref().map(|comment| comment.value.clone()).unwrap_or_default(),
+                home: user
+                    .home
+                    .as_ref()
+                    .map_or_else(|| format!("/home/{name}"), |home| home.value.to_string()),
+                shell: user
+                    .shell
+                    .as_ref()
+                    .map_or_else(|| "/bin/bash".to_owned(), |shell| shell.value.to_string()),
+                comment: user
+                    .comment
+                    .as_ref()
+                    .map(|comment| comment.value.clone())
+                    .unwrap_or_default(),
                 password_hash: user.password_hash.as_ref().map(|hash| hash.value.clone()),
                 ssh_keys: user.ssh_keys.iter().map(|key| key.value.clone()).collect(),
                 origin: user_origin(spanned),
@@ -194,12 +217,22 @@ fn accounts(input: &Input) -> Accounts {
             }
         })
         .collect();
-    Accounts { groups: BTreeMap::new(), users }
+    Accounts {
+        groups: BTreeMap::new(),
+        users,
+    }
 }
 
 fn services(input: &Input) -> Services {
     let mut services = Services::default();
-    let all: Vec<&Spanned<Service>> = input.flavor.distro.value.services.iter().chain(&input.flavor.services).collect();
+    let all: Vec<&Spanned<Service>> = input
+        .flavor
+        .distro
+        .value
+        .services
+        .iter()
+        .chain(&input.flavor.services)
+        .collect();
     for service in all {
         let entry = (service.value.unit.value.as_str().to_owned(), unit_origin(service));
         match service.value.verb {
@@ -213,7 +246,10 @@ fn services(input: &Input) -> Services {
 
 pub(super) fn run(run: &Run) -> Vec<Action> {
     vec![
-        Action::Run(RunScript { name: run.name.value.clone(), script: run.script.value.clone() }),
+        Action::Run(RunScript {
+            name: run.name.value.clone(),
+            script: run.script.value.clone(),
+        }),
         Action::Normalise(Normalise::default()),
     ]
 }
@@ -229,14 +265,22 @@ pub(super) fn seal(input: &Input) -> Vec<Action> {
         Action::Stamp(Stamp {}),
         Action::Verify(Verify {
             root: "/".to_owned(),
-            origins: checks(input.flavor).into_keys().map(|subject| (subject.to_owned(), check_origin(subject))).collect(),
+            origins: checks(input.flavor)
+                .into_keys()
+                .map(|subject| (subject.to_owned(), check_origin(subject)))
+                .collect(),
         }),
     ]
 }
 
 /// For each check of the contract, by the subject that its name begins with: the node that is responsible.
 fn checks(flavor: &Flavor) -> BTreeMap<&'static str, Span> {
-    let layout = flavor.layout.rules.iter().find(|rule| rule.span.is_some()).map_or(Span::NONE, |rule| rule.span);
+    let layout = flavor
+        .layout
+        .rules
+        .iter()
+        .find(|rule| rule.span.is_some())
+        .map_or(Span::NONE, |rule| rule.span);
     BTreeMap::from([
         ("kernel", flavor.kernel.span),
         ("kairos", flavor.kairos.span),
@@ -251,12 +295,25 @@ fn checks(flavor: &Flavor) -> BTreeMap<&'static str, Span> {
 ///
 /// Programs hold names and no positions: a comment more in the flavor must not run a step again.
 pub(super) fn origins(flavor: &Flavor) -> BTreeMap<String, Span> {
-    let files = flavor.distro.value.files.iter().chain(&flavor.files).map(|file| (file_origin(file), file.span));
+    let files = flavor
+        .distro
+        .value
+        .files
+        .iter()
+        .chain(&flavor.files)
+        .map(|file| (file_origin(file), file.span));
     let users = flavor.users.iter().map(|user| (user_origin(user), user.span));
     let services = flavor.distro.value.services.iter().chain(&flavor.services);
     let services = services.map(|service| (unit_origin(service), service.value.unit.span));
-    let checks = checks(flavor).into_iter().map(|(subject, span)| (check_origin(subject), span));
-    files.chain(users).chain(services).chain(checks).filter(|(_, span)| span.is_some()).collect()
+    let checks = checks(flavor)
+        .into_iter()
+        .map(|(subject, span)| (check_origin(subject), span));
+    files
+        .chain(users)
+        .chain(services)
+        .chain(checks)
+        .filter(|(_, span)| span.is_some())
+        .collect()
 }
 
 fn file_origin(file: &Spanned<FileNode>) -> String {

@@ -41,16 +41,40 @@ const MOST_GROUPS: u64 = 8;
 /// Divides the packages of a flavor.
 pub fn strata(flavor: &Flavor, resolved: &Resolved) -> Strata {
     let distro = &flavor.distro.value;
-    let essential = closure(resolved, resolved.packages.values().filter(|p| p.essential).map(|p| &p.name));
+    let essential = closure(
+        resolved,
+        resolved
+            .packages
+            .values()
+            .filter(|p| p.essential)
+            .map(|p| &p.name),
+    );
     let kernel = closure(resolved, [&flavor.kernel.value.package.value]);
     let boot = closure(resolved, &distro.core_packages);
-    let core: BTreeSet<&PackageName> = essential.union(&kernel).copied().chain(boot.iter().copied()).collect();
-    let blocks = flavor.block_packages.requests.iter().map(|request| &request.value.name);
-    let rest: BTreeSet<&PackageName> =
-        closure(resolved, distro.packages.iter().chain(blocks)).difference(&core).copied().collect();
-    let user: Vec<LockedPackage> =
-        resolved.packages.values().filter(|p| !core.contains(&p.name) && !rest.contains(&p.name)).cloned().collect();
-    let only_kernel = kernel.iter().filter(|name| !essential.contains(*name) && !boot.contains(*name)).copied();
+    let core: BTreeSet<&PackageName> = essential
+        .union(&kernel)
+        .copied()
+        .chain(boot.iter().copied())
+        .collect();
+    let blocks = flavor
+        .block_packages
+        .requests
+        .iter()
+        .map(|request| &request.value.name);
+    let rest: BTreeSet<&PackageName> = closure(resolved, distro.packages.iter().chain(blocks))
+        .difference(&core)
+        .copied()
+        .collect();
+    let user: Vec<LockedPackage> = resolved
+        .packages
+        .values()
+        .filter(|p| !core.contains(&p.name) && !rest.contains(&p.name))
+        .cloned()
+        .collect();
+    let only_kernel = kernel
+        .iter()
+        .filter(|name| !essential.contains(*name) && !boot.contains(*name))
+        .copied();
     let only_boot = boot.iter().filter(|name| !essential.contains(*name)).copied();
     let group = |name: &str, names: Vec<&PackageName>, span, merged_usr| Group {
         name: format!("unpack {name}"),
@@ -60,18 +84,30 @@ pub fn strata(flavor: &Flavor, resolved: &Resolved) -> Strata {
     };
     let core_groups = [
         group("kernel", only_kernel.collect(), flavor.kernel.span, false),
-        group("base", essential.iter().copied().collect(), flavor.distro.span, true),
+        group(
+            "base",
+            essential.iter().copied().collect(),
+            flavor.distro.span,
+            true,
+        ),
         group("boot", only_boot.collect(), flavor.distro.span, false),
     ];
     Strata {
         essential: essential.into_iter().cloned().collect(),
-        core: core_groups.into_iter().filter(|group| !group.packages.is_empty()).collect(),
+        core: core_groups
+            .into_iter()
+            .filter(|group| !group.packages.is_empty())
+            .collect(),
         rest: by_hash(pick(resolved, rest), flavor.distro.span),
         user: (!user.is_empty()).then(|| Group {
             name: "install the flavor's packages".to_owned(),
             packages: user,
             merged_usr: false,
-            span: flavor.packages.requests.first().map_or(Span::NONE, |request| request.span),
+            span: flavor
+                .packages
+                .requests
+                .first()
+                .map_or(Span::NONE, |request| request.span),
         }),
     }
 }
@@ -84,7 +120,9 @@ fn closure<'a>(
     let mut found = BTreeSet::new();
     let mut open: Vec<&PackageName> = names.into_iter().collect();
     while let Some(name) = open.pop() {
-        let Some((name, package)) = resolved.packages.get_key_value(name) else { continue };
+        let Some((name, package)) = resolved.packages.get_key_value(name) else {
+            continue;
+        };
         if found.insert(name) {
             open.extend(&package.depends);
         }
@@ -93,7 +131,11 @@ fn closure<'a>(
 }
 
 fn pick<'a>(resolved: &Resolved, names: impl IntoIterator<Item = &'a PackageName>) -> Vec<LockedPackage> {
-    names.into_iter().filter_map(|name| resolved.packages.get(name)).cloned().collect()
+    names
+        .into_iter()
+        .filter_map(|name| resolved.packages.get(name))
+        .cloned()
+        .collect()
 }
 
 /// Groups by a hash of the name, so that one more package changes one group and no other.
@@ -103,10 +145,18 @@ fn by_hash(packages: Vec<LockedPackage>, span: Span) -> Vec<Group> {
     let mut groups: BTreeMap<u64, Vec<LockedPackage>> = BTreeMap::new();
     for package in packages {
         let digest = Sha256::digest(package.name.as_str().as_bytes());
-        groups.entry(u64::from(digest[0]) % count).or_default().push(package);
+        groups
+            .entry(u64::from(digest[0]) % count)
+            .or_default()
+            .push(package);
     }
     groups
         .into_iter()
-        .map(|(index, packages)| Group { name: format!("unpack rest {index}"), packages, merged_usr: false, span })
+        .map(|(index, packages)| Group {
+            name: format!("unpack rest {index}"),
+            packages,
+            merged_usr: false,
+            span,
+        })
         .collect()
 }

@@ -17,8 +17,10 @@ impl Plan {
                 continue;
             }
             let inputs = self.inputs(id);
-            let fetches =
-                inputs.iter().filter(|(from, _)| matches!(self.step(*from).kind, StepKind::Fetch(_))).count();
+            let fetches = inputs
+                .iter()
+                .filter(|(from, _)| matches!(self.step(*from).kind, StepKind::Fetch(_)))
+                .count();
             let needs: Vec<String> = inputs
                 .iter()
                 .filter(|(from, _)| !matches!(self.step(*from).kind, StepKind::Fetch(_)))
@@ -36,7 +38,12 @@ impl Plan {
             }
             text.push('\n');
         }
-        let _ = writeln!(text, "image: #{}; {} to fetch", self.image().index(), bytes(self.fetched_bytes()));
+        let _ = writeln!(
+            text,
+            "image: #{}; {} to fetch",
+            self.image().index(),
+            bytes(self.fetched_bytes())
+        );
         text
     }
 
@@ -49,15 +56,27 @@ impl Plan {
             }
             let _ = writeln!(text, "    s{} [label={}];", id.index(), quoted(&step.name));
             let inputs = self.inputs(id);
-            let fetches =
-                inputs.iter().filter(|(from, _)| matches!(self.step(*from).kind, StepKind::Fetch(_))).count();
+            let fetches = inputs
+                .iter()
+                .filter(|(from, _)| matches!(self.step(*from).kind, StepKind::Fetch(_)))
+                .count();
             if fetches > 0 {
                 let label = quoted(&format!("{fetches} packages"));
-                let _ = writeln!(text, "    f{0} [label={label}, shape=folder];\n    f{0} -> s{0};", id.index());
+                let _ = writeln!(
+                    text,
+                    "    f{0} [label={label}, shape=folder];\n    f{0} -> s{0};",
+                    id.index()
+                );
             }
             for (from, role) in inputs {
                 if !matches!(self.step(from).kind, StepKind::Fetch(_)) {
-                    let _ = writeln!(text, "    s{} -> s{} [label={}];", from.index(), id.index(), quoted(&word(role)));
+                    let _ = writeln!(
+                        text,
+                        "    s{} -> s{} [label={}];",
+                        from.index(),
+                        id.index(),
+                        quoted(&word(role))
+                    );
                 }
             }
         }
@@ -67,7 +86,10 @@ impl Plan {
 
     /// Every step with its inputs and, for an exec, its program.
     pub fn to_json(&self, sources: &SourceMap) -> serde_json::Value {
-        let steps: Vec<serde_json::Value> = self.steps().map(|(id, step)| self.step_json(id, step, sources)).collect();
+        let steps: Vec<serde_json::Value> = self
+            .steps()
+            .map(|(id, step)| self.step_json(id, step, sources))
+            .collect();
         json!({ "version": 1, "epoch": self.epoch, "image": self.image().index(), "steps": steps })
     }
 
@@ -82,7 +104,11 @@ impl Plan {
                 json!({ "source": fetch.source, "path": fetch.path, "sha256": fetch.sha256, "size": fetch.size })
             }
             StepKind::Context(path) => json!({ "path": path }),
-            StepKind::Exec { program, outputs, network } => {
+            StepKind::Exec {
+                program,
+                outputs,
+                network,
+            } => {
                 json!({ "program": program, "outputs": outputs, "network": network })
             }
             StepKind::Merge | StepKind::Copy => json!({}),

@@ -78,6 +78,7 @@ fn lower(node: &Node, fragment: &mut Fragment) {
     fragment.kairos.push(Spanned::new(kairos, node.span));
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands for the word")]
 fn runtime(word: Spanned<String>) -> Option<Spanned<Runtime>> {
     let value = match word.value.as_str() {
         "systemd" => Runtime::Systemd,
@@ -87,6 +88,7 @@ fn runtime(word: Spanned<String>) -> Option<Spanned<Runtime>> {
     Some(Spanned::new(value, word.span))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands for the word")]
 fn variant(word: Spanned<String>) -> Option<Spanned<Variant>> {
     let value = match word.value.as_str() {
         "core" => Variant::Core,

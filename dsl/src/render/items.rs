@@ -17,7 +17,13 @@ pub(super) fn items(flavor: &Flavor, sources: &SourceMap) -> Vec<Item> {
         base(flavor, sources),
         kernel(flavor, sources),
     ];
-    items.extend(flavor.blocks.iter().map(|block| Item::new("use").argument(block)));
+    items.extend(flavor.blocks.iter().map(|block| {
+        let origin = Some(format!("library:blocks/{block}/block.kdl"));
+        Item {
+            origin,
+            ..Item::new("use").argument(block)
+        }
+    }));
     items.push(packages(flavor, sources));
     items.extend(
         flavor

@@ -119,11 +119,13 @@ impl Item {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand in what they have")]
     fn argument(mut self, text: impl ToString) -> Self {
         self.arguments.push(Value::Text(text.to_string()));
         self
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand in what they have")]
     fn property(mut self, name: &str, text: impl ToString) -> Self {
         self.properties
             .push((name.to_owned(), Value::Text(text.to_string())));

@@ -164,13 +164,13 @@ fn push_unclosed(sink: &mut Sink, file: &SourceFile, unclosed: Unclosed) {
 fn push_invalid(sink: &mut Sink, file: &SourceFile, text: &str, diagnostic: &kdl::KdlDiagnostic) {
     let (offset, length) = (diagnostic.span.offset(), diagnostic.span.len());
     let marked = text.get(offset..offset + length).unwrap_or_default();
-    if marked.contains('\n') {
-        if let Some((name, place)) = property_without_value(text) {
-            return sink.push(MissingValue {
-                span: file.span(place, name.len() + 1),
-                name,
-            });
-        }
+    if marked.contains('\n')
+        && let Some((name, place)) = property_without_value(text)
+    {
+        return sink.push(MissingValue {
+            span: file.span(place, name.len() + 1),
+            name,
+        });
     }
     // The first line of a mark says enough; behind its last character there may be no text at all.
     let line = marked.trim_start().lines().next().unwrap_or_default().trim_end();

@@ -28,19 +28,18 @@ pub(crate) fn runtime_text(path: &str) -> Option<&'static str> {
 }
 
 /// The layout of a flavor; its warnings are said.
-pub(crate) fn layout(flavor: &Flavor, sources: &SourceMap, terminal: &Terminal) -> Result<CompiledLayout, Failure> {
+pub(crate) fn layout(
+    flavor: &Flavor,
+    sources: &SourceMap,
+    terminal: &Terminal,
+) -> Result<CompiledLayout, Failure> {
     let compiled = layout::compile(flavor)?;
     terminal.report(&compiled.warnings, sources);
     Ok(compiled.value)
 }
 
 /// The plan and the config of a flavor.
-pub(crate) fn compile(
-    flavor: &Flavor,
-    resolved: &Resolved,
-    layout: &CompiledLayout,
-    epoch: i64,
-) -> Compiled {
+pub(crate) fn compile(flavor: &Flavor, resolved: &Resolved, layout: &CompiledLayout, epoch: i64) -> Compiled {
     let entries = layout::image_files(flavor, layout, &runtime_text)
         .expect("the lists of the runtime are checked by the tests of the library");
     let plan = plan(&Input {
@@ -50,7 +49,10 @@ pub(crate) fn compile(
         kept: &layout.seed_paths(),
         epoch,
     });
-    Compiled { plan, config: config(flavor, epoch) }
+    Compiled {
+        plan,
+        config: config(flavor, epoch),
+    }
 }
 
 /// The definition of a plan for an engine.
@@ -78,10 +80,16 @@ pub(crate) fn definition(
 /// The OCI config: the annotations of the image spec as labels, then those of the flavor.
 fn config(flavor: &Flavor, epoch: i64) -> ImageConfig {
     let identity = &flavor.identity;
-    let title = identity.title.as_ref().map_or(&identity.name.value, |title| &title.value);
+    let title = identity
+        .title
+        .as_ref()
+        .map_or(&identity.name.value, |title| &title.value);
     let mut labels = BTreeMap::from([
         ("org.opencontainers.image.title".to_owned(), title.clone()),
-        ("org.opencontainers.image.version".to_owned(), identity.version.value.to_string()),
+        (
+            "org.opencontainers.image.version".to_owned(),
+            identity.version.value.to_string(),
+        ),
     ]);
     if let Some(vendor) = &identity.vendor {
         labels.insert("org.opencontainers.image.vendor".to_owned(), vendor.value.clone());
@@ -94,6 +102,9 @@ fn config(flavor: &Flavor, epoch: i64) -> ImageConfig {
         variant: String::new(),
         created: epoch,
         history: Vec::new(),
-        runtime: Runtime { labels, ..Runtime::default() },
+        runtime: Runtime {
+            labels,
+            ..Runtime::default()
+        },
     }
 }

@@ -77,7 +77,11 @@ impl FileFailed {
             ErrorKind::StorageFull => "there is no space left: make room, or write elsewhere",
             _ => "see the reason above",
         };
-        FileFailed { what: what.into(), help: help.to_owned(), source }
+        FileFailed {
+            what: what.into(),
+            help: help.to_owned(),
+            source,
+        }
     }
 }
 
@@ -95,6 +99,9 @@ pub(crate) struct BadFlag {
 impl BadFlag {
     /// A wrong flag and what to type instead.
     pub(crate) fn new(fact: impl Into<String>, help: impl Into<String>) -> Self {
-        BadFlag { fact: fact.into(), help: help.into() }
+        BadFlag {
+            fact: fact.into(),
+            help: help.into(),
+        }
     }
 }

@@ -4,8 +4,8 @@
 mod args;
 mod commands;
 mod compile;
-mod failure;
 mod difference;
+mod failure;
 mod interrupt;
 mod pinning;
 mod progress;

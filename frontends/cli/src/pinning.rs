@@ -27,7 +27,11 @@ pub(crate) enum Pinning {
 impl Pinning {
     /// What the flags of a build allow.
     pub(crate) fn of(mode: LockMode) -> Self {
-        if mode.locked() { Pinning::Locked } else { Pinning::Free(Movement::Keep) }
+        if mode.locked() {
+            Pinning::Locked
+        } else {
+            Pinning::Free(Movement::Keep)
+        }
     }
 }
 
@@ -85,7 +89,11 @@ pub(crate) async fn pin(
         }
     };
     let lock = Lock::new(&project.flavor, resolved.clone());
-    Ok(Pinned { resolved, lock, before })
+    Ok(Pinned {
+        resolved,
+        lock,
+        before,
+    })
 }
 
 /// The lock beside a flavor, if there is one.
@@ -94,19 +102,30 @@ pub(crate) fn read(file: &Path) -> Result<Option<Lock>, Failure> {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Err(Failure::world(FileFailed::new(format!("cannot read `{}`", file.display()), error)));
+            return Err(Failure::world(FileFailed::new(
+                format!("cannot read `{}`", file.display()),
+                error,
+            )));
         }
     };
-    lock::parse(&file.display().to_string(), &text).map(Some).map_err(Failure::wrong)
+    lock::parse(&file.display().to_string(), &text)
+        .map(Some)
+        .map_err(Failure::wrong)
 }
 
 /// Fails when the lock is missing or answers another flavor.
 pub(crate) fn must_fit(project: &Project, lock: Option<&Lock>) -> Result<(), Failure> {
     let Some(lock) = lock else {
-        return Err(Failure::wrong(NoLock { file: project.lock_file.display().to_string() }));
+        return Err(Failure::wrong(NoLock {
+            file: project.lock_file.display().to_string(),
+        }));
     };
     let differences: Diagnostics = lock.fits(&project.flavor);
-    if differences.is_empty() { Ok(()) } else { Err(Failure::Wrong(differences)) }
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Wrong(differences))
+    }
 }
 
 /// Writes the lock whole, or not at all.
@@ -117,15 +136,27 @@ pub(crate) fn write(file: &Path, lock: &Lock) -> Result<(), Failure> {
 /// Writes a file beside its place and renames it.
 pub(crate) fn whole(file: &Path, content: &[u8]) -> Result<(), Failure> {
     use std::io::Write;
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let written = || -> std::io::Result<()> {
         use std::os::unix::fs::PermissionsExt;
-        let mut draft = tempfile::Builder::new().prefix(".kcompose-").tempfile_in(folder)?;
+        let mut draft = tempfile::Builder::new()
+            .prefix(".kcompose-")
+            .tempfile_in(folder)?;
         draft.write_all(content)?;
-        draft.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        draft
+            .as_file()
+            .set_permissions(std::fs::Permissions::from_mode(0o644))?;
         draft.as_file().sync_all()?;
         draft.persist(file).map_err(|error| error.error)?;
         Ok(())
     };
-    written().map_err(|error| Failure::world(FileFailed::new(format!("cannot write `{}`", file.display()), error)))
+    written().map_err(|error| {
+        Failure::world(FileFailed::new(
+            format!("cannot write `{}`", file.display()),
+            error,
+        ))
+    })
 }

@@ -28,33 +28,49 @@ pub(crate) struct Project {
 
 impl Project {
     /// Reads a flavor and everything that it uses, and says its warnings.
-    pub(crate) fn load(source: &Source, sources: &mut SourceMap, terminal: &Terminal) -> Result<Project, Failure> {
+    pub(crate) fn load(
+        source: &Source,
+        sources: &mut SourceMap,
+        terminal: &Terminal,
+    ) -> Result<Project, Failure> {
         let (project, warnings) = Project::read(source, sources)?;
         terminal.report(&warnings, sources);
         Ok(project)
     }
 
     /// Reads a flavor, and hands out its warnings.
-    pub(crate) fn read(
-        source: &Source,
-        sources: &mut SourceMap,
-    ) -> Result<(Project, Diagnostics), Failure> {
+    pub(crate) fn read(source: &Source, sources: &mut SourceMap) -> Result<(Project, Diagnostics), Failure> {
         let options = options(source)?;
         let file = flavor_file(&source.path);
         let text = fs_err::read_to_string(&file).map_err(|error| no_flavor(&file, error))?;
         let name = file.display().to_string();
         let mut read = |path: &str| std::fs::read_to_string(path).map_err(LoadError::from);
         let loaded = kcompose_dsl::load(sources, &name, &text, &mut read, &options)?;
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+        let folder = file
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."))
+            .to_owned();
         let lock_file = file.with_extension("lock");
-        Ok((Project { folder, lock_file, flavor: loaded.value }, loaded.warnings))
+        Ok((
+            Project {
+                folder,
+                lock_file,
+                flavor: loaded.value,
+            },
+            loaded.warnings,
+        ))
     }
 }
 
 fn flavor_file(path: &Path) -> PathBuf {
     if path.is_dir() {
         // `.` is left out, so that reports say `flavor.kdl:1:1` as an editor would.
-        return if path == Path::new(".") { PathBuf::from(FLAVOR) } else { path.join(FLAVOR) };
+        return if path == Path::new(".") {
+            PathBuf::from(FLAVOR)
+        } else {
+            path.join(FLAVOR)
+        };
     }
     path.to_owned()
 }
@@ -66,7 +82,10 @@ fn no_flavor(file: &Path, error: std::io::Error) -> Failure {
             "name a folder with flavor.kdl or a file; `kcompose new DIR` makes one",
         ));
     }
-    Failure::world(FileFailed::new(format!("cannot read `{}`", file.display()), error))
+    Failure::world(FileFailed::new(
+        format!("cannot read `{}`", file.display()),
+        error,
+    ))
 }
 
 fn options(source: &Source) -> Result<Options, Failure> {
@@ -82,7 +101,10 @@ fn options(source: &Source) -> Result<Options, Failure> {
             parameters.insert(name.to_owned(), value.to_owned());
         }
     }
-    Ok(Options { architecture: architecture(source.platform.as_deref())?, parameters })
+    Ok(Options {
+        architecture: architecture(source.platform.as_deref())?,
+        parameters,
+    })
 }
 
 fn architecture(platform: Option<&str>) -> Result<Architecture, Failure> {
@@ -97,9 +119,17 @@ fn architecture(platform: Option<&str>) -> Result<Architecture, Failure> {
 
 /// The time stamp of everything in the image: the flag, the environment, else what the lock says.
 pub(crate) fn epoch(source: &Source, locked: i64) -> Result<i64, Failure> {
-    let flag = source.build_args.iter().rev().find_map(|argument| argument.strip_prefix("SOURCE_DATE_EPOCH="));
-    let said = flag.map(str::to_owned).or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok());
-    let Some(text) = said.filter(|text| !text.is_empty()) else { return Ok(locked) };
+    let flag = source
+        .build_args
+        .iter()
+        .rev()
+        .find_map(|argument| argument.strip_prefix("SOURCE_DATE_EPOCH="));
+    let said = flag
+        .map(str::to_owned)
+        .or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok());
+    let Some(text) = said.filter(|text| !text.is_empty()) else {
+        return Ok(locked);
+    };
     text.parse().ok().filter(|epoch| *epoch >= 0).ok_or_else(|| {
         Failure::usage(BadFlag::new(
             format!("SOURCE_DATE_EPOCH is `{text}`"),

@@ -54,10 +54,17 @@ pub(crate) fn proof(
         let note = format!(
             "files and services were not checked: {count} packages were never fetched, `{first}` among them; `kcompose lock` fetches them"
         );
-        return Ok(Proof { problems: Diagnostics::default(), note: Some(note) });
+        return Ok(Proof {
+            problems: Diagnostics::default(),
+            note: Some(note),
+        });
     }
     let mut problems = judge_modules(&project.flavor, &contents.packages);
-    problems.extend(kcompose_core::layout::prove(&project.flavor, layout, &Files(contents)));
+    problems.extend(kcompose_core::layout::prove(
+        &project.flavor,
+        layout,
+        &Files(contents),
+    ));
     Ok(Proof { problems, note: None })
 }
 
@@ -74,13 +81,21 @@ impl PackageFiles for Files {
                     PathKind::Link => ShippedKind::Link,
                     PathKind::Special => continue,
                 };
-                visit(Shipped { package: name.as_str(), path: path.path, kind });
+                visit(Shipped {
+                    package: name.as_str(),
+                    path: path.path,
+                    kind,
+                });
             }
         }
     }
 
     fn unit(&self, name: &str) -> Option<String> {
-        self.0.packages.values().find_map(|facts| facts.head().units.get(name)).map(unit_text)
+        self.0
+            .packages
+            .values()
+            .find_map(|facts| facts.head().units.get(name))
+            .map(unit_text)
     }
 }
 

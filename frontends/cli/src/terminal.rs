@@ -25,14 +25,22 @@ impl Terminal {
         let color = match color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => (is_terminal && !said("NO_COLOR")) || said("FORCE_COLOR") || said("CLICOLOR_FORCE"),
+            Color::Auto => {
+                (is_terminal && !said("NO_COLOR")) || said("FORCE_COLOR") || said("CLICOLOR_FORCE")
+            }
         };
-        Terminal { color, width: is_terminal.then_some(100) }
+        Terminal {
+            color,
+            width: is_terminal.then_some(100),
+        }
     }
 
     /// The style of reports.
     pub(crate) fn style(&self) -> Style {
-        Style { color: self.color, width: self.width }
+        Style {
+            color: self.color,
+            width: self.width,
+        }
     }
 
     /// Data, to stdout. A reader that went away is not an error.

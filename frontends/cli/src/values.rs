@@ -5,25 +5,42 @@ use std::time::Duration;
 /// A duration: seconds, or a number with `s`, `m` or `h`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let units = [("s", 1), ("m", 60), ("h", 3600)];
-    let (number, factor) =
-        units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor))).unwrap_or((text, 1));
-    let seconds: u64 = number.parse().map_err(|_| "write seconds, or a number with s, m or h".to_owned())?;
-    seconds.checked_mul(factor).map(Duration::from_secs).ok_or_else(|| "that is too long".to_owned())
+    let (number, factor) = units
+        .iter()
+        .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)))
+        .unwrap_or((text, 1));
+    let seconds: u64 = number
+        .parse()
+        .map_err(|_| "write seconds, or a number with s, m or h".to_owned())?;
+    seconds
+        .checked_mul(factor)
+        .map(Duration::from_secs)
+        .ok_or_else(|| "that is too long".to_owned())
 }
 
 /// A memory size in MiB: a number, or one with `MiB` or `GiB`.
 pub(crate) fn mebibytes(text: &str) -> Result<u32, String> {
     let units = [("MiB", 1), ("M", 1), ("GiB", 1024), ("G", 1024)];
-    let (number, factor) =
-        units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor))).unwrap_or((text, 1));
-    let count: u32 = number.parse().map_err(|_| "write MiB, or a number with MiB or GiB".to_owned())?;
-    count.checked_mul(factor).filter(|size| *size >= 256).ok_or_else(|| "a guest needs 256 MiB or more".to_owned())
+    let (number, factor) = units
+        .iter()
+        .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)))
+        .unwrap_or((text, 1));
+    let count: u32 = number
+        .parse()
+        .map_err(|_| "write MiB, or a number with MiB or GiB".to_owned())?;
+    count
+        .checked_mul(factor)
+        .filter(|size| *size >= 256)
+        .ok_or_else(|| "a guest needs 256 MiB or more".to_owned())
 }
 
 /// A `key=value,key=value` list, as in `-o type=oci,dest=image.tar`.
 pub(crate) fn pairs(text: &str) -> Result<Vec<(&str, &str)>, String> {
     text.split(',')
-        .map(|pair| pair.split_once('=').ok_or_else(|| format!("`{pair}` is not of the form key=value")))
+        .map(|pair| {
+            pair.split_once('=')
+                .ok_or_else(|| format!("`{pair}` is not of the form key=value"))
+        })
         .collect()
 }
 
@@ -38,7 +55,10 @@ mod tests {
         assert!(duration("soon").is_err());
         assert_eq!(mebibytes("2GiB"), Ok(2048));
         assert!(mebibytes("12").is_err());
-        assert_eq!(pairs("type=oci,dest=a=b"), Ok(vec![("type", "oci"), ("dest", "a=b")]));
+        assert_eq!(
+            pairs("type=oci,dest=a=b"),
+            Ok(vec![("type", "oci"), ("dest", "a=b")])
+        );
         assert!(pairs("oci").is_err());
     }
 }

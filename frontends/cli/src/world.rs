@@ -9,10 +9,10 @@ use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::model::Flavor;
 use kcompose_core::plan::Fetch;
 use kcompose_core::resolve::Resolved;
-use kcompose_engine::serve::BlobServer;
-use kcompose_engine::fetch::{FetchError, Fetcher, Fetching, Mirrors, Network, Options, Progress};
-use kcompose_engine::store::Store;
 use kcompose_engine::Fault;
+use kcompose_engine::fetch::{FetchError, Fetcher, Fetching, Mirrors, Network, Options, Progress};
+use kcompose_engine::serve::BlobServer;
+use kcompose_engine::store::Store;
 
 use crate::args::Global;
 use crate::failure::{BadFlag, Failure};
@@ -34,7 +34,11 @@ impl World {
         let store = Store::new(cache_folder(global)?);
         let options = Options {
             store: store.clone(),
-            network: if offline { Network::Offline } else { Network::Online },
+            network: if offline {
+                Network::Offline
+            } else {
+                Network::Online
+            },
             mirrors: Mirrors::of_host(global.mirror.clone()),
             now: now(),
             progress: reporter(*terminal),
@@ -45,7 +49,11 @@ impl World {
 
     /// Fetches the archives of a flavor that the store lacks.
     pub(crate) async fn fetch_archives(&self, flavor: &Flavor, resolved: &Resolved) -> Result<(), Failure> {
-        self.fetcher.archives(flavor, resolved).await.map(|_| ()).map_err(fetch_failed)
+        self.fetcher
+            .archives(flavor, resolved)
+            .await
+            .map(|_| ())
+            .map_err(fetch_failed)
     }
 
     /// The URL of every archive of a flavor on its mirror.
@@ -53,7 +61,10 @@ impl World {
         let mut urls = BTreeMap::new();
         for package in resolved.packages.values() {
             let found = self.fetcher.urls(flavor, package).map_err(fetch_failed)?;
-            urls.insert(package.sha256.clone(), found.into_iter().next().unwrap_or_default());
+            urls.insert(
+                package.sha256.clone(),
+                found.into_iter().next().unwrap_or_default(),
+            );
         }
         Ok(Urls(urls))
     }
@@ -77,13 +88,18 @@ impl World {
             };
             (sha256, local)
         };
-        Mirror { urls: Urls(urls.0.into_iter().map(redirect).collect()), _server: server }
+        Mirror {
+            urls: Urls(urls.0.into_iter().map(redirect).collect()),
+            _server: server,
+        }
     }
 
     /// A server that cannot start is no reason to fail: the engine then asks the mirror itself.
     async fn server(&self) -> Option<BlobServer> {
         let store = self.store.clone();
-        BlobServer::start(move |sha256| store.has_blob(sha256).then(|| store.blob_path(sha256))).await.ok()
+        BlobServer::start(move |sha256| store.has_blob(sha256).then(|| store.blob_path(sha256)))
+            .await
+            .ok()
     }
 }
 
@@ -118,10 +134,17 @@ pub(crate) fn cache_folder(global: &Global) -> Result<PathBuf, Failure> {
     if let Some(folder) = &global.cache_dir {
         return Ok(folder.clone());
     }
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let folder = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
     folder.map(|folder| folder.join("kcompose")).ok_or_else(|| {
-        Failure::usage(BadFlag::new("there is no folder for the cache: HOME is not set", "name one with --cache-dir"))
+        Failure::usage(BadFlag::new(
+            "there is no folder for the cache: HOME is not set",
+            "name one with --cache-dir",
+        ))
     })
 }
 
@@ -144,7 +167,11 @@ pub(crate) fn fetch_failed(error: FetchError) -> Failure {
 fn reporter(terminal: Terminal) -> Arc<dyn Fn(Progress) + Send + Sync> {
     let said = std::sync::Mutex::new((None, 0));
     Arc::new(move |progress: Progress| {
-        let quarter = if progress.total == 0 { 0 } else { progress.done * 4 / progress.total };
+        let quarter = if progress.total == 0 {
+            0
+        } else {
+            progress.done * 4 / progress.total
+        };
         let Ok(mut last) = said.lock() else { return };
         if *last == (Some(progress.what), quarter) {
             return;
@@ -154,6 +181,10 @@ fn reporter(terminal: Terminal) -> Arc<dyn Fn(Progress) + Send + Sync> {
             Fetching::Indexes => "indexes",
             Fetching::Packages => "packages",
         };
-        terminal.say(&format!("fetch {what}: {} of {}", bytes(progress.done), bytes(progress.total)));
+        terminal.say(&format!(
+            "fetch {what}: {} of {}",
+            bytes(progress.done),
+            bytes(progress.total)
+        ));
     })
 }

@@ -452,22 +452,44 @@ async fn a_full_cache_disk_is_ours_and_not_the_engines() {
     let mut request = test.request(output);
     request.layer_directory = small.join("layers");
     let result = test.build(&request).await.0;
-    let unmounted = std::process::Command::new("umount").arg("-l").arg(&small).status().unwrap();
+    let unmounted = std::process::Command::new("umount")
+        .arg("-l")
+        .arg(&small)
+        .status()
+        .unwrap();
     assert!(unmounted.success());
-    let Err(EngineError::Full { path }) = result else { panic!("{result:?}") };
+    let Err(EngineError::Full { path }) = result else {
+        panic!("{result:?}")
+    };
     assert!(path.starts_with(&small));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_dies_is_said_to_be_gone() {
-    kcompose_testing::needs!(BuildKit, Root, Program("buildkitd"), Program("runc"), Program("busybox"));
+    kcompose_testing::needs!(
+        BuildKit,
+        Root,
+        Program("buildkitd"),
+        Program("runc"),
+        Program("busybox")
+    );
     let mut test = Test::new().await;
     // Not below /tmp: that may be an overlay, and an overlay cannot lie on one.
-    let root = tempfile::Builder::new().prefix("kcompose-dying-").tempdir_in("/var/tmp").unwrap();
+    let root = tempfile::Builder::new()
+        .prefix("kcompose-dying-")
+        .tempdir_in("/var/tmp")
+        .unwrap();
     let socket = root.path().join("bk.sock");
     let address = format!("unix://{}", socket.display());
     let mut daemon = std::process::Command::new(kcompose_testing::program("buildkitd").unwrap())
-        .args(["--addr", &address, "--oci-worker-net", "host", "--containerd-worker=false", "--oci-worker-gc=false"])
+        .args([
+            "--addr",
+            &address,
+            "--oci-worker-net",
+            "host",
+            "--containerd-worker=false",
+            "--oci-worker-gc=false",
+        ])
         .arg("--root")
         .arg(root.path().join("root"))
         .stdout(std::process::Stdio::null())
@@ -482,7 +504,10 @@ async fn a_daemon_that_dies_is_said_to_be_gone() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     let shell = test.shell();
-    let output = test.graph.exec(&Exec::new(shell, ["/bin/sh", "-c", "sleep 3"]), Meta::named("sleep"))[0];
+    let output = test.graph.exec(
+        &Exec::new(shell, ["/bin/sh", "-c", "sleep 3"]),
+        Meta::named("sleep"),
+    )[0];
     let mut request = test.request(output);
     request.outputs = vec![Output::oci(test.path("none.tar"))];
     let killed = tokio::spawn(async move {
@@ -494,8 +519,14 @@ async fn a_daemon_that_dies_is_said_to_be_gone() {
     killed.await.unwrap();
     // Its last step ends by itself; until then the root is in use.
     tokio::time::sleep(Duration::from_secs(4)).await;
-    let _ = std::process::Command::new("umount").arg("-R").arg(root.path()).stderr(std::process::Stdio::null()).status();
-    let Err(EngineError::Lost { address: named, .. }) = &result else { panic!("{result:?}") };
+    let _ = std::process::Command::new("umount")
+        .arg("-R")
+        .arg(root.path())
+        .stderr(std::process::Stdio::null())
+        .status();
+    let Err(EngineError::Lost { address: named, .. }) = &result else {
+        panic!("{result:?}")
+    };
     assert_eq!(*named, address);
     assert_eq!(result.unwrap_err().fault(), Fault::World);
     assert!(!test.path("none.tar").exists());
@@ -505,7 +536,11 @@ async fn a_daemon_that_dies_is_said_to_be_gone() {
 async fn a_push_sends_what_the_registry_lacks() {
     kcompose_testing::needs!(BuildKit, Program("docker-registry"));
     let mut test = Test::new().await;
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let configuration = format!(
         "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
         test.path("registry").display()
@@ -525,17 +560,20 @@ async fn a_push_sends_what_the_registry_lacks() {
     let file = FileAction::MakeFile(MakeFile::new("/a", 0o644, "pushed"));
     let output = test.graph.file(None, [file], Meta::named("a"));
     let mut request = test.request(output);
-    request.tags = vec![format!("127.0.0.1:{port}/os/x:1"), format!("127.0.0.1:{port}/os/x:latest")];
+    request.tags = vec![
+        format!("127.0.0.1:{port}/os/x:1"),
+        format!("127.0.0.1:{port}/os/x:latest"),
+    ];
     request.outputs.push("type=registry".parse().unwrap());
     let results = [test.build(&request).await.0, test.build(&request).await.0];
-    let manifest = test.path(&format!(
-        "registry/docker/registry/v2/blobs/sha256/{}/data",
-        {
-            let digest = results[0].as_ref().map(|result| result.image.digest.clone()).unwrap_or_default();
-            let hex = digest.trim_start_matches("sha256:").to_owned();
-            format!("{}/{hex}", hex.get(..2).unwrap_or_default())
-        }
-    ));
+    let manifest = test.path(&format!("registry/docker/registry/v2/blobs/sha256/{}/data", {
+        let digest = results[0]
+            .as_ref()
+            .map(|result| result.image.digest.clone())
+            .unwrap_or_default();
+        let hex = digest.trim_start_matches("sha256:").to_owned();
+        format!("{}/{hex}", hex.get(..2).unwrap_or_default())
+    }));
     let pushed = fs::read(manifest);
     registry.kill().unwrap();
     registry.wait().unwrap();
@@ -544,5 +582,8 @@ async fn a_push_sends_what_the_registry_lacks() {
     assert_eq!(first.image.digest, second.image.digest);
     // Nobody answers there any more.
     let error = test.build(&request).await.0.unwrap_err();
-    assert!(matches!(&error, EngineError::Registry { reason, .. } if reason.contains("refused")), "{error:?}");
+    assert!(
+        matches!(&error, EngineError::Registry { reason, .. } if reason.contains("refused")),
+        "{error:?}"
+    );
 }

@@ -205,6 +205,18 @@ fn a_package_is_unpacked_with_its_database() {
         (bench.meta("var/spool").uid(), bench.meta("").mtime()),
         (0, EPOCH)
     );
+    for directory in [
+        "usr",
+        "usr/bin",
+        "usr/lib64",
+        "etc",
+        "var",
+        "var/lib",
+        "var/lib/dpkg",
+        "var/lib/dpkg/info",
+    ] {
+        assert_eq!(bench.meta(directory).mtime(), EPOCH, "{directory}");
+    }
     let list = "/.\n/bin\n/var/spool/x\n/bin/tool\n/bin/same\n/bin/other\n/etc/one.conf\n";
     assert_eq!(bench.info("one:amd64.list"), list);
     assert_eq!(bench.info("one:amd64.postinst"), "#!/bin/sh\n");

@@ -25,11 +25,26 @@ struct Rules<'a> {
 
 impl<'a> Rules<'a> {
     fn new(flavor: &Flavor, layout: &'a CompiledLayout) -> Self {
-        let stock: BTreeSet<&str> =
-            flavor.distro.value.layout.rules.iter().map(|rule| rule.value.path.as_str()).collect();
+        let stock: BTreeSet<&str> = flavor
+            .distro
+            .value
+            .layout
+            .rules
+            .iter()
+            .map(|rule| rule.value.path.as_str())
+            .collect();
         Rules {
-            by_path: layout.rules.iter().map(|(path, rule)| (path.as_str(), (path, rule))).collect(),
-            own: layout.rules.keys().map(AbsPath::as_str).filter(|path| !stock.contains(path)).collect(),
+            by_path: layout
+                .rules
+                .iter()
+                .map(|(path, rule)| (path.as_str(), (path, rule)))
+                .collect(),
+            own: layout
+                .rules
+                .keys()
+                .map(AbsPath::as_str)
+                .filter(|path| !stock.contains(path))
+                .collect(),
         }
     }
 
@@ -46,14 +61,22 @@ impl<'a> Rules<'a> {
     }
 }
 
-fn look(rules: &Rules<'_>, shipped: Shipped<'_>, flavor: &Flavor, said: &mut BTreeSet<(String, String)>, sink: &mut Sink) {
+fn look(
+    rules: &Rules<'_>,
+    shipped: Shipped<'_>,
+    flavor: &Flavor,
+    said: &mut BTreeSet<(String, String)>,
+    sink: &mut Sink,
+) {
     if shipped.kind == ShippedKind::Directory {
         return;
     }
     if let Some((path, rule)) = rules.by_path.get(shipped.path) {
         not_a_directory(path, rule, shipped, sink);
     }
-    let Some((top, rule)) = rules.above(shipped.path) else { return };
+    let Some((top, rule)) = rules.above(shipped.path) else {
+        return;
+    };
     // One report for each package and path, at the first of its files.
     let once = (shipped.package.to_owned(), top.to_string());
     match rule.value {
@@ -90,7 +113,11 @@ fn not_a_directory(path: &AbsPath, rule: &Spanned<PathClass>, shipped: Shipped<'
     sink.push(NotADirectory {
         path: path.to_string(),
         class,
-        kind: if shipped.kind == ShippedKind::Link { "link" } else { "file" },
+        kind: if shipped.kind == ShippedKind::Link {
+            "link"
+        } else {
+            "file"
+        },
         package: shipped.package.to_owned(),
         span: rule.span,
     });
@@ -98,7 +125,14 @@ fn not_a_directory(path: &AbsPath, rule: &Spanned<PathClass>, shipped: Shipped<'
 
 /// Where the flavor asks for a package by name.
 fn request_span(flavor: &Flavor, package: &str) -> Option<Span> {
-    let requests = flavor.packages.requests.iter().chain(&flavor.block_packages.requests);
+    let requests = flavor
+        .packages
+        .requests
+        .iter()
+        .chain(&flavor.block_packages.requests);
     let mut named = requests.filter(|request| request.value.name.as_str() == package);
-    named.next().map(|request| request.span).filter(|span| span.is_some())
+    named
+        .next()
+        .map(|request| request.span)
+        .filter(|span| span.is_some())
 }

@@ -10,7 +10,9 @@ use crate::source::Span;
 #[diagnostic(
     code("kcompose::layout::hidden-package-file"),
     severity(Warning),
-    help("`{top}` is a partition of its own, mounted over what the image has there; a package for images ships to /usr or /opt")
+    help(
+        "`{top}` is a partition of its own, mounted over what the image has there; a package for images ships to /usr or /opt"
+    )
 )]
 pub(super) struct HiddenPackageFile {
     pub(super) package: String,
@@ -22,7 +24,10 @@ pub(super) struct HiddenPackageFile {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("`{path}` cannot be {class}: it is a {kind} of package `{package}`")]
-#[diagnostic(code("kcompose::layout::not-a-directory"), help("only directories can; name the directory that it is in"))]
+#[diagnostic(
+    code("kcompose::layout::not-a-directory"),
+    help("only directories can; name the directory that it is in")
+)]
 pub(super) struct NotADirectory {
     pub(super) path: String,
     pub(super) class: &'static str,
@@ -37,7 +42,9 @@ pub(super) struct NotADirectory {
 #[diagnostic(
     code("kcompose::layout::kept-package-files"),
     severity(Warning),
-    help("files that nobody edits follow each image; keep a directory of your own below it if that is enough")
+    help(
+        "files that nobody edits follow each image; keep a directory of your own below it if that is enough"
+    )
 )]
 pub(super) struct KeptPackageFiles {
     pub(super) path: String,

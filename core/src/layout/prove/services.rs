@@ -11,15 +11,27 @@ use super::PackageFiles;
 use super::problems::{LostState, NothingToDo, UnknownUnit};
 
 /// Where units lie.
-const UNIT_DIRECTORIES: [&str; 3] = ["/usr/lib/systemd/system/", "/etc/systemd/system/", "/usr/local/lib/systemd/system/"];
+const UNIT_DIRECTORIES: [&str; 3] = [
+    "/usr/lib/systemd/system/",
+    "/etc/systemd/system/",
+    "/usr/local/lib/systemd/system/",
+];
 
 /// Scripts that systemd turns into services.
 const INIT_SCRIPTS: &str = "/etc/init.d/";
 
 pub(super) fn prove(flavor: &Flavor, layout: &CompiledLayout, packages: &dyn PackageFiles, sink: &mut Sink) {
     let known = known_units(flavor, packages);
-    let complete = flavor.runs.is_empty() && !flavor.files.iter().any(|file| matches!(file.value.body, FileBody::Copy(_)));
-    for service in flavor.services.iter().filter(|service| !is_stock(flavor, service)) {
+    let complete = flavor.runs.is_empty()
+        && !flavor
+            .files
+            .iter()
+            .any(|file| matches!(file.value.body, FileBody::Copy(_)));
+    for service in flavor
+        .services
+        .iter()
+        .filter(|service| !is_stock(flavor, service))
+    {
         let unit = service.value.unit.value.as_str();
         if !known.contains(unit) && !known.contains(template(unit).as_str()) {
             if complete {
@@ -33,7 +45,12 @@ pub(super) fn prove(flavor: &Flavor, layout: &CompiledLayout, packages: &dyn Pac
 
 /// What the distro says of its own units is tested where the distro is.
 fn is_stock(flavor: &Flavor, service: &Spanned<Service>) -> bool {
-    flavor.distro.value.services.iter().any(|stock| stock == service && stock.span == service.span)
+    flavor
+        .distro
+        .value
+        .services
+        .iter()
+        .any(|stock| stock == service && stock.span == service.span)
 }
 
 fn known_units(flavor: &Flavor, packages: &dyn PackageFiles) -> BTreeSet<String> {
@@ -48,7 +65,9 @@ fn unit_of(path: &str) -> Option<String> {
     if let Some(script) = path.strip_prefix(INIT_SCRIPTS) {
         return (!script.contains('/')).then(|| format!("{script}.service"));
     }
-    let name = UNIT_DIRECTORIES.iter().find_map(|directory| path.strip_prefix(directory))?;
+    let name = UNIT_DIRECTORIES
+        .iter()
+        .find_map(|directory| path.strip_prefix(directory))?;
     (!name.contains('/') && name.contains('.')).then(|| name.to_owned())
 }
 
@@ -66,18 +85,39 @@ fn push_unknown(service: &Spanned<Service>, known: &BTreeSet<String>, sink: &mut
     let (unit, span) = (unit.value.to_string(), unit.span);
     match service.value.verb {
         ServiceVerb::Enable => sink.push(UnknownUnit { unit, help, span }),
-        ServiceVerb::Disable => sink.push(NothingToDo { unit, verb: "disable", help, span }),
-        ServiceVerb::Mask => sink.push(NothingToDo { unit, verb: "mask", help, span }),
+        ServiceVerb::Disable => sink.push(NothingToDo {
+            unit,
+            verb: "disable",
+            help,
+            span,
+        }),
+        ServiceVerb::Mask => sink.push(NothingToDo {
+            unit,
+            verb: "mask",
+            help,
+            span,
+        }),
     }
 }
 
 /// Near names of the same type, services without their suffix, as people write them.
 fn help(unit: &str, known: &BTreeSet<String>) -> String {
-    let Some((name, suffix)) = unit.rsplit_once('.') else { return String::new() };
-    let same_type: Vec<&str> =
-        known.iter().filter_map(|other| other.rsplit_once('.').filter(|(_, other)| *other == suffix)).map(|(name, _)| name).collect();
-    let found = did_you_mean(name, &same_type, || "add the package that has it, or its file to `files`".to_owned());
-    if suffix == "service" { found } else { found.replace("`?", &format!(".{suffix}`?")) }
+    let Some((name, suffix)) = unit.rsplit_once('.') else {
+        return String::new();
+    };
+    let same_type: Vec<&str> = known
+        .iter()
+        .filter_map(|other| other.rsplit_once('.').filter(|(_, other)| *other == suffix))
+        .map(|(name, _)| name)
+        .collect();
+    let found = did_you_mean(name, &same_type, || {
+        "add the package that has it, or its file to `files`".to_owned()
+    });
+    if suffix == "service" {
+        found
+    } else {
+        found.replace("`?", &format!(".{suffix}`?"))
+    }
 }
 
 fn check_state(
@@ -88,12 +128,22 @@ fn check_state(
     sink: &mut Sink,
 ) {
     let unit = service.value.unit.value.as_str();
-    let Some(text) = unit_text(flavor, unit, packages) else { return };
+    let Some(text) = unit_text(flavor, unit, packages) else {
+        return;
+    };
     for name in state_directories(&text) {
-        let Ok(path) = format!("/var/lib/{name}").parse::<AbsPath>() else { continue };
-        let lost = layout.rule_of(&path).is_some_and(|(_, rule)| rule.value == PathClass::Ephemeral);
+        let Ok(path) = format!("/var/lib/{name}").parse::<AbsPath>() else {
+            continue;
+        };
+        let lost = layout
+            .rule_of(&path)
+            .is_some_and(|(_, rule)| rule.value == PathClass::Ephemeral);
         if lost {
-            sink.push(LostState { unit: unit.to_owned(), path: path.to_string(), span: service.value.unit.span });
+            sink.push(LostState {
+                unit: unit.to_owned(),
+                path: path.to_string(),
+                span: service.value.unit.span,
+            });
         }
     }
 }
@@ -114,12 +164,16 @@ fn unit_text(flavor: &Flavor, unit: &str, packages: &dyn PackageFiles) -> Option
 fn state_directories(text: &str) -> Vec<String> {
     let mut names = Vec::new();
     for line in text.lines() {
-        let Some(value) = line.trim().strip_prefix("StateDirectory=") else { continue };
+        let Some(value) = line.trim().strip_prefix("StateDirectory=") else {
+            continue;
+        };
         if value.trim().is_empty() {
             names.clear();
         }
         // `name:link` makes a link beside the directory.
-        let said = value.split_whitespace().map(|word| word.split(':').next().unwrap_or(word));
+        let said = value
+            .split_whitespace()
+            .map(|word| word.split(':').next().unwrap_or(word));
         names.extend(said.filter(|name| !name.contains('%')).map(str::to_owned));
     }
     names
@@ -133,12 +187,18 @@ mod tests {
     fn state_directories_are_read_as_systemd_reads_them() {
         let text = "[Service]\nStateDirectory=one two:link\nStateDirectory=%i\n StateDirectory=three/four\n";
         assert_eq!(state_directories(text), ["one", "two", "three/four"]);
-        assert_eq!(state_directories("StateDirectory=one\nStateDirectory=\n"), Vec::<String>::new());
+        assert_eq!(
+            state_directories("StateDirectory=one\nStateDirectory=\n"),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
     fn units_are_known_by_where_they_lie() {
-        assert_eq!(unit_of("/usr/lib/systemd/system/ssh.service").as_deref(), Some("ssh.service"));
+        assert_eq!(
+            unit_of("/usr/lib/systemd/system/ssh.service").as_deref(),
+            Some("ssh.service")
+        );
         assert_eq!(unit_of("/usr/lib/systemd/system/a.service.d/x.conf"), None);
         assert_eq!(unit_of("/etc/init.d/procps").as_deref(), Some("procps.service"));
         assert_eq!(template("getty@tty1.service"), "getty@.service");

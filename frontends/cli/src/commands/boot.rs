@@ -61,7 +61,10 @@ fn read_script(path: &Path) -> Result<Vec<u8>, Failure> {
             let fact = format!("there is no script `{}`", path.display());
             return Failure::usage(BadFlag::new(fact, "`--script` takes a file on this machine"));
         }
-        Failure::world(FileFailed::new(format!("cannot read `{}`", path.display()), error))
+        Failure::world(FileFailed::new(
+            format!("cannot read `{}`", path.display()),
+            error,
+        ))
     })
 }
 
@@ -76,7 +79,11 @@ fn mode(mode: BootMode) -> Mode {
 fn failed(failure: kcompose_vm::Failure) -> Failure {
     let code = failure.exit_code();
     let problems = std::iter::once(failure.into_problem()).collect();
-    if code == 1 { Failure::Wrong(problems) } else { Failure::World(problems) }
+    if code == 1 {
+        Failure::Wrong(problems)
+    } else {
+        Failure::World(problems)
+    }
 }
 
 /// An image whose tree is unpacked when the machine needs it.
@@ -85,7 +92,9 @@ struct Unpacked(rootfs::Image);
 
 impl kcompose_vm::Root for Unpacked {
     fn tree(&self, scratch: &Path) -> Result<PathBuf, kcompose_vm::Problem> {
-        self.0.tree(scratch).map_err(|error| -> kcompose_vm::Problem { Box::new(error) })
+        self.0
+            .tree(scratch)
+            .map_err(|error| -> kcompose_vm::Problem { Box::new(error) })
     }
 }
 

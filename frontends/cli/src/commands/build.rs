@@ -45,10 +45,23 @@ pub(crate) async fn run(
     let epoch = project::epoch(&args.source, pinned.resolved.epoch)?;
     let compiled = compile::compile(&project.flavor, &pinned.resolved, &layout, epoch);
     let urls = world.urls(&project.flavor, &pinned.resolved)?;
-    let mirror = world.mirror(urls, engine.reaches_loopback(), args.lock.offline()).await;
+    let mirror = world
+        .mirror(urls, engine.reaches_loopback(), args.lock.offline())
+        .await;
     let merge = engine.capabilities().merge();
-    let emitted = compile::definition(&compiled, &project.flavor, &|fetch| mirror.url(fetch), merge, args.no_cache, sources);
-    let mut request = BuildRequest::new(emitted.definition, compiled.config.clone(), world.store.root().join("layers"));
+    let emitted = compile::definition(
+        &compiled,
+        &project.flavor,
+        &|fetch| mirror.url(fetch),
+        merge,
+        args.no_cache,
+        sources,
+    );
+    let mut request = BuildRequest::new(
+        emitted.definition,
+        compiled.config.clone(),
+        world.store.root().join("layers"),
+    );
     request.outputs = outputs;
     request.tags = tags(args, &project.flavor);
     request.locals = BTreeMap::from([(CONTEXT.to_owned(), context)]);
@@ -100,15 +113,34 @@ pub(crate) async fn connect(choice: EngineChoice, builder: Option<&str>) -> Resu
 
 /// A step's own complaint names what it is about; the plan knows where that is said.
 fn placed(error: EngineError, plan: &Plan, sources: &SourceMap) -> EngineError {
-    let EngineError::Step { name, exit_code, mut log, mut place } = error else { return error };
+    let EngineError::Step {
+        name,
+        exit_code,
+        mut log,
+        mut place,
+    } = error
+    else {
+        return error;
+    };
     for line in log.iter_mut().rev() {
-        let Some(span) = line.trim().strip_prefix("at ").and_then(|origin| plan.origin(origin)) else { continue };
+        let Some(span) = line
+            .trim()
+            .strip_prefix("at ")
+            .and_then(|origin| plan.origin(origin))
+        else {
+            continue;
+        };
         if let Some(text) = sources.place(span) {
             *line = format!("  at {text}");
         }
         place = Some(span.into());
     }
-    EngineError::Step { name, exit_code, log, place }
+    EngineError::Step {
+        name,
+        exit_code,
+        log,
+        place,
+    }
 }
 
 /// Why an engine failed, with the exit code of whose fault it is.
@@ -143,7 +175,9 @@ fn outputs(args: &Build, flavor: &Flavor) -> Result<Vec<Output>, Failure> {
     if outputs.is_empty() {
         outputs.push(Output::oci(default_name(flavor, OutputKind::Oci)));
     }
-    let unnamed = outputs.iter().any(|output| !output.kind.is_path() && output.name.is_none());
+    let unnamed = outputs
+        .iter()
+        .any(|output| !output.kind.is_path() && output.name.is_none());
     if unnamed && tags(args, flavor).is_empty() {
         return Err(Failure::usage(BadFlag::new(
             "a push needs a name",
@@ -154,15 +188,21 @@ fn outputs(args: &Build, flavor: &Flavor) -> Result<Vec<Output>, Failure> {
 }
 
 fn named(kind: OutputKind) -> Output {
-    Output { kind, destination: None, name: None, compression: Default::default() }
+    Output {
+        kind,
+        destination: None,
+        name: None,
+        compression: Default::default(),
+    }
 }
 
 fn only_one_target(args: &Build) -> Result<(), Failure> {
     match args.target.as_deref() {
         None | Some("image") => Ok(()),
-        Some(other) => {
-            Err(Failure::usage(BadFlag::new(format!("there is no target `{other}`"), "a flavor has one target, `image`")))
-        }
+        Some(other) => Err(Failure::usage(BadFlag::new(
+            format!("there is no target `{other}`"),
+            "a flavor has one target, `image`",
+        ))),
     }
 }
 
@@ -182,7 +222,10 @@ fn tags(args: &Build, flavor: &Flavor) -> Vec<String> {
         return args.tags.clone();
     }
     let repository = flavor.image.repository.as_ref();
-    repository.map(|repository| format!("{}:{}", repository.value, flavor.identity.version.value)).into_iter().collect()
+    repository
+        .map(|repository| format!("{}:{}", repository.value, flavor.identity.version.value))
+        .into_iter()
+        .collect()
 }
 
 fn context(args: &Build, project: &Project) -> Result<PathBuf, Failure> {
@@ -192,11 +235,17 @@ fn context(args: &Build, project: &Project) -> Result<PathBuf, Failure> {
             Some((CONTEXT, path)) => context = PathBuf::from(path),
             Some((name, _)) => {
                 let fact = format!("there is no build context `{name}` to replace");
-                return Err(Failure::usage(BadFlag::new(fact, "the folder of the flavor is called `context`")));
+                return Err(Failure::usage(BadFlag::new(
+                    fact,
+                    "the folder of the flavor is called `context`",
+                )));
             }
             None => {
                 let fact = format!("`--build-context {text}` has no path");
-                return Err(Failure::usage(BadFlag::new(fact, "write it as --build-context context=PATH")));
+                return Err(Failure::usage(BadFlag::new(
+                    fact,
+                    "write it as --build-context context=PATH",
+                )));
             }
         }
     }
@@ -213,7 +262,9 @@ fn secrets(texts: &[String]) -> Result<BTreeMap<String, Secret>, Failure> {
             ))
         };
         let pairs: BTreeMap<&str, &str> = crate::values::pairs(text).map_err(wrong)?.into_iter().collect();
-        let id = pairs.get("id").ok_or_else(|| wrong("it has no `id`".to_owned()))?;
+        let id = pairs
+            .get("id")
+            .ok_or_else(|| wrong("it has no `id`".to_owned()))?;
         let file = pairs.get("src").or_else(|| pairs.get("source"));
         let secret = match (file, pairs.get("env")) {
             (Some(file), _) => Secret::File(PathBuf::from(file)),
@@ -226,7 +277,12 @@ fn secrets(texts: &[String]) -> Result<BTreeMap<String, Secret>, Failure> {
 }
 
 /// Writes what scripts read, and says what was made.
-fn finish(args: &Build, request: &BuildRequest, result: &BuildResult, terminal: &Terminal) -> Result<(), Failure> {
+fn finish(
+    args: &Build,
+    request: &BuildRequest,
+    result: &BuildResult,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
     if let Some(file) = &args.metadata_file {
         let text = super::config::pretty(&result.metadata());
         pinning::whole(file, text.as_bytes())?;
@@ -235,8 +291,14 @@ fn finish(args: &Build, request: &BuildRequest, result: &BuildResult, terminal: 
         pinning::whole(file, result.image.config_digest.as_bytes())?;
     }
     for output in &request.outputs {
-        let place = output.destination.as_deref().map(Path::display).map(|path| path.to_string());
-        let place = place.or_else(|| output.name.clone()).unwrap_or_else(|| request.tags.join(", "));
+        let place = output
+            .destination
+            .as_deref()
+            .map(Path::display)
+            .map(|path| path.to_string());
+        let place = place
+            .or_else(|| output.name.clone())
+            .unwrap_or_else(|| request.tags.join(", "));
         terminal.say(&format!("{}: {place}", output.kind.word()));
     }
     terminal.say(&result.image.digest);

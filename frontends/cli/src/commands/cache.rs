@@ -24,10 +24,19 @@ pub(crate) fn run(global: &Global, args: &Cache, terminal: &Terminal) -> Result<
 fn list(store: &Store, terminal: &Terminal) -> Result<(), Failure> {
     let blobs = store.blobs().map_err(failed)?;
     let total = blobs.iter().map(|blob| blob.size).sum();
-    terminal.data(&format!("{:<10} {:>6} {:>10}\n", "packages", blobs.len(), bytes(total)));
+    terminal.data(&format!(
+        "{:<10} {:>6} {:>10}\n",
+        "packages",
+        blobs.len(),
+        bytes(total)
+    ));
     for shelf in Shelf::ALL {
         let (count, size) = store.shelf_size(shelf).map_err(failed)?;
-        terminal.data(&format!("{:<10} {count:>6} {:>10}\n", shelf.folder(), bytes(size)));
+        terminal.data(&format!(
+            "{:<10} {count:>6} {:>10}\n",
+            shelf.folder(),
+            bytes(size)
+        ));
     }
     let (count, size) = folder_size(&layers(store));
     terminal.data(&format!("{:<10} {count:>6} {:>10}\n", "layers", bytes(size)));
@@ -48,7 +57,10 @@ fn prune(store: &Store, all: bool, terminal: &Terminal) -> Result<(), Failure> {
     freed += folder_size(&folder).1;
     match std::fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Failure::world(FileFailed::new(format!("cannot delete `{}`", folder.display()), error)));
+            return Err(Failure::world(FileFailed::new(
+                format!("cannot delete `{}`", folder.display()),
+                error,
+            )));
         }
         Ok(()) | Err(_) => {}
     }
@@ -73,15 +85,19 @@ fn layers(store: &Store) -> std::path::PathBuf {
 }
 
 fn folder_size(folder: &Path) -> (usize, u64) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return (0, 0) };
-    entries.flatten().fold((0, 0), |(count, size), entry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => {
-            let (inner, bytes) = folder_size(&entry.path());
-            (count + inner, size + bytes)
-        }
-        Ok(metadata) => (count + 1, size + metadata.len()),
-        Err(_) => (count, size),
-    })
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return (0, 0);
+    };
+    entries
+        .flatten()
+        .fold((0, 0), |(count, size), entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => {
+                let (inner, bytes) = folder_size(&entry.path());
+                (count + inner, size + bytes)
+            }
+            Ok(metadata) => (count + 1, size + metadata.len()),
+            Err(_) => (count, size),
+        })
 }
 
 fn failed(error: StoreError) -> Failure {

@@ -87,7 +87,9 @@ async fn resolved(
             }
             Resolution::Needs(needs) => {
                 if let Err(error) = world.fetcher.answer(&needs).await {
-                    notes.push(format!("packages were not checked: {error}; `kcompose lock` fetches the indexes"));
+                    notes.push(format!(
+                        "packages were not checked: {error}; `kcompose lock` fetches the indexes"
+                    ));
                     return Ok(None);
                 }
             }

@@ -30,18 +30,28 @@ pub(crate) async fn run(args: &Doctor, terminal: &Terminal) -> Result<(), Failur
             terminal.data(&super::config::pretty(&json!({ "version": 1, "findings": list })));
         }
     }
-    if findings[0].found.is_err() { Err(Failure::Exit(3)) } else { Ok(()) }
+    if findings[0].found.is_err() {
+        Err(Failure::Exit(3))
+    } else {
+        Ok(())
+    }
 }
 
 async fn engine(builder: Option<&str>) -> Finding {
     let found = match super::build::connect(EngineChoice::Buildkit, builder).await {
         Ok(daemon) => {
-            let merge = if daemon_merges(&daemon) { "with MergeOp" } else { "without MergeOp: trees are copied" };
+            let merge = if daemon_merges(&daemon) {
+                "with MergeOp"
+            } else {
+                "without MergeOp: trees are copied"
+            };
             Ok(format!("{}, {merge}", daemon.address()))
         }
-        Err(Failure::World(problems) | Failure::Wrong(problems)) => {
-            Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-        }
+        Err(Failure::World(problems) | Failure::Wrong(problems)) => Err(problems
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")),
         Err(_) => Err("the address cannot be read".to_owned()),
     };
     Finding {
@@ -68,7 +78,9 @@ fn programs() -> Vec<Finding> {
         .into_iter()
         .map(|(subject, help)| Finding {
             subject,
-            found: find(subject).map(|path| path.display().to_string()).ok_or_else(|| "not on PATH".to_owned()),
+            found: find(subject)
+                .map(|path| path.display().to_string())
+                .ok_or_else(|| "not on PATH".to_owned()),
             needed_for: "kcompose boot",
             help,
         })
@@ -77,10 +89,15 @@ fn programs() -> Vec<Finding> {
 
 fn kvm() -> Finding {
     // That it opens does not mean that a guest lives in it; `boot` tries one and falls back.
-    let opened = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
+    let opened = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm");
     Finding {
         subject: "/dev/kvm",
-        found: opened.map(|_| "opens".to_owned()).map_err(|error| error.to_string()),
+        found: opened
+            .map(|_| "opens".to_owned())
+            .map_err(|error| error.to_string()),
         needed_for: "kcompose boot (it is slower without)",
         help: "enable virtualisation, and join the group `kvm`",
     }
@@ -89,7 +106,10 @@ fn kvm() -> Finding {
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(more).map(|folder| folder.join(program)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .chain(more)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
 }
 
 fn line(finding: &Finding) -> String {

@@ -26,7 +26,14 @@ pub(crate) async fn run(
     }
     let layout = compile::layout(&project.flavor, sources, terminal)?;
     let mut world = World::new(global, args.offline, terminal)?;
-    let pinned = pinning::pin(&project, &mut world, Pinning::Free(Default::default()), sources, terminal).await?;
+    let pinned = pinning::pin(
+        &project,
+        &mut world,
+        Pinning::Free(Default::default()),
+        sources,
+        terminal,
+    )
+    .await?;
     if args.dry_run {
         terminal.data(&difference::text(pinned.before.as_ref(), &pinned.lock));
         return Ok(());

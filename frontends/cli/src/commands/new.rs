@@ -9,8 +9,16 @@ use crate::terminal::Terminal;
 
 /// What a new flavor can begin with: its name, what it is, its text.
 const TEMPLATES: &[(&str, &str, &str)] = &[
-    ("minimal", "the smallest that boots", include_str!("../../../../examples/minimal/flavor.kdl")),
-    ("server", "ssh, a user, a kept directory", include_str!("../templates/server.kdl")),
+    (
+        "minimal",
+        "the smallest that boots",
+        include_str!("../../../../examples/minimal/flavor.kdl"),
+    ),
+    (
+        "server",
+        "ssh, a user, a kept directory",
+        include_str!("../templates/server.kdl"),
+    ),
 ];
 
 /// Makes a folder with a flavor, or lists the templates.
@@ -34,10 +42,15 @@ pub(crate) fn run(args: &New, terminal: &Terminal) -> Result<(), Failure> {
             "name another folder; nothing was changed",
         )));
     }
-    std::fs::create_dir_all(dir)
-        .map_err(|error| Failure::world(FileFailed::new(format!("cannot make `{}`", dir.display()), error)))?;
+    std::fs::create_dir_all(dir).map_err(|error| {
+        Failure::world(FileFailed::new(format!("cannot make `{}`", dir.display()), error))
+    })?;
     pinning::whole(&file, text.as_bytes())?;
-    terminal.say(&format!("{}: build it with `kcompose build {}`", file.display(), dir.display()));
+    terminal.say(&format!(
+        "{}: build it with `kcompose build {}`",
+        file.display(),
+        dir.display()
+    ));
     Ok(())
 }
 
@@ -45,7 +58,9 @@ fn template(name: &str) -> Result<&'static str, Failure> {
     let found = TEMPLATES.iter().find(|(known, ..)| *known == name);
     found.map(|(_, _, text)| *text).ok_or_else(|| {
         let names: Vec<&str> = TEMPLATES.iter().map(|(known, ..)| *known).collect();
-        let help = kcompose_core::diagnostic::did_you_mean(name, &names, || format!("there are: {}", names.join(", ")));
+        let help = kcompose_core::diagnostic::did_you_mean(name, &names, || {
+            format!("there are: {}", names.join(", "))
+        });
         Failure::usage(BadFlag::new(format!("there is no template `{name}`"), help))
     })
 }
@@ -54,8 +69,18 @@ fn template(name: &str) -> Result<&'static str, Failure> {
 fn name_of(dir: &Path) -> Result<String, Failure> {
     let absolute = std::path::absolute(dir)
         .map_err(|error| Failure::world(FileFailed::new("cannot tell the current folder", error)))?;
-    let name = absolute.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let name = absolute
+        .file_name()
+        .map(|name| name.to_string_lossy().to_lowercase())
+        .unwrap_or_default();
+    let clean: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
     let clean = clean.trim_matches('-');
-    Ok(if clean.is_empty() { "flavor".to_owned() } else { clean.to_owned() })
+    Ok(if clean.is_empty() {
+        "flavor".to_owned()
+    } else {
+        clean.to_owned()
+    })
 }

@@ -32,13 +32,20 @@ pub(crate) async fn run(
         PlanFormat::Llb => {
             let urls = world.urls(&project.flavor, &pinned.resolved)?;
             return llb(&compiled, &project, &urls, sources);
-        },
+        }
     }
     Ok(())
 }
 
 fn llb(compiled: &Compiled, project: &Project, urls: &Urls, sources: &SourceMap) -> Result<(), Failure> {
-    let emitted = compile::definition(compiled, &project.flavor, &|fetch| urls.of(fetch), true, false, sources);
+    let emitted = compile::definition(
+        compiled,
+        &project.flavor,
+        &|fetch| urls.of(fetch),
+        true,
+        false,
+        sources,
+    );
     let mut out = std::io::stdout().lock();
     out.write_all(&emitted.definition.bytes())
         .map_err(|error| Failure::world(FileFailed::new("cannot write the definition", error)))

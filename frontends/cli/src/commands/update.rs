@@ -50,13 +50,18 @@ pub(crate) async fn run(
 }
 
 fn known(project: &Project, packages: &[String]) -> Result<(), Failure> {
-    let Some(lock) = pinning::read(&project.lock_file)? else { return Ok(()) };
+    let Some(lock) = pinning::read(&project.lock_file)? else {
+        return Ok(());
+    };
     let names: Vec<&str> = lock.resolved.packages.keys().map(|name| name.as_str()).collect();
     for name in packages.iter().filter(|name| !names.contains(&name.as_str())) {
         let help = kcompose_core::diagnostic::did_you_mean(name, &names, || {
             "`kcompose update` without names moves all packages".to_owned()
         });
-        return Err(Failure::usage(NotLocked { name: name.clone(), help }));
+        return Err(Failure::usage(NotLocked {
+            name: name.clone(),
+            help,
+        }));
     }
     Ok(())
 }

@@ -14,13 +14,19 @@ use crate::terminal::Terminal;
 /// Checks an image of any tool.
 pub(crate) async fn run(args: &Verify, terminal: &Terminal) -> Result<(), Failure> {
     let image = open(&args.image, terminal).await?;
-    let expectations = Expectations { architecture: image.architecture.clone() };
+    let expectations = Expectations {
+        architecture: image.architecture.clone(),
+    };
     let findings = checks::check_all(&image, &expectations);
     match args.format {
         DataFormat::Human => terminal.data(&checks::text(&args.image, &findings)),
         DataFormat::Json => terminal.data(&super::config::pretty(&checks::json(&args.image, &findings))),
     }
-    if checks::has_errors(&findings) { Err(Failure::Exit(1)) } else { Ok(()) }
+    if checks::has_errors(&findings) {
+        Err(Failure::Exit(1))
+    } else {
+        Ok(())
+    }
 }
 
 /// Opens an image that a person named: a path, or a name in a registry, which is got first.
@@ -29,7 +35,8 @@ pub(crate) async fn open(image: &str, terminal: &Terminal) -> Result<Image, Fail
         return opened(rootfs::open(Path::new(image)), image);
     }
     terminal.say(&format!("getting {image}"));
-    let folder = tempfile::tempdir().map_err(|error| Failure::world(FileFailed::new("cannot make a folder", error)))?;
+    let folder = tempfile::tempdir()
+        .map_err(|error| Failure::world(FileFailed::new("cannot make a folder", error)))?;
     let credentials = Credentials::from_environment(|name| std::env::var(name).ok());
     let cancel = interrupt::token();
     tokio::select! {

@@ -57,7 +57,9 @@ impl Ledger {
 
     /// Operations outside groups that run now.
     pub(super) fn running(&self) -> impl Iterator<Item = &Vertex> {
-        self.vertices.iter().filter(|vertex| vertex.group.is_none() && matches!(vertex.state, State::Running(_)))
+        self.vertices
+            .iter()
+            .filter(|vertex| vertex.group.is_none() && matches!(vertex.state, State::Running(_)))
     }
 
     /// The state of everything, or of one group.
@@ -77,7 +79,9 @@ impl Ledger {
             }
         }
         for transfer in self.transfers.values() {
-            let in_group = self.vertex(&transfer.vertex).is_some_and(|vertex| wanted(&vertex));
+            let in_group = self
+                .vertex(&transfer.vertex)
+                .is_some_and(|vertex| wanted(&vertex));
             if in_group {
                 tally.current += transfer.current;
                 tally.total += transfer.total.max(transfer.current);

@@ -33,7 +33,12 @@ impl Shown {
     pub(crate) fn begin(mode: Progress, sources: &SourceMap) -> (Events, Shown) {
         let (sender, receiver) = unbounded_channel();
         let show = shown_as(mode, sources);
-        (sender, Shown { task: tokio::spawn(drive(show, receiver)) })
+        (
+            sender,
+            Shown {
+                task: tokio::spawn(drive(show, receiver)),
+            },
+        )
     }
 
     /// Waits until the last event is shown.

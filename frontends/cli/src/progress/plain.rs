@@ -25,7 +25,11 @@ impl Show for Plain {
         match event {
             Event::Vertex(vertex) => self.vertex(vertex),
             Event::Log(log) => self.log(log),
-            Event::Warning(warning) => say(&format!("#{} WARN: {}", self.ledger.number(&warning.vertex), warning.text)),
+            Event::Warning(warning) => say(&format!(
+                "#{} WARN: {}",
+                self.ledger.number(&warning.vertex),
+                warning.text
+            )),
             Event::Transfer(_) => {}
         }
     }
@@ -62,9 +66,20 @@ impl Plain {
         if tally.over < tally.all || self.groups_over.insert(group.to_owned(), tally.all) == Some(tally.all) {
             return;
         }
-        let cached = if tally.cached > 0 { format!(", {} cached", tally.cached) } else { String::new() };
-        let size = if tally.total > 0 { format!(", {}", bytes(tally.total)) } else { String::new() };
-        say(&format!("fetch packages: {} of {}{cached}{size}", tally.over, tally.all));
+        let cached = if tally.cached > 0 {
+            format!(", {} cached", tally.cached)
+        } else {
+            String::new()
+        };
+        let size = if tally.total > 0 {
+            format!(", {}", bytes(tally.total))
+        } else {
+            String::new()
+        };
+        say(&format!(
+            "fetch packages: {} of {}{cached}{size}",
+            tally.over, tally.all
+        ));
     }
 
     fn log(&mut self, log: &Log) {
@@ -82,7 +97,11 @@ impl Plain {
     }
 
     fn line(&self, digest: &str, line: &[u8]) {
-        say(&format!("#{} | {}", self.ledger.number(digest), String::from_utf8_lossy(line).trim_end()));
+        say(&format!(
+            "#{} | {}",
+            self.ledger.number(digest),
+            String::from_utf8_lossy(line).trim_end()
+        ));
     }
 }
 

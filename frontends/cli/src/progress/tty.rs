@@ -28,7 +28,13 @@ impl Tty {
         whole.set_style(style("{spinner} {wide_msg} {pos}/{len} {elapsed}"));
         whole.set_message("build");
         whole.enable_steady_tick(Duration::from_millis(120));
-        Tty { ledger: Ledger::default(), lines, whole, packages: None, steps: BTreeMap::new() }
+        Tty {
+            ledger: Ledger::default(),
+            lines,
+            whole,
+            packages: None,
+            steps: BTreeMap::new(),
+        }
     }
 
     fn vertex(&mut self, vertex: &Vertex) {
@@ -82,7 +88,9 @@ impl Show for Tty {
             Event::Log(log) => {
                 let last = String::from_utf8_lossy(&log.data);
                 let last = last.trim_end().rsplit('\n').next().unwrap_or_default();
-                if let (Some(line), Some(vertex)) = (self.steps.get(&log.vertex), self.ledger.vertex(&log.vertex)) {
+                if let (Some(line), Some(vertex)) =
+                    (self.steps.get(&log.vertex), self.ledger.vertex(&log.vertex))
+                {
                     line.set_message(format!("{}: {last}", vertex.name));
                 }
             }
@@ -95,7 +103,8 @@ impl Show for Tty {
         self.whole.set_length(tally.all as u64);
         self.whole.set_position(tally.over as u64);
         let now = self.ledger.running().count();
-        self.whole.set_message(format!("build: {now} running, {} cached", tally.cached));
+        self.whole
+            .set_message(format!("build: {now} running, {} cached", tally.cached));
         self.draw_packages();
     }
 

@@ -116,7 +116,16 @@ fn connection_loss(status: &Status) -> Option<String> {
 
 /// Whether a failed fetch may work when it is tried again: the server was overwhelmed, not wrong.
 pub(super) fn is_passing(reason: &str) -> bool {
-    let signs = ["connection reset", "EOF", "i/o timeout", "TLS handshake timeout", "502 ", "503 ", "504 ", "429 "];
+    let signs = [
+        "connection reset",
+        "EOF",
+        "i/o timeout",
+        "TLS handshake timeout",
+        "502 ",
+        "503 ",
+        "504 ",
+        "429 ",
+    ];
     signs.iter().any(|sign| reason.contains(sign))
 }
 
@@ -164,7 +173,9 @@ mod tests {
 
     #[test]
     fn a_broken_connection_is_no_answer() {
-        let lost = Status::from_error(Box::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset)));
+        let lost = Status::from_error(Box::new(std::io::Error::from(
+            std::io::ErrorKind::ConnectionReset,
+        )));
         assert!(connection_loss(&lost).is_some());
         assert!(connection_loss(&Status::unavailable("gone")).is_some());
         assert!(connection_loss(&Status::unknown("failed to solve: x")).is_none());
@@ -178,10 +189,17 @@ mod tests {
         };
         let vertex = any("errdefs.Vertex", r#"{"digest":"sha256:1"}"#);
         let exit = any("moby.buildkit.v1.frontend.ExitMessage", r#"{"Code":7}"#);
-        let message = rpc::Status { code: 2, message: String::new(), details: vec![vertex, exit] };
+        let message = rpc::Status {
+            code: 2,
+            message: String::new(),
+            details: vec![vertex, exit],
+        };
         let status = Status::with_details(Code::Unknown, "x", message.encode_to_vec().into());
         let details = details(&status);
-        assert_eq!((details.vertex.as_deref(), details.exit_code), (Some("sha256:1"), Some(7)));
+        assert_eq!(
+            (details.vertex.as_deref(), details.exit_code),
+            (Some("sha256:1"), Some(7))
+        );
     }
 
     #[test]

@@ -63,7 +63,11 @@ async fn try_solve(
         return Err(EngineError::io("write", job.layers.root(), error));
     }
     let exported = outcome.map_err(|status| failure::explain(&status, daemon, &job.definition, &monitor))?;
-    let failed = |reason| EngineError::Failed { reason, log: Vec::new(), place: None };
+    let failed = |reason| EngineError::Failed {
+        reason,
+        log: Vec::new(),
+        place: None,
+    };
     solved(job, &receiver, &exported).map_err(failed)
 }
 

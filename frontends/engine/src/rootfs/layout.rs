@@ -111,7 +111,8 @@ fn open_oci(files: &Files) -> Result<Image, Trouble> {
 
 /// The digest of the manifest to take, if these bytes are an index of several; `None` if they are the manifest itself.
 pub(crate) fn manifest_for_this_machine(bytes: &[u8]) -> Result<Option<String>, String> {
-    let manifest: Manifest = serde_json::from_slice(bytes).map_err(|error| format!("its manifest: {error}"))?;
+    let manifest: Manifest =
+        serde_json::from_slice(bytes).map_err(|error| format!("its manifest: {error}"))?;
     if manifest.config.is_some() {
         return Ok(None);
     }

@@ -31,7 +31,13 @@ impl Test {
         let daemon = daemon().await;
         let folder = tempfile::tempdir().unwrap();
         let (graph, sources) = (Graph::new(), SourceMap::new());
-        Test { daemon, folder, graph, sources, cancel: CancellationToken::new() }
+        Test {
+            daemon,
+            folder,
+            graph,
+            sources,
+            cancel: CancellationToken::new(),
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -58,7 +58,10 @@ impl ImageReceiver {
 
     fn failed(&self, error: io::Error) -> Status {
         let status = Status::resource_exhausted(error.to_string());
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(error);
         status
     }
 
@@ -75,12 +78,19 @@ impl ImageReceiver {
         if !reference.contains("layer-") {
             return Ok(Upload::Small(Vec::new()));
         }
-        self.layers.writer().map(Upload::Layer).map_err(|error| self.failed(error))
+        self.layers
+            .writer()
+            .map(Upload::Layer)
+            .map_err(|error| self.failed(error))
     }
 
     async fn finish(&self, upload: Upload, expected: &str) -> Result<(), Status> {
         match upload {
-            Upload::Layer(writer) => writer.finish(expected).await.map(drop).map_err(|error| self.failed(error)),
+            Upload::Layer(writer) => writer
+                .finish(expected)
+                .await
+                .map(drop)
+                .map_err(|error| self.failed(error)),
             Upload::Small(bytes) => {
                 let digest = crate::digest::sha256(&bytes);
                 if digest != expected {
