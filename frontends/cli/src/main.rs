@@ -4,6 +4,7 @@
 mod args;
 mod commands;
 mod compile;
+mod context;
 mod difference;
 mod failure;
 mod interrupt;

@@ -11,6 +11,7 @@ use kcompose_engine::{
     Address, Bridge, BuildKit, BuildRequest, BuildResult, EngineError, Fault, Output, OutputKind, Secret,
 };
 
+use crate::context;
 use crate::args::{Build, EngineChoice, Global};
 use crate::commands::lock;
 use crate::compile;
@@ -84,6 +85,10 @@ async fn prepare(
     sources: &SourceMap,
     terminal: &Terminal,
 ) -> Result<Pinned, Failure> {
+    let missing = context::missing(&project.flavor, &project.folder);
+    if missing.has_errors() {
+        return Err(Failure::Wrong(missing));
+    }
     let pinned = pinning::pin(project, world, Pinning::of(args.lock), sources, terminal).await?;
     if !args.lock.offline() {
         world.fetch_archives(&project.flavor, &pinned.resolved).await?;

@@ -7,6 +7,7 @@ use kcompose_core::source::SourceMap;
 use kcompose_dsl::report::{self, Format};
 
 use crate::args::{Check, Global, ReportFormat};
+use crate::context;
 use crate::failure::Failure;
 use crate::pinning;
 use crate::project::Project;
@@ -50,6 +51,7 @@ async fn problems(
     };
     let mut sink = Sink::new();
     sink.extend(warnings);
+    sink.extend(context::missing(&project.flavor, &project.folder));
     let layout = match layout::compile(&project.flavor) {
         Ok(compiled) => {
             sink.extend(compiled.warnings);
