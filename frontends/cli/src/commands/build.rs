@@ -11,10 +11,10 @@ use kcompose_engine::{
     Address, Bridge, BuildKit, BuildRequest, BuildResult, EngineError, Fault, Output, OutputKind, Secret,
 };
 
-use crate::context;
 use crate::args::{Build, EngineChoice, Global};
 use crate::commands::lock;
 use crate::compile;
+use crate::context;
 use crate::failure::{BadFlag, Failure};
 use crate::interrupt;
 use crate::pinning::{self, Pinned, Pinning};
