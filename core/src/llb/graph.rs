@@ -306,6 +306,7 @@ impl Graph {
         caps.extend((!meta.name.is_empty()).then_some(caps::DESCRIPTION));
         caps.extend(meta.ignore_cache.then_some(caps::IGNORE_CACHE));
         let inputs = draft.inputs.0;
+        let span = meta.span;
         let bytes = encode::canonical(&pb::Op {
             inputs: inputs.iter().map(|input| self.input(*input)).collect(),
             platform,
@@ -322,15 +323,15 @@ impl Graph {
                     digest,
                     inputs,
                     caps,
-                    meta: meta.clone(),
+                    meta,
                     spans: Vec::new(),
                 });
                 self.nodes.len() - 1
             }
         };
         let spans = &mut self.nodes[node].spans;
-        if meta.span.is_some() && !spans.contains(&meta.span) {
-            spans.push(meta.span);
+        if span.is_some() && !spans.contains(&span) {
+            spans.push(span);
         }
         Output { node, index: 0 }
     }

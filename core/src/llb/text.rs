@@ -161,9 +161,11 @@ fn at(inputs: &[String], number: i64) -> &str {
 
 fn mount_text(mount: &pb::Mount, inputs: &[String]) -> String {
     let from = at(inputs, mount.input);
-    let output = (mount.output >= 0)
-        .then(|| format!(" -> .{}", mount.output))
-        .unwrap_or_default();
+    let output = if mount.output >= 0 {
+        format!(" -> .{}", mount.output)
+    } else {
+        String::new()
+    };
     let what = match mount.mount_type() {
         pb::MountType::Bind if mount.readonly => format!("{from}{} read-only", selector(mount)),
         pb::MountType::Bind => format!("{from}{}", selector(mount)),
