@@ -2,6 +2,8 @@
 //!
 //! Run below `tests/with-buildkit`; without a daemon these say `SKIPPED`. Most tests share one image (`image.rs`).
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod archive;
 mod boots;
 mod daemon;

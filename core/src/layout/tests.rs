@@ -523,6 +523,6 @@ fn state_that_a_reboot_loses_is_said() {
                 keep \"/var/lib/app\"; }";
     check_proof(&ephemeral, &units, &[lost]);
     let mut kept = flavor(STOCK, "keep /var/lib/app");
-    kept.services = ephemeral.services.clone();
+    kept.services = ephemeral.services;
     check_proof(&kept, &units, &[]);
 }

@@ -124,9 +124,9 @@ impl<'a> Answer<'a> {
             for group in self.groups(*first) {
                 let places = meeting(&self.choice.satisfying(&group));
                 if places.len() < 2 {
-                    forced.push(places)
+                    forced.push(places);
                 } else {
-                    choices.push_back(places)
+                    choices.push_back(places);
                 }
             }
         }

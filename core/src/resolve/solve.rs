@@ -89,7 +89,7 @@ fn proof(solver: &Solver<Provider<'_>>, conflict: &resolvo::conflict::Conflict) 
                 proof.clashes.push(Clash::TwoVersions(from, to));
             }
             (ConflictEdge::Conflict(_), Some(from), Some(to)) => {
-                proof.clashes.push(Clash::Excludes(from, to))
+                proof.clashes.push(Clash::Excludes(from, to));
             }
             _ => {}
         }

@@ -114,10 +114,12 @@ impl Request {
 
     fn parse(lines: &[String]) -> Request {
         let mut words = lines.first().map(String::as_str).unwrap_or_default().split(' ');
-        let mut request = Request::default();
-        request.method = words.next().unwrap_or_default().to_owned();
-        request.path = words.next().unwrap_or_default().to_owned();
-        request.close = words.next() == Some("HTTP/1.0");
+        let mut request = Request {
+            method: words.next().unwrap_or_default().to_owned(),
+            path: words.next().unwrap_or_default().to_owned(),
+            close: words.next() == Some("HTTP/1.0"),
+            range: None,
+        };
         for line in lines.iter().skip(1) {
             let Some((name, value)) = line.split_once(':') else {
                 continue;

@@ -54,14 +54,14 @@ fn known(project: &Project, packages: &[String]) -> Result<(), Failure> {
         return Ok(());
     };
     let names: Vec<&str> = lock.resolved.packages.keys().map(|name| name.as_str()).collect();
-    for name in packages.iter().filter(|name| !names.contains(&name.as_str())) {
-        let help = kcompose_core::diagnostic::did_you_mean(name, &names, || {
-            "`kcompose update` without names moves all packages".to_owned()
-        });
-        return Err(Failure::usage(NotLocked {
-            name: name.clone(),
-            help,
-        }));
-    }
-    Ok(())
+    let Some(name) = packages.iter().find(|name| !names.contains(&name.as_str())) else {
+        return Ok(());
+    };
+    let help = kcompose_core::diagnostic::did_you_mean(name, &names, || {
+        "`kcompose update` without names moves all packages".to_owned()
+    });
+    Err(Failure::usage(NotLocked {
+        name: name.clone(),
+        help,
+    }))
 }
