@@ -213,7 +213,7 @@ impl Running {
         let status = self.child.wait().unwrap();
         outcome(
             &self.line,
-            std::process::Output {
+            &std::process::Output {
                 status,
                 stdout: data.join().unwrap(),
                 stderr: talk.join().unwrap(),

@@ -58,11 +58,11 @@ fn prepare<'a>(command: &'a mut Command, folder: &Path) -> &'a mut Command {
 
 fn finish(line: &str, command: &mut Command) -> Outcome {
     let output = command.output().expect("the binary was built with this test");
-    outcome(line, output)
+    outcome(line, &output)
 }
 
 /// What a finished process printed.
-pub(crate) fn outcome(line: &str, output: std::process::Output) -> Outcome {
+pub(crate) fn outcome(line: &str, output: &std::process::Output) -> Outcome {
     Outcome {
         line: line.to_owned(),
         code: output.status.code(),
