@@ -8,7 +8,8 @@ use kcompose_core::model::Flavor;
 use kcompose_core::plan::{CONTEXT, Plan};
 use kcompose_core::source::SourceMap;
 use kcompose_engine::{
-    Address, Bridge, BuildKit, BuildRequest, BuildResult, EngineError, Fault, Output, OutputKind, Secret,
+    Address, Bridge, BuildKit, BuildRequest, BuildResult, Credentials, EngineError, Fault, Output,
+    OutputKind, Secret,
 };
 
 use crate::args::{Build, EngineChoice, Global};
@@ -67,6 +68,7 @@ pub(crate) async fn run(
     request.tags = tags(args, &project.flavor);
     request.locals = BTreeMap::from([(CONTEXT.to_owned(), context)]);
     request.secrets = secrets;
+    request.credentials = Credentials::from_environment(|name| std::env::var(name).ok());
     request.no_cache = args.no_cache;
     let (events, shown) = Shown::begin(args.progress, sources);
     let result = kcompose_engine::build(&engine, &request, &events, &cancel).await;
