@@ -157,6 +157,9 @@ pub(crate) fn inside(root: &Path, inside: &str) -> Outcome<PathBuf> {
             format!("`{inside}` is no absolute path of an image"),
         )
     };
+    if inside == "/" {
+        return Ok(root.to_owned());
+    }
     let clean = inside.trim_end_matches('/');
     let (parent, name) = clean.rsplit_once('/').ok_or_else(bad)?;
     if !inside.starts_with('/') || clean.split('/').any(|part| part == ".." || part == ".") {
