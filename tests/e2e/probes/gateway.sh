@@ -3,7 +3,7 @@ cloud-init status --wait > /tmp/status || [ $? = 2 ]
 check 'cloud-init is done' grep -q 'status: done' /tmp/status
 check 'its part of the image was read' test "$(readlink /etc/localtime)" != ''
 check 'the operator' test "$(id -u ops)" = 1000
-check 'key of the operator' grep -q 'ops@example.org' /home/ops/.ssh/authorized_keys
+check 'key of the operator' grep -q 'ops@example.org' /usr/lib/kcompose/authorized_keys/ops
 for unit in ssh gateway nftables; do check "$unit runs" systemctl is-active "$unit"; done
 check 'counts are kept' label_is /var/lib/gateway COS_PERSISTENT
 check 'counts' sh -c 'for n in 1 2 3 4 5; do [ -s /var/lib/gateway/counts ] && exit 0; sleep 1; done; exit 1'
