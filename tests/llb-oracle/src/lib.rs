@@ -36,12 +36,12 @@ fn pretty_equal(ours: &str, theirs: &str) {
 fn sources() {
     let mut graph = Graph::new();
     let http = ours::Http {
-        url: "https://deb.debian.org/x.deb".into(),
+        url: "https://example.org/x.deb".into(),
         filename: Some("x.deb".into()),
         ..Default::default()
     };
     let http = graph.http(&http, Meta::default());
-    let their = theirs::Source::http("https://deb.debian.org/x.deb").with_file_name("x.deb");
+    let their = theirs::Source::http("https://example.org/x.deb").with_file_name("x.deb");
     check(theirs::Terminal::with(their.output()), &graph, http);
 
     let image = ours::Image {

@@ -539,7 +539,7 @@ fn units_are_there() {
 #[test]
 fn size() {
     check("size", |tree| {
-        tree.file("/var/lib/apt/lists/deb.debian.org_Packages", 0o644, "x");
+        tree.file("/var/lib/apt/lists/ftp.debian.org_Packages", 0o644, "x");
     });
     check("size", |tree| {
         tree.file("/usr/big", 0o644, "")

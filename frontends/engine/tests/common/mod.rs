@@ -60,8 +60,8 @@ pub fn trixie(packages: &[&str]) -> Flavor {
     let distro = Distro {
         id: "debian".to_owned(),
         release: "trixie".to_owned(),
-        mirror: "http://deb.debian.org/debian".to_owned(),
-        security_mirror: "http://deb.debian.org/debian-security".to_owned(),
+        mirror: "http://ftp.debian.org/debian".to_owned(),
+        security_mirror: "http://security.debian.org/debian-security".to_owned(),
         sources: vec![
             source("debian", &[("trixie", false), ("trixie-updates", false)]),
             source("debian-security", &[("trixie-security", true)]),
