@@ -16,7 +16,7 @@ fn everything() -> (Graph, Output, SourceMap) {
         name: "fetch packages".into(),
     };
     let deb = Http {
-        url: "https://deb.debian.org/debian/pool/main/c/curl/curl_8.14.1-2_amd64.deb".into(),
+        url: "https://mirror.example/debian/pool/main/c/curl/curl_8.14.1-2_amd64.deb".into(),
         checksum: Some(format!("sha256:{}", "ab".repeat(32))),
         filename: Some("curl.deb".into()),
         mode: Some(0o644),

@@ -39,7 +39,7 @@ impl World {
             } else {
                 Network::Online
             },
-            mirrors: Mirrors::of_host(global.mirror.clone()),
+            mirrors: Mirrors::of_host(global.mirror.as_deref()),
             now: now(),
             progress: reporter(*terminal),
         };
@@ -167,11 +167,7 @@ pub(crate) fn fetch_failed(error: FetchError) -> Failure {
 fn reporter(terminal: Terminal) -> Arc<dyn Fn(Progress) + Send + Sync> {
     let said = std::sync::Mutex::new((None, 0));
     Arc::new(move |progress: Progress| {
-        let quarter = if progress.total == 0 {
-            0
-        } else {
-            progress.done * 4 / progress.total
-        };
+        let quarter = (progress.done * 4).checked_div(progress.total).unwrap_or(0);
         let Ok(mut last) = said.lock() else { return };
         if *last == (Some(progress.what), quarter) {
             return;

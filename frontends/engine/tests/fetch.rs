@@ -287,7 +287,7 @@ async fn archives_are_kept_with_their_facts_and_fetched_once() {
         mirrors: Mirrors::only(None),
         now: common::now(),
         progress: Arc::new(move |progress: Progress| {
-            heard.lock().unwrap().push((progress.done, progress.total))
+            heard.lock().unwrap().push((progress.done, progress.total));
         }),
     };
     let fetcher = Fetcher::new(options).unwrap();

@@ -92,7 +92,11 @@ fn fetch(directory: &Path) {
         std::fs::create_dir_all(directory.join(below)).unwrap();
     }
     let at = |below: &str| directory.join(below).display().to_string();
-    let signed = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main\n";
+    let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
+    let signed = format!(
+        "deb [signed-by={keyring}] {} trixie main\n",
+        kcompose_testing::mirror()
+    );
     std::fs::write(directory.join("etc/sources.list"), signed).unwrap();
     std::fs::write(directory.join("status"), "").unwrap();
     let options = [

@@ -109,7 +109,7 @@ impl Need {
             Need::Program(name) => program(name)
                 .is_none()
                 .then(|| format!("no `{name}` on PATH; run `tests/setup`")),
-            Need::Mirror => (!mirror_answers()).then(|| "deb.debian.org does not answer".into()),
+            Need::Mirror => (!mirror_answers()).then(|| format!("{} does not answer", mirror())),
             Need::Given(name) => env::var_os(name).is_none().then(|| format!("{name} is not set")),
         }
     }
@@ -134,8 +134,47 @@ fn is_root() -> bool {
     }) == 0
 }
 
+/// The URL of a Debian archive, without a trailing `/`: `KCOMPOSE_MIRROR`, what this machine's apt uses, or Debian's own.
+pub fn mirror() -> String {
+    let wanted = env::var("KCOMPOSE_MIRROR").ok().filter(|url| !url.is_empty());
+    let own = || "http://ftp.debian.org/debian".to_owned();
+    let url = wanted.or_else(apt_mirror).unwrap_or_else(own);
+    url.trim_end_matches('/').to_owned()
+}
+
+/// The first `…/debian` among the package sources of this machine (sources.list(5), either style).
+fn apt_mirror() -> Option<String> {
+    let parts = std::fs::read_dir("/etc/apt/sources.list.d")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut paths: Vec<_> = parts.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths.insert(0, "/etc/apt/sources.list".into());
+    paths.iter().find_map(|path| {
+        let text = std::fs::read_to_string(path).ok()?;
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let url = lines
+            .flat_map(str::split_whitespace)
+            .find(|word| word.starts_with("http") && word.trim_end_matches('/').ends_with("/debian"))?;
+        Some(url.to_owned())
+    })
+}
+
 fn mirror_answers() -> bool {
-    let Ok(addresses) = ("deb.debian.org", 80).to_socket_addrs() else {
+    let url = mirror();
+    let host = url
+        .split("://")
+        .nth(1)
+        .and_then(|rest| rest.split('/').next())
+        .unwrap_or_default();
+    let port = if url.starts_with("https:") { 443 } else { 80 };
+    let place = if host.contains(':') {
+        host.to_owned()
+    } else {
+        format!("{host}:{port}")
+    };
+    let Ok(addresses) = place.to_socket_addrs() else {
         return false;
     };
     addresses

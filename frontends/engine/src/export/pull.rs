@@ -216,9 +216,9 @@ mod tests {
             ("/v2/os/x/manifests/1".to_owned(), index.to_string().into_bytes()),
             (
                 format!("/v2/os/x/manifests/{}", digest::sha256(&manifest)),
-                manifest.clone(),
+                manifest,
             ),
-            (blob(&config), config.clone()),
+            (blob(&config), config),
             (blob(&layer), layer),
         ]
     }

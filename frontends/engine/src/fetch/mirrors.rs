@@ -15,17 +15,17 @@ pub struct Mirrors {
 
 impl Mirrors {
     /// A wish (the value of `KCOMPOSE_MIRROR`), and the package sources of this machine below `/etc/apt`.
-    pub fn of_host(wanted: Option<String>) -> Self {
+    pub fn of_host(wanted: Option<&str>) -> Self {
         Mirrors {
-            wanted: wanted.as_deref().map(without_slash),
+            wanted: wanted.map(without_slash),
             host: apt::read("/etc/apt".as_ref()),
         }
     }
 
     /// Only this mirror, and what the distro names itself.
-    pub fn only(wanted: Option<String>) -> Self {
+    pub fn only(wanted: Option<&str>) -> Self {
         Mirrors {
-            wanted: wanted.as_deref().map(without_slash),
+            wanted: wanted.map(without_slash),
             host: Vec::new(),
         }
     }

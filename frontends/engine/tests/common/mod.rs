@@ -136,7 +136,7 @@ pub fn fetcher(store: &Path, network: Network) -> Fetcher {
     let options = Options {
         store: Store::new(store),
         network,
-        mirrors: Mirrors::of_host(std::env::var("KCOMPOSE_MIRROR").ok()),
+        mirrors: Mirrors::of_host(std::env::var("KCOMPOSE_MIRROR").ok().as_deref()),
         now: now(),
         progress: Arc::new(|_| {}),
     };
@@ -169,7 +169,7 @@ pub fn text(problems: &Diagnostics) -> String {
 
 /// The mirror and the security archive that the tests use.
 pub fn bases() -> (String, String) {
-    let mirrors = Mirrors::of_host(std::env::var("KCOMPOSE_MIRROR").ok());
+    let mirrors = Mirrors::of_host(std::env::var("KCOMPOSE_MIRROR").ok().as_deref());
     let distro = trixie(&[]).distro.value;
     let base = |fallback: String, security: bool| {
         mirrors.base(&Location {
