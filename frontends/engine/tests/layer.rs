@@ -80,7 +80,11 @@ fn header<R: Read>(entry: &mut tar::Entry<'_, R>) -> Header {
         gid: u32::try_from(raw.gid().unwrap()).unwrap(),
         mtime: i64::try_from(raw.mtime().unwrap()).unwrap(),
         capability: None,
+        linked_device: (0, 0),
     };
+    if let Kind::HardLink(_) = header.kind {
+        header.linked_device = device();
+    }
     for record in entry.pax_extensions().unwrap().into_iter().flatten() {
         let record = record.unwrap();
         match record.key().unwrap() {

@@ -1,5 +1,14 @@
 //! Layers: a change to a file system, as an archive with one well-known digest.
+//!
+//! [`diff`] writes what a step changed, from the directory in which overlayfs kept the changes; [`whole`] writes a tree as
+//! one layer. Both give the archive that BuildKit gives for the same files.
 
+mod diff;
+mod overlay;
+mod problem;
 mod tar;
 
+pub use self::diff::{diff, whole};
+pub use self::overlay::{Found, Marks, Stack, metadata_of};
+pub use self::problem::LayerError;
 pub use self::tar::{Header, Kind, LayerArchive};

@@ -23,6 +23,24 @@ pub struct Header {
     pub mtime: i64,
     /// The value of `security.capability`, the one attribute that layers carry.
     pub capability: Option<Vec<u8>>,
+    /// The numbers of the device that a hard link is another name of; zeros for all else.
+    pub linked_device: (u32, u32),
+}
+
+impl Header {
+    /// Turns it into another name of an entry before it. The numbers of a device stay, as Go writes them.
+    pub fn link_to(&mut self, first: &[u8]) {
+        self.linked_device = self.device();
+        self.kind = Kind::HardLink(first.to_vec());
+    }
+
+    fn device(&self) -> (u32, u32) {
+        match self.kind {
+            Kind::Character(major, minor) | Kind::Block(major, minor) => (major, minor),
+            Kind::HardLink(_) => self.linked_device,
+            Kind::File(_) | Kind::SymbolicLink(_) | Kind::Directory | Kind::Pipe => (0, 0),
+        }
+    }
 }
 
 /// What an entry is.
@@ -66,15 +84,6 @@ impl Kind {
         match self {
             Kind::HardLink(target) | Kind::SymbolicLink(target) => target,
             Kind::File(_) | Kind::Character(..) | Kind::Block(..) | Kind::Directory | Kind::Pipe => b"",
-        }
-    }
-
-    fn device(&self) -> (u32, u32) {
-        match self {
-            Kind::Character(major, minor) | Kind::Block(major, minor) => (*major, *minor),
-            Kind::File(_) | Kind::HardLink(_) | Kind::SymbolicLink(_) | Kind::Directory | Kind::Pipe => {
-                (0, 0)
-            }
         }
     }
 }
@@ -231,7 +240,7 @@ fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
 
 fn main(header: &Header, name: &[u8], link: &[u8]) -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
-    let (major, minor) = header.kind.device();
+    let (major, minor) = header.device();
     block[156] = header.kind.flag();
     text(&mut block[..NAME], name);
     text(&mut block[157..257], link);

@@ -20,7 +20,7 @@ pub(super) fn pack(index: &Index, writer: impl Write) -> io::Result<()> {
         let mut header = header(path, node);
         if node.entry.kind != tree::Kind::Directory {
             match first_names.get(&node.inode) {
-                Some(first) => header.kind = Kind::HardLink(first.clone()),
+                Some(first) => header.link_to(first),
                 None => drop(first_names.insert(node.inode, header.name.clone())),
             }
         }
@@ -66,6 +66,7 @@ fn header(path: &[u8], node: &Node) -> Header {
         gid: node.entry.gid,
         mtime: node.entry.mtime,
         capability: capability.map(|(_, value)| value.clone()),
+        linked_device: (0, 0),
     }
 }
 

@@ -1,0 +1,111 @@
+//! Layers of our differ against a running BuildKit's: the same script on the same tree gives the same bytes.
+#![allow(clippy::unwrap_used)]
+
+mod daemon;
+mod overlay;
+
+use daemon::Test;
+use kcompose_core::llb::{Exec, Meta};
+use overlay::{Overlay, archives, check_equal, names, unpack};
+
+/// Gives everything that was made since the script began, and is not dated by it, one time.
+const PIN: &str = r"find . -xdev \( -path ./etc -o -path ./sys -o -path ./proc -o -path ./dev \) -prune -o -newer /began -exec touch -h -d @1600000000 {} +";
+
+fn pinned(script: &str) -> String {
+    format!("set -e; umask 022; cd /; touch -d @1650000000 /began\n{script}\n{PIN}")
+}
+
+/// Runs two scripts on a shell's root with a daemon, the second one also on an overlay, and compares the last layer.
+async fn check(before: &str, script: &str) -> Vec<u8> {
+    let mut test = Test::new().await;
+    let (before, script) = (pinned(before), pinned(script));
+    let shell = test.shell();
+    let first = test.graph.exec(
+        &Exec::new(shell, ["/bin/sh", "-c", &before]),
+        Meta::named("before"),
+    )[0];
+    let second = test.graph.exec(
+        &Exec::new(first, ["/bin/sh", "-c", &script]),
+        Meta::named("after"),
+    )[0];
+    let result = test.build(&test.request(second)).await.0.unwrap();
+    let theirs = archives(&result, &test.path("layers"));
+    let [shell, first, second] = theirs.as_slice() else {
+        panic!("{} layers", theirs.len());
+    };
+    let lower = [test.path("first"), test.path("shell")];
+    unpack(first, &lower[0]);
+    unpack(shell, &lower[1]);
+    check_equal(
+        &kcompose_engine::layer::whole(&lower[0], Vec::new()).unwrap(),
+        first,
+    );
+    let overlay = Overlay::new(&test.path("step"), &lower);
+    overlay.run(&script);
+    let ours = overlay.layer();
+    check_equal(&ours, second);
+    ours
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_links_owners_and_types() {
+    kcompose_testing::needs!(Root, BuildKit, Program("busybox"), Program("unshare"));
+    let script = r#"
+mkdir -p plain/sub sticky setgid empty a-b
+echo hello > plain/file; echo more > a-b/z; : > plain/empty; printf '%0700000d' 0 > plain/zeros
+chmod 1777 sticky; chmod 2755 setgid; echo x > plain/suid; chmod 4755 plain/suid; chmod 0 plain/empty
+ln -s ../etc/passwd plain/link; ln plain/file plain/hard; ln plain/file a-b/hard; ln -s "$(printf '%0120d' 0)" longlink
+mkfifo pipe; mknod null c 1 3; mknod disk b 8 1; ln pipe pipe2; ln plain/link link2; ln disk disk2; ln null a-b/null2
+echo owned > owned; chown 3000000:70000 owned; chown 33:33 plain/sub
+d=$(printf '%060d' 1); f=$(printf '%0100d' 2); g=$(printf '%0101d' 3); m=$(printf '%0255d' 4)
+mkdir -p $d/$d/$d $d/x; echo 1 > $d/$f; echo 2 > $d/$d/$f; echo 3 > $d/$d/$d/$f; echo 4 > $f; echo 5 > $g; echo 6 > $d/$d/$g; ln $d/$d/$g hardlong
+echo 8 > $m; mkdir $d/$m; echo 9 > $d/$m/$m; ln $d/$m/$m $d/z
+mkdir "ünicode dir" "ünicode dir/in"; echo 7 > "ünicode dir/ß"; ln -s "ö" uni; h=$(printf '%0101d' 5); mkdir -p "$h/$h"
+echo 10 > "$(printf 'latin\351\377')"; mkdir "$(printf '\200dir')"; echo 11 > "$(printf '\200dir')/in"
+mkdir -p "$d/$(printf '%038d' 6)/y"
+setcap=/sbin/setcap; if [ -x $setcap ]; then cp plain/suid capable; chmod 755 capable; $setcap cap_net_raw+ep capable; ln capable capable2; fi
+touch -d @1234567890 plain/file; touch -d @0 empty; touch -d @99999999999 future
+"#;
+    let layer = check("true", script).await;
+    assert!(names(&layer).len() > 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletions_replacements_and_what_stays_the_same() {
+    kcompose_testing::needs!(Root, BuildKit, Program("busybox"), Program("unshare"));
+    let before = r#"
+mkdir -p gone/deep kept turned/deep/er opaque/both opaque/only same/inner modes links olinks file-to-dir
+echo 1 > gone/deep/x; echo 2 > kept/y; echo 3 > kept/z; echo 4 > swap; echo 5 > turned/v; echo 5 > turned/deep/er/v
+echo 6 > opaque/both/a; echo 6 > opaque/both/b; echo 7 > opaque/only/c; echo 8 > opaque/equal; echo 8 > opaque/other; ln -s a opaque/link
+echo 9 > same/inner/f; echo 9 > same/g; echo 10 > modes/f; ln -s one modes/l; mkfifo modes/p
+echo 11 > links/a; ln links/a links/b; echo 12 > olinks/a; ln olinks/a olinks/b; ln olinks/a olinks/c; echo f > file-to-dir/f; echo t > to-link; mkdir dir-to-link; echo x > dir-to-link/x
+echo 13 > content; echo 13 > content2
+"#;
+    let script = r#"
+rm -r gone; rm kept/y; rm swap; mkdir swap; echo 6 > swap/in; rm -r turned; mkdir turned; echo 7 > turned/w; chmod 700 kept/z
+rm -r opaque; mkdir -p opaque/both; echo 6 > opaque/both/a; echo 8 > opaque/equal; echo 9 > opaque/other; ln -s a opaque/link; mkdir opaque/new; echo n > opaque/new/n
+touch -d @1600000000 opaque/both/a opaque/equal opaque/other; touch -h -d @1600000000 opaque/link
+chmod 700 same/g; chmod 755 same/inner; chmod 644 same/inner/f; chmod 600 modes/f; chown 5:6 modes; rm modes/l; ln -s two modes/l
+echo 11 >> links/a; echo new > links/c; ln links/c links/d
+rm -r olinks; mkdir -p olinks; echo 12 > olinks/a; ln olinks/a olinks/b; ln olinks/a olinks/c; ln olinks/a olinks/d; ln olinks/a zlinks; touch -d @1600000000 olinks/a
+rm -r file-to-dir; echo now > file-to-dir; rm to-link; ln -s content to-link; rm -r dir-to-link; ln -s kept dir-to-link
+cp content c2; cat c2 > content; rm c2; touch -d @1600000000 content; echo 14 > content2; touch -d @1600000000 content2
+mkdir made; rmdir made; echo made > made2; rm made2;
+mkdir -p deep/er/still; echo d > deep/er/still/d; rm -r deep/er; mkdir -p deep/er; echo e > deep/er/e
+mv kept/z kept/moved; mv same same2
+"#;
+    let layer = check(before, script).await;
+    let names = names(&layer);
+    for expected in [
+        ".wh.gone",
+        "kept/.wh.y",
+        "opaque/.wh.only",
+        "turned/.wh.deep",
+        "swap/in",
+    ] {
+        assert!(
+            names.iter().any(|name| name == expected),
+            "{expected} is not in {names:#?}"
+        );
+    }
+}
