@@ -46,10 +46,7 @@ mod tests {
 
     #[track_caller]
     fn check(paths: &[&str], expected: &str) {
-        let lines: String = paths
-            .iter()
-            .map(|path| format!("{path}\tf\t644\t0\t0\t1\t\n"))
-            .collect();
+        let lines: String = paths.iter().map(|path| format!("{path}\tf\n")).collect();
         let facts = PackageFacts::from_bytes(format!("{{}}\n{lines}").into_bytes()).unwrap();
         let (mut flavor, sources) = flavor("");
         flavor.kernel.value.package.span = flavor.distro.span;

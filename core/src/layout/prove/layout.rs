@@ -13,12 +13,21 @@ use super::{PackageFiles, Shipped, ShippedKind};
 pub(super) fn prove(flavor: &Flavor, layout: &CompiledLayout, packages: &dyn PackageFiles, sink: &mut Sink) {
     let rules = Rules::new(flavor, layout);
     let mut said = BTreeSet::new();
-    packages.paths(&mut |shipped| look(&rules, shipped, flavor, &mut said, sink));
+    let mut folder = Folder::default();
+    packages.paths(&mut |shipped| {
+        if shipped.kind != ShippedKind::Directory {
+            let above = folder.rule(&rules, shipped.path);
+            look(&rules, above, shipped, flavor, &mut said, sink);
+        }
+    });
 }
+
+/// A path of the layout and what it is.
+type Rule<'a> = (&'a AbsPath, &'a Spanned<PathClass>);
 
 /// The rules, ready to be looked at a hundred thousand times.
 struct Rules<'a> {
-    by_path: BTreeMap<&'a str, (&'a AbsPath, &'a Spanned<PathClass>)>,
+    by_path: BTreeMap<&'a str, Rule<'a>>,
     /// Kept paths that the flavor itself adds: the stock ones are the distro's business.
     own: BTreeSet<&'a str>,
 }
@@ -49,7 +58,7 @@ impl<'a> Rules<'a> {
     }
 
     /// The rule that decides about a path, without the path's own if it is to be above it.
-    fn above(&self, path: &str) -> Option<(&'a AbsPath, &'a Spanned<PathClass>)> {
+    fn above(&self, path: &str) -> Option<Rule<'a>> {
         let mut at = path;
         while let Some((head, _)) = at.rsplit_once('/') {
             if let Some(found) = self.by_path.get(head) {
@@ -61,27 +70,44 @@ impl<'a> Rules<'a> {
     }
 }
 
+/// The folder looked at last and its rule: paths come sorted, so most are in the same folder as the one before.
+#[derive(Default)]
+struct Folder<'a> {
+    path: String,
+    rule: Option<Rule<'a>>,
+}
+
+impl<'a> Folder<'a> {
+    /// The rule above a path.
+    fn rule(&mut self, rules: &Rules<'a>, path: &str) -> Option<Rule<'a>> {
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        if self.path != parent {
+            self.path.clear();
+            self.path.push_str(parent);
+            self.rule = rules.above(path);
+        }
+        self.rule
+    }
+}
+
 fn look(
     rules: &Rules<'_>,
+    above: Option<Rule<'_>>,
     shipped: Shipped<'_>,
     flavor: &Flavor,
     said: &mut BTreeSet<(String, String)>,
     sink: &mut Sink,
 ) {
-    if shipped.kind == ShippedKind::Directory {
-        return;
-    }
     if let Some((path, rule)) = rules.by_path.get(shipped.path) {
         not_a_directory(path, rule, shipped, sink);
     }
-    let Some((top, rule)) = rules.above(shipped.path) else {
+    let Some((top, rule)) = above else {
         return;
     };
-    // One report for each package and path, at the first of its files.
-    let once = (shipped.package.to_owned(), top.to_string());
     match rule.value {
         PathClass::Persistent => {
-            if said.insert(once) {
+            // One report for each package and path, at the first of its files.
+            if said.insert((shipped.package.to_owned(), top.to_string())) {
                 sink.push(HiddenPackageFile {
                     package: shipped.package.to_owned(),
                     path: shipped.path.to_owned(),

@@ -89,14 +89,6 @@ pub struct PathFact<'a> {
     pub path: &'a str,
     /// What it is.
     pub kind: PathKind,
-    /// Permission bits (07777).
-    pub mode: u32,
-    /// The numeric owner.
-    pub uid: u32,
-    /// The numeric group.
-    pub gid: u32,
-    /// The size of a file in bytes.
-    pub size: u64,
     /// The target of a link, as written; else empty.
     pub target: &'a str,
 }
@@ -190,7 +182,6 @@ impl PackageFacts {
                 EntryType::Char | EntryType::Block | EntryType::Fifo => 's',
                 _ => continue,
             };
-            let (mode, uid, gid) = (header.mode()? & 0o7777, header.uid()?, header.gid()?);
             let link = if kind == 'l' {
                 entry.link_name_bytes()
             } else {
@@ -201,10 +192,7 @@ impl PackageFacts {
                 .unwrap_or_default();
             // A tab or a newline in a name would break the lines; no package has one.
             if !path.contains(['\t', '\n']) && !target.contains(['\t', '\n']) {
-                found.push(format!(
-                    "{path}\t{kind}\t{mode:o}\t{uid}\t{gid}\t{}\t{target}\n",
-                    entry.size()
-                ));
+                found.push(format!("{path}\t{kind}{target}\n"));
             }
             if kind == 'f' {
                 self.read_file(&path, &mut entry)?;
@@ -245,25 +233,15 @@ fn in_image(member: &str) -> String {
 }
 
 fn path_fact(line: &str) -> Option<PathFact<'_>> {
-    let mut fields = line.split('\t');
-    let path = fields.next()?;
-    let kind = match fields.next()? {
+    let (path, rest) = line.split_once('\t')?;
+    let (kind, target) = rest.split_at_checked(1)?;
+    let kind = match kind {
         "d" => PathKind::Directory,
         "l" => PathKind::Link,
         "s" => PathKind::Special,
         _ => PathKind::File,
     };
-    let mode = u32::from_str_radix(fields.next()?, 8).ok()?;
-    let (uid, gid) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-    Some(PathFact {
-        path,
-        kind,
-        mode,
-        uid,
-        gid,
-        size: fields.next()?.parse().ok()?,
-        target: fields.next()?,
-    })
+    Some(PathFact { path, kind, target })
 }
 
 fn lines(text: &str) -> Vec<String> {
@@ -430,7 +408,7 @@ mod tests {
         ];
         assert_eq!(paths, expected);
         let link = facts.paths().next().unwrap();
-        assert_eq!((link.target, link.mode, link.gid), ("../lib/y", 0o644, 42));
+        assert_eq!(link.target, "../lib/y");
     }
 
     #[test]

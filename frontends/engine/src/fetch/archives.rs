@@ -14,6 +14,9 @@ use super::http::Wanted;
 use super::suites::all;
 use super::{Fetcher, Fetching, Network, Progress};
 
+/// How many threads read facts.
+const READERS: usize = 4;
+
 /// What the packages of a lock hold, as far as that is known.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
@@ -84,9 +87,29 @@ impl Fetcher {
 
     /// What the packages of a lock hold; reads only the store.
     pub fn contents(&self, resolved: &Resolved) -> Result<Contents, FetchError> {
+        let packages: Vec<&LockedPackage> = resolved.packages.values().collect();
+        let store = &self.options.store;
+        // `check` is to be instant, and half of it is opening these few hundred files.
+        let per_thread = packages.len().div_ceil(READERS).max(1);
+        let found = std::thread::scope(|scope| {
+            let readers: Vec<_> = packages
+                .chunks(per_thread)
+                .map(|part| {
+                    scope.spawn(move || {
+                        part.iter()
+                            .map(|package| facts(store, package))
+                            .collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            let joined = readers
+                .into_iter()
+                .map(|reader| reader.join().expect("reading facts does not panic"));
+            joined.flatten().collect::<Vec<_>>()
+        });
         let mut contents = Contents::default();
-        for package in resolved.packages.values() {
-            match facts(&self.options.store, package)? {
+        for (package, facts) in packages.into_iter().zip(found) {
+            match facts? {
                 Some(facts) => drop(contents.packages.insert(package.name.clone(), facts)),
                 None => contents.unknown.push(package.name.clone()),
             }
