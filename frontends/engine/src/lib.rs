@@ -11,6 +11,7 @@ pub mod buildkit;
 pub mod capabilities;
 pub mod credentials;
 pub mod digest;
+pub mod embedded;
 pub mod error;
 pub mod event;
 pub mod export;

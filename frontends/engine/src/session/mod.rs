@@ -25,6 +25,7 @@ use tonic::transport::{Channel, Server};
 use content::ContentServer;
 pub(crate) use content::ImageReceiver;
 pub use filesync::dockerignore;
+pub(crate) use filesync::patterns;
 
 use crate::credentials::Credentials;
 use crate::secret::Secret;

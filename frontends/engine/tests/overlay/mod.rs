@@ -117,20 +117,27 @@ pub fn check_equal(ours: &[u8], theirs: &[u8]) {
     if ours == theirs {
         return;
     }
-    let (ours, theirs) = (lines(ours), lines(theirs));
+    check_lines(&lines(ours), &lines(theirs));
+    panic!("the same entries, and other bytes");
+}
+
+/// Compares what archives hold and says where that begins to differ.
+#[track_caller]
+pub fn check_lines(ours: &[String], theirs: &[String]) {
     let at = ours
         .iter()
-        .zip(&theirs)
+        .zip(theirs)
         .take_while(|(one, other)| one == other)
         .count();
     let from = at.saturating_sub(3);
     let some = |lines: &[String]| lines[from.min(lines.len())..(at + 4).min(lines.len())].join("\n  ");
-    panic!(
+    assert!(
+        ours == theirs,
         "{} and {} entries, different from {at}:\nours\n  {}\ntheirs\n  {}",
         ours.len(),
         theirs.len(),
-        some(&ours),
-        some(&theirs)
+        some(ours),
+        some(theirs)
     );
 }
 
@@ -164,7 +171,7 @@ fn line<R: Read>(entry: &mut tar::Entry<'_, R>) -> String {
     entry.read_to_end(&mut content).unwrap();
     let header = entry.header();
     format!(
-        "{:?} {:?} -> {:?} {:o} {:?}:{:?} @{:?} dev {:?}:{:?} {} bytes {} {records:?}",
+        "{:?} {:?} -> {:?} {:o} {:?}:{:?} @{:?} dev {:?}:{:?} {} bytes {} {} {records:?}",
         String::from_utf8_lossy(&entry.path_bytes()),
         header.entry_type(),
         entry
@@ -177,6 +184,30 @@ fn line<R: Read>(entry: &mut tar::Entry<'_, R>) -> String {
         header.device_major(),
         header.device_minor(),
         content.len(),
-        String::from_utf8_lossy(&content[..content.len().min(20)])
+        String::from_utf8_lossy(&content[..content.len().min(20)]),
+        &kcompose_engine::digest::sha256(&content)[7..15],
     )
+}
+
+/// Times of the last hour as one: what is dated by the clock differs between two runs.
+pub fn without_now(archive: &[u8]) -> Vec<String> {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    lines(archive)
+        .into_iter()
+        .map(|line| {
+            let (before, rest) = line.split_once(" @Ok(").unwrap();
+            let (time, after) = rest.split_once(')').unwrap();
+            let is_recent = time
+                .parse::<u64>()
+                .is_ok_and(|time| time + 3600 > now && time <= now);
+            if is_recent {
+                format!("{before} @now{after}")
+            } else {
+                line
+            }
+        })
+        .collect()
 }

@@ -4,7 +4,7 @@
 //! that it lacks by their number in the list, and says when it has enough.
 
 mod follow;
-mod patterns;
+pub(crate) mod patterns;
 mod walk;
 
 use std::collections::BTreeMap;

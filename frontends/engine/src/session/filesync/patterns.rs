@@ -41,7 +41,7 @@ fn clean(line: &str) -> Option<String> {
 
 /// An ordered list of patterns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Patterns(Vec<Pattern>);
+pub(crate) struct Patterns(Vec<Pattern>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pattern {
@@ -50,7 +50,7 @@ struct Pattern {
 }
 
 impl Patterns {
-    pub(super) fn new(patterns: &[String]) -> Self {
+    pub(crate) fn new(patterns: &[String]) -> Self {
         let cleaned = patterns.iter().filter_map(|pattern| clean(pattern.trim()));
         Patterns(cleaned.map(|pattern| Pattern::new(&pattern)).collect())
     }
@@ -63,6 +63,34 @@ impl Patterns {
             let speaks = pattern.exception == matched && pattern.matches_or_parent(&parts);
             if speaks { !pattern.exception } else { matched }
         })
+    }
+
+    /// Whether a path matches, by what was said of the directory that it is in; nothing, if that is the top.
+    ///
+    /// Where exceptions are about directories this may say something else than [`Patterns::matches`]: it is how BuildKit's
+    /// copies decide (`MatchesUsingParentResults`).
+    pub(crate) fn matches_below(&self, path: &str, above: &Matched) -> (bool, Matched) {
+        let parts: Vec<&str> = path.split('/').collect();
+        let mut matched = false;
+        let each = self.0.iter().enumerate().map(|(at, pattern)| {
+            let fits = match above.0.get(at) {
+                Some(true) => true,
+                _ if pattern.exception != matched => false,
+                Some(false) => pattern.matches_itself(&parts),
+                None => pattern.matches_or_parent(&parts),
+            };
+            if fits {
+                matched = !pattern.exception;
+            }
+            fits
+        });
+        let each = Matched(each.collect());
+        (matched, each)
+    }
+
+    /// Whether a pattern takes back what another one matched.
+    pub(crate) fn has_exceptions(&self) -> bool {
+        self.0.iter().any(|pattern| pattern.exception)
     }
 
     /// Whether a path below this directory might match by itself.
@@ -82,6 +110,10 @@ impl Patterns {
     }
 }
 
+/// Which patterns matched a directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Matched(Vec<bool>);
+
 impl Pattern {
     fn new(text: &str) -> Self {
         let (exception, text) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
@@ -89,6 +121,10 @@ impl Pattern {
             parts: text.split('/').map(str::to_owned).collect(),
             exception,
         }
+    }
+
+    fn matches_itself(&self, path: &[&str]) -> bool {
+        self.parts == ["."] || matches_parts(&self.parts, path)
     }
 
     fn matches_or_parent(&self, path: &[&str]) -> bool {
@@ -136,7 +172,8 @@ fn matches_parts(pattern: &[String], path: &[&str]) -> bool {
     }
 }
 
-fn matches_part(part: &str, name: &str) -> bool {
+/// Whether a name of one directory matches a part of a pattern.
+pub(crate) fn matches_part(part: &str, name: &str) -> bool {
     part == name || matches_text(&characters(part), &characters(name))
 }
 

@@ -1,0 +1,3 @@
+//! An engine of our own, for machines where nothing is installed.
+
+pub mod fileop;
