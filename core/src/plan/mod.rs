@@ -8,6 +8,7 @@
 
 mod emit;
 mod graph;
+mod layers;
 mod programs;
 mod strata;
 mod text;

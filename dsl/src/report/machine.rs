@@ -9,6 +9,21 @@ use super::{Finding, Level, Region};
 /// The version of the JSON form.
 const VERSION: u32 = 1;
 
+pub(super) fn lines(findings: &[Finding]) -> String {
+    findings.iter().map(line).collect()
+}
+
+fn line(finding: &Finding) -> String {
+    let place = finding.place.as_ref();
+    let place = place
+        .map(|place| format!("{}: ", place.begin))
+        .unwrap_or_default();
+    let causes: String = finding.causes.iter().map(|cause| format!(": {cause}")).collect();
+    let help = finding.help.as_ref();
+    let help = help.map(|help| format!("  help: {help}\n")).unwrap_or_default();
+    format!("{place}{}{causes}\n{help}", finding.message)
+}
+
 pub(super) fn json(findings: &[Finding]) -> String {
     let problems: Vec<Value> = findings.iter().map(json_problem).collect();
     pretty(&json!({ "version": VERSION, "problems": problems }))

@@ -17,6 +17,8 @@ pub use human::Style;
 pub enum Format {
     /// For people, with an excerpt of the text.
     Human(Style),
+    /// One line a problem and one for its help, for programs that print an excerpt of their own.
+    Lines,
     /// One JSON object with a list.
     Json,
     /// SARIF 2.1.0, for tools that collect findings.
@@ -33,6 +35,7 @@ pub fn render(problems: &Diagnostics, sources: &SourceMap, format: Format) -> St
         .collect();
     match format {
         Format::Human(style) => human::render(&findings, sources, style),
+        Format::Lines => machine::lines(&findings),
         Format::Json => machine::json(&findings),
         Format::Sarif => machine::sarif(&findings),
         Format::Github => machine::github(&findings),

@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Boot(Boot),
     /// Look at the local store
     Cache(Cache),
+    /// Make the image that `docker build` runs to read flavors
+    Frontend(Frontend),
     /// Say what was found on this machine, and what is missing
     Doctor(Doctor),
 }
@@ -368,6 +370,40 @@ pub(crate) enum CacheCommand {
     },
     /// Read everything and compare it with its checksum
     Verify,
+}
+
+/// `kcompose frontend`.
+#[derive(Debug, Args)]
+pub(crate) struct Frontend {
+    #[command(subcommand)]
+    pub(crate) command: FrontendCommand,
+}
+
+/// What to do with the frontend.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FrontendCommand {
+    /// Write or push the frontend's image
+    Image(FrontendImage),
+}
+
+/// `kcompose frontend image`.
+#[derive(Debug, Args)]
+pub(crate) struct FrontendImage {
+    /// What to make, such as type=docker,dest=frontend.tar (may be given several times)
+    #[arg(short, long = "output", value_name = "type=TYPE,dest=PATH")]
+    pub(crate) outputs: Vec<String>,
+    /// The image's name (may be given several times)
+    #[arg(short, long = "tag", value_name = "NAME")]
+    pub(crate) tags: Vec<String>,
+    /// Push the image to its registry
+    #[arg(long)]
+    pub(crate) push: bool,
+    /// The static kcompose-gateway [default: the one beside kcompose]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) program: Option<PathBuf>,
+    /// How progress is shown
+    #[arg(long, value_enum, default_value_t = Progress::Auto, env = "KCOMPOSE_PROGRESS")]
+    pub(crate) progress: Progress,
 }
 
 /// `kcompose doctor`.

@@ -2,49 +2,14 @@
 
 use std::path::Path;
 
-use kcompose_core::diagnostic::{Diagnostics, Problem};
-use kcompose_core::model::{FileBody, Flavor, PathPattern};
-use kcompose_core::source::{Span, Spanned};
-use miette::Diagnostic;
-use thiserror::Error;
-
-/// A path of the build context that is not there.
-#[derive(Debug, Error, Diagnostic)]
-#[error("there is no `{path}` in the build context")]
-#[diagnostic(
-    code("kcompose::context::not-found"),
-    help("paths are relative to the folder of the flavor; looked for {looked_for}")
-)]
-struct NotFound {
-    path: String,
-    looked_for: String,
-    #[label(primary, "not found")]
-    span: Span,
-}
+use kcompose_core::diagnostic::Diagnostics;
+use kcompose_core::model::Flavor;
 
 /// What the flavor takes from its folder and is not there.
 pub(crate) fn missing(flavor: &Flavor, folder: &Path) -> Diagnostics {
-    taken(flavor)
-        .filter(|path| folder.join(path.value.as_str()).symlink_metadata().is_err())
-        .map(|path| -> Problem {
-            Box::new(NotFound {
-                path: path.value.as_str().to_owned(),
-                looked_for: folder.join(path.value.as_str()).display().to_string(),
-                span: path.span,
-            })
-        })
-        .collect()
-}
-
-fn taken(flavor: &Flavor) -> impl Iterator<Item = &Spanned<PathPattern>> {
-    let copies = flavor.files.iter().filter_map(|file| match &file.value.body {
-        FileBody::Copy(from) => Some(from),
-        FileBody::Text(_) | FileBody::Directory | FileBody::Link(_) => None,
-    });
-    copies.chain(
-        flavor
-            .cloud_configs
-            .iter()
-            .filter_map(|config| config.value.from.as_ref()),
+    kcompose_compile::missing(
+        flavor,
+        &|path| folder.join(path).symlink_metadata().is_ok(),
+        &|path| folder.join(path).display().to_string(),
     )
 }

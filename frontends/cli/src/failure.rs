@@ -4,6 +4,8 @@ use kcompose_core::diagnostic::{Diagnostics, Problem};
 use miette::Diagnostic;
 use thiserror::Error;
 
+pub(crate) use kcompose_compile::BadFlag;
+
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -47,6 +49,12 @@ impl Failure {
     }
 }
 
+impl From<BadFlag> for Failure {
+    fn from(flag: BadFlag) -> Self {
+        Failure::usage(flag)
+    }
+}
+
 impl From<Diagnostics> for Failure {
     fn from(diagnostics: Diagnostics) -> Self {
         Failure::Wrong(diagnostics)
@@ -81,27 +89,6 @@ impl FileFailed {
             what: what.into(),
             help: help.to_owned(),
             source,
-        }
-    }
-}
-
-/// A flag was used in a way that cannot be.
-#[derive(Debug, Error, Diagnostic)]
-#[error("{fact}")]
-#[diagnostic(code(kcompose::usage::flag), help("{help}"))]
-pub(crate) struct BadFlag {
-    /// What is wrong.
-    pub(crate) fact: String,
-    /// What to type instead.
-    pub(crate) help: String,
-}
-
-impl BadFlag {
-    /// A wrong flag and what to type instead.
-    pub(crate) fn new(fact: impl Into<String>, help: impl Into<String>) -> Self {
-        BadFlag {
-            fact: fact.into(),
-            help: help.into(),
         }
     }
 }

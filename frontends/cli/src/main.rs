@@ -58,6 +58,7 @@ async fn run(cli: Cli, terminal: &Terminal, sources: &mut SourceMap) -> Result<(
         Command::Verify(args) => commands::verify::run(&args, terminal).await,
         Command::Boot(args) => commands::boot::run(&args, terminal).await,
         Command::Cache(args) => commands::cache::run(global, &args, terminal),
+        Command::Frontend(args) => commands::frontend::run(global, &args.command, terminal).await,
         Command::Doctor(args) => commands::doctor::run(&args, terminal).await,
     }
 }

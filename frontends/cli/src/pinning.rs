@@ -2,18 +2,14 @@
 
 use std::path::Path;
 
-use kcompose_core::diagnostic::Diagnostics;
-use kcompose_core::resolve::lock::{self, Lock};
-use kcompose_core::resolve::{Movement, Resolution, Resolved, resolve};
-use kcompose_core::source::SourceMap;
-use miette::Diagnostic;
-use thiserror::Error;
-
 use crate::args::LockMode;
 use crate::failure::{Failure, FileFailed};
 use crate::project::Project;
 use crate::terminal::Terminal;
 use crate::world::{World, fetch_failed};
+use kcompose_core::resolve::lock::{self, Lock};
+use kcompose_core::resolve::{Movement, Resolution, Resolved, resolve};
+use kcompose_core::source::SourceMap;
 
 /// What may happen to the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,13 +47,6 @@ impl Pinned {
     pub(crate) fn changed(&self) -> bool {
         self.before.as_ref() != Some(&self.lock)
     }
-}
-
-#[derive(Debug, Error, Diagnostic)]
-#[error("there is no lock, `{file}`")]
-#[diagnostic(code(kcompose::lock::missing), help("`kcompose lock` writes it"))]
-struct NoLock {
-    file: String,
 }
 
 /// Pins the packages of a flavor: by its lock where that fits, else by the indexes.
@@ -108,24 +97,17 @@ pub(crate) fn read(file: &Path) -> Result<Option<Lock>, Failure> {
             )));
         }
     };
-    lock::parse(&file.display().to_string(), &text)
-        .map(Some)
-        .map_err(Failure::wrong)
+    Ok(Some(kcompose_compile::read_lock(
+        &file.display().to_string(),
+        &text,
+    )?))
 }
 
 /// Fails when the lock is missing or answers another flavor.
 pub(crate) fn must_fit(project: &Project, lock: Option<&Lock>) -> Result<(), Failure> {
-    let Some(lock) = lock else {
-        return Err(Failure::wrong(NoLock {
-            file: project.lock_file.display().to_string(),
-        }));
-    };
-    let differences: Diagnostics = lock.fits(&project.flavor);
-    if differences.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::Wrong(differences))
-    }
+    let file = project.lock_file.display().to_string();
+    kcompose_compile::must_fit(&file, lock, &project.flavor)?;
+    Ok(())
 }
 
 /// Writes the lock whole, or not at all.

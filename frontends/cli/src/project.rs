@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use kcompose_compile::EPOCH;
 use kcompose_core::diagnostic::Diagnostics;
-use kcompose_core::model::{Architecture, Flavor};
+use kcompose_core::model::Flavor;
 use kcompose_core::source::SourceMap;
 use kcompose_dsl::{LoadError, Options};
 
@@ -89,7 +90,7 @@ fn no_flavor(file: &Path, error: std::io::Error) -> Failure {
 }
 
 fn options(source: &Source) -> Result<Options, Failure> {
-    let mut parameters = BTreeMap::new();
+    let mut arguments = BTreeMap::new();
     for argument in &source.build_args {
         let Some((name, value)) = argument.split_once('=') else {
             return Err(Failure::usage(BadFlag::new(
@@ -97,24 +98,9 @@ fn options(source: &Source) -> Result<Options, Failure> {
                 "write it as --build-arg NAME=VALUE",
             )));
         };
-        if name != "SOURCE_DATE_EPOCH" {
-            parameters.insert(name.to_owned(), value.to_owned());
-        }
+        arguments.insert(name.to_owned(), value.to_owned());
     }
-    Ok(Options {
-        architecture: architecture(source.platform.as_deref())?,
-        parameters,
-    })
-}
-
-fn architecture(platform: Option<&str>) -> Result<Architecture, Failure> {
-    match platform {
-        None | Some("linux/amd64" | "amd64") => Ok(Architecture::Amd64),
-        Some(other) => Err(Failure::usage(BadFlag::new(
-            format!("`{other}` cannot be built yet"),
-            "the platform is linux/amd64",
-        ))),
-    }
+    Ok(kcompose_compile::options(source.platform.as_deref(), &arguments)?)
 }
 
 /// The time stamp of everything in the image: the flag, the environment, else what the lock says.
@@ -123,17 +109,7 @@ pub(crate) fn epoch(source: &Source, locked: i64) -> Result<i64, Failure> {
         .build_args
         .iter()
         .rev()
-        .find_map(|argument| argument.strip_prefix("SOURCE_DATE_EPOCH="));
-    let said = flag
-        .map(str::to_owned)
-        .or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok());
-    let Some(text) = said.filter(|text| !text.is_empty()) else {
-        return Ok(locked);
-    };
-    text.parse().ok().filter(|epoch| *epoch >= 0).ok_or_else(|| {
-        Failure::usage(BadFlag::new(
-            format!("SOURCE_DATE_EPOCH is `{text}`"),
-            "it is a number of seconds since 1970",
-        ))
-    })
+        .find_map(|argument| argument.strip_prefix(EPOCH)?.strip_prefix('='));
+    let said = flag.map(str::to_owned).or_else(|| std::env::var(EPOCH).ok());
+    Ok(kcompose_compile::epoch(said.as_deref(), locked)?)
 }

@@ -1,10 +1,10 @@
 //! The world outside: the store, the mirrors, the clock.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use kcompose_compile::Urls;
 use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::model::Flavor;
 use kcompose_core::plan::Fetch;
@@ -58,15 +58,7 @@ impl World {
 
     /// The URL of every archive of a flavor on its mirror.
     pub(crate) fn urls(&self, flavor: &Flavor, resolved: &Resolved) -> Result<Urls, Failure> {
-        let mut urls = BTreeMap::new();
-        for package in resolved.packages.values() {
-            let found = self.fetcher.urls(flavor, package).map_err(fetch_failed)?;
-            urls.insert(
-                package.sha256.clone(),
-                found.into_iter().next().unwrap_or_default(),
-            );
-        }
-        Ok(Urls(urls))
+        Urls::new(self.fetcher.mirrors(), flavor, resolved).map_err(fetch_failed)
     }
 
     /// Offers the store as a mirror to an engine that reaches this machine's loopback.
@@ -115,17 +107,6 @@ impl Mirror {
     /// The URL of an archive for the engine.
     pub(crate) fn url(&self, fetch: &Fetch) -> String {
         self.urls.of(fetch)
-    }
-}
-
-/// The URLs of archives, by their sha256.
-#[derive(Clone, Debug)]
-pub(crate) struct Urls(BTreeMap<String, String>);
-
-impl Urls {
-    /// The URL of an archive.
-    pub(crate) fn of(&self, fetch: &Fetch) -> String {
-        self.0.get(&fetch.sha256).cloned().unwrap_or_default()
     }
 }
 

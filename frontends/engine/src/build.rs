@@ -14,7 +14,7 @@ use crate::digest::sha256;
 use crate::error::EngineError;
 use crate::event::{Event, Events, State, Vertex};
 use crate::export::{self, Export, Image, Output, OutputKind};
-use crate::layers::{Compression, LayerStore};
+use crate::layers::{Compression, Layer, LayerStore};
 use crate::policy::SourceRule;
 use crate::secret::Secret;
 
@@ -87,16 +87,24 @@ pub async fn build(
     cancel: &CancellationToken,
 ) -> Result<BuildResult, EngineError> {
     check(request)?;
-    let compression = request
-        .outputs
-        .first()
-        .map(|output| output.compression)
-        .unwrap_or_default();
-    let layers = LayerStore::new(&request.layer_directory, compression);
+    let layers = LayerStore::new(&request.layer_directory, compression(request));
     let solved = bridge
         .solve(&job(request, layers.clone()), events, cancel)
         .await?;
-    let image = Image::new(&request.config, solved.layers, compression);
+    export(request, solved.layers, events, cancel).await
+}
+
+/// Writes all outputs of an image whose layers are in the layer store.
+pub async fn export(
+    request: &BuildRequest,
+    solved: Vec<Layer>,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<BuildResult, EngineError> {
+    check(request)?;
+    let compression = compression(request);
+    let layers = LayerStore::new(&request.layer_directory, compression);
+    let image = Image::new(&request.config, solved, compression);
     for output in &request.outputs {
         let own = (&image, &layers);
         if output.compression == compression {
@@ -107,6 +115,12 @@ pub async fn build(
         }
     }
     Ok(BuildResult { image })
+}
+
+/// Layers are kept in the compression of the first output.
+pub(crate) fn compression(request: &BuildRequest) -> Compression {
+    let first = request.outputs.first();
+    first.map(|output| output.compression).unwrap_or_default()
 }
 
 /// What can be known to be wrong before anything is built.

@@ -15,7 +15,7 @@ impl Capabilities {
     }
 
     /// What a daemon says. What it lists as disabled counts as absent.
-    pub(crate) fn from_daemon(caps: impl IntoIterator<Item = ApiCap>) -> Self {
+    pub fn from_daemon(caps: impl IntoIterator<Item = ApiCap>) -> Self {
         Capabilities(
             caps.into_iter()
                 .filter(|cap| cap.enabled)

@@ -19,6 +19,7 @@ pub mod fetch;
 pub mod helper;
 pub mod layer;
 pub mod layers;
+pub mod pack;
 pub mod policy;
 pub mod rootfs;
 pub mod secret;

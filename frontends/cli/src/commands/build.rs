@@ -14,7 +14,7 @@ use kcompose_engine::{
 
 use crate::args::{Build, EngineChoice, Global};
 use crate::commands::lock;
-use crate::compile;
+use crate::compile::{self, Wiring};
 use crate::context;
 use crate::failure::{BadFlag, Failure};
 use crate::interrupt;
@@ -54,10 +54,12 @@ pub(crate) async fn run(
     let emitted = compile::definition(
         &compiled,
         &project.flavor,
-        &|fetch| mirror.url(fetch),
-        merge,
-        args.no_cache,
-        sources,
+        &Wiring {
+            url: &|fetch| mirror.url(fetch),
+            merge,
+            no_cache: args.no_cache,
+            sources,
+        },
     );
     let mut request = BuildRequest::new(
         emitted.definition,
@@ -297,7 +299,13 @@ fn finish(
     if let Some(file) = &args.iidfile {
         pinning::whole(file, result.image.config_digest.as_bytes())?;
     }
-    for output in &request.outputs {
+    report(&request.outputs, &request.tags, result, terminal);
+    Ok(())
+}
+
+/// Says where each output went, and the image's digest.
+pub(crate) fn report(outputs: &[Output], tags: &[String], result: &BuildResult, terminal: &Terminal) {
+    for output in outputs {
         let place = output
             .destination
             .as_deref()
@@ -305,9 +313,8 @@ fn finish(
             .map(|path| path.to_string());
         let place = place
             .or_else(|| output.name.clone())
-            .unwrap_or_else(|| request.tags.join(", "));
+            .unwrap_or_else(|| tags.join(", "));
         terminal.say(&format!("{}: {place}", output.kind.word()));
     }
     terminal.say(&result.image.digest);
-    Ok(())
 }

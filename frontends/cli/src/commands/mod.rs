@@ -6,6 +6,7 @@ pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod doctor;
+pub(crate) mod frontend;
 pub(crate) mod lock;
 pub(crate) mod new;
 pub(crate) mod plan;

@@ -2,15 +2,16 @@
 
 use std::io::Write;
 
+use kcompose_compile::Urls;
 use kcompose_core::source::SourceMap;
 
 use crate::args::{Global, Plan, PlanFormat};
-use crate::compile::{self, Compiled};
+use crate::compile::{self, Compiled, Wiring};
 use crate::failure::{Failure, FileFailed};
 use crate::pinning::{self, Pinning};
 use crate::project::{self, Project};
 use crate::terminal::Terminal;
-use crate::world::{Urls, World};
+use crate::world::World;
 
 /// Prints the graph.
 pub(crate) async fn run(
@@ -41,10 +42,12 @@ fn llb(compiled: &Compiled, project: &Project, urls: &Urls, sources: &SourceMap)
     let emitted = compile::definition(
         compiled,
         &project.flavor,
-        &|fetch| urls.of(fetch),
-        true,
-        false,
-        sources,
+        &Wiring {
+            url: &|fetch| urls.of(fetch),
+            merge: true,
+            no_cache: false,
+            sources,
+        },
     );
     let mut out = std::io::stdout().lock();
     out.write_all(&emitted.definition.bytes())

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use kcompose_core::model::{Flavor, PackageName};
 use kcompose_core::packages::deb::facts::PackageFacts;
-use kcompose_core::resolve::{LockedPackage, Resolved, location_of};
+use kcompose_core::resolve::{LockedPackage, Resolved};
 
 use crate::store::{Shelf, Store};
 
 use super::error::FetchError;
 use super::http::Wanted;
 use super::suites::all;
-use super::{Fetcher, Fetching, Network, Progress};
+use super::{Fetcher, Fetching, Mirrors, Network, Progress};
 
 /// How many threads read facts.
 const READERS: usize = 4;
@@ -125,7 +125,7 @@ impl Fetcher {
         on_bytes: &(dyn Fn(i64) + Send + Sync),
     ) -> Result<Option<(String, String, String)>, FetchError> {
         let mut asked = None;
-        for url in self.urls(flavor, package)? {
+        for url in self.options.mirrors.urls(flavor, package)? {
             let wanted = Wanted {
                 url: &url,
                 sha256: &package.sha256,
@@ -150,18 +150,9 @@ impl Fetcher {
         Ok(asked.map(|url| (package.name.to_string(), package.version.clone(), url)))
     }
 
-    /// The URLs that a locked package may be fetched from, best first.
-    pub fn urls(&self, flavor: &Flavor, package: &LockedPackage) -> Result<Vec<String>, FetchError> {
-        let location = location_of(flavor, &package.source, &package.suite);
-        let location = location.ok_or_else(|| FetchError::UnknownSource {
-            package: package.name.to_string(),
-            repository: package.source.clone(),
-        })?;
-        let bases = self.options.mirrors.bases(&location);
-        Ok(bases
-            .into_iter()
-            .map(|base| format!("{base}/{}", package.path))
-            .collect())
+    /// The mirrors that it fetches from.
+    pub fn mirrors(&self) -> &Mirrors {
+        &self.options.mirrors
     }
 }
 

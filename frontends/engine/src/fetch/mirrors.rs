@@ -1,8 +1,10 @@
 //! Which mirror a distro is fetched from.
 
-use kcompose_core::resolve::{Location, beside};
+use kcompose_core::model::Flavor;
+use kcompose_core::resolve::{Location, LockedPackage, beside, location_of};
 
 use super::apt::{self, AptSource};
+use super::error::FetchError;
 
 /// What is known about mirrors: the environment's wish, and what the build host itself uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,6 +64,20 @@ impl Mirrors {
         };
         bases.dedup();
         bases
+    }
+
+    /// The URLs that a locked package may be fetched from, best first.
+    pub fn urls(&self, flavor: &Flavor, package: &LockedPackage) -> Result<Vec<String>, FetchError> {
+        let location = location_of(flavor, &package.source, &package.suite);
+        let location = location.ok_or_else(|| FetchError::UnknownSource {
+            package: package.name.to_string(),
+            repository: package.source.clone(),
+        })?;
+        let bases = self.bases(&location);
+        Ok(bases
+            .into_iter()
+            .map(|base| format!("{base}/{}", package.path))
+            .collect())
     }
 
     fn host_mirror(&self, distro: &str, security: bool) -> Option<String> {

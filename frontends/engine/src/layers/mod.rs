@@ -99,7 +99,16 @@ impl LayerStore {
         Ok(layer)
     }
 
-    /// A writer of a new layer.
+    /// A layer from its whole archive.
+    pub(crate) fn add(&self, archive: &mut dyn Read) -> io::Result<Layer> {
+        let mut compressor = writer::Compressor::new(self.compression, self.temporary()?)?;
+        io::copy(archive, &mut compressor)?;
+        let (file, layer) = compressor.finish()?;
+        self.commit(file, &layer)?;
+        Ok(layer)
+    }
+
+    /// A writer for a layer that arrives in pieces.
     pub(crate) fn writer(&self) -> io::Result<LayerWriter> {
         LayerWriter::new(self.clone())
     }

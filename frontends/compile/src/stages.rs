@@ -1,0 +1,116 @@
+//! From a flavor and its pinned packages to a definition: the stages of core in a row.
+
+use std::collections::BTreeMap;
+
+use kcompose_core::diagnostic::{Diagnostics, Warned};
+use kcompose_core::image::{ImageConfig, Runtime};
+use kcompose_core::layout::{self, CompiledLayout};
+use kcompose_core::model::Flavor;
+use kcompose_core::plan::{EmitOptions, Emitted, Fetch, Input, Plan, emit, plan};
+use kcompose_core::resolve::Resolved;
+use kcompose_core::source::SourceMap;
+use kcompose_core::step::Files;
+
+/// A flavor, compiled as far as it goes without an engine.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The graph.
+    pub plan: Plan,
+    /// The image's config, without layers.
+    pub config: ImageConfig,
+}
+
+/// What the text of the runtime is: the library's.
+pub fn runtime_text(path: &str) -> Option<&'static str> {
+    kcompose_library::file(&format!("runtime/systemd/{path}"))
+}
+
+/// The layout of a flavor, with what a person should hear about it.
+pub fn layout(flavor: &Flavor) -> Result<Warned<CompiledLayout>, Diagnostics> {
+    layout::compile(flavor)
+}
+
+/// The plan and the config of a flavor.
+pub fn compile(flavor: &Flavor, resolved: &Resolved, layout: &CompiledLayout, epoch: i64) -> Compiled {
+    let entries = layout::image_files(flavor, layout, &runtime_text)
+        .expect("the lists of the runtime are checked by the tests of the library");
+    let plan = plan(&Input {
+        flavor,
+        resolved,
+        image_files: &Files { entries },
+        kept: &layout.seed_paths(),
+        epoch,
+    });
+    Compiled {
+        plan,
+        config: config(flavor, epoch),
+    }
+}
+
+/// What an engine and its user add to a plan.
+pub struct Wiring<'a> {
+    /// The URL of an archive for the engine.
+    pub url: &'a dyn Fn(&Fetch) -> String,
+    /// Whether the engine has MergeOp.
+    pub merge: bool,
+    /// Whether every step runs again.
+    pub no_cache: bool,
+    /// The texts, for the places of operations.
+    pub sources: &'a SourceMap,
+}
+
+impl std::fmt::Debug for Wiring<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wiring")
+            .field("merge", &self.merge)
+            .field("no_cache", &self.no_cache)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The definition of a plan for an engine.
+pub fn definition(compiled: &Compiled, flavor: &Flavor, wiring: &Wiring<'_>) -> Emitted {
+    emit(
+        &compiled.plan,
+        &EmitOptions {
+            helper: kcompose_engine::helper::STEP,
+            url: wiring.url,
+            merge: wiring.merge,
+            no_cache: wiring.no_cache,
+            sources: wiring.sources,
+            architecture: flavor.architecture.as_str(),
+        },
+    )
+}
+
+/// The OCI config: the annotations of the image spec as labels, then those of the flavor.
+fn config(flavor: &Flavor, epoch: i64) -> ImageConfig {
+    let identity = &flavor.identity;
+    let title = identity
+        .title
+        .as_ref()
+        .map_or(&identity.name.value, |title| &title.value);
+    let mut labels = BTreeMap::from([
+        ("org.opencontainers.image.title".to_owned(), title.clone()),
+        (
+            "org.opencontainers.image.version".to_owned(),
+            identity.version.value.to_string(),
+        ),
+    ]);
+    if let Some(vendor) = &identity.vendor {
+        labels.insert("org.opencontainers.image.vendor".to_owned(), vendor.value.clone());
+    }
+    for label in &flavor.image.labels {
+        labels.insert(label.key.value.clone(), label.value.value.clone());
+    }
+    ImageConfig {
+        architecture: flavor.architecture.as_str().to_owned(),
+        variant: String::new(),
+        created: epoch,
+        history: Vec::new(),
+        runtime: Runtime {
+            labels,
+            ..Runtime::default()
+        },
+    }
+}

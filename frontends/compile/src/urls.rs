@@ -1,0 +1,32 @@
+//! Where the archives of a lock are fetched from.
+
+use std::collections::BTreeMap;
+
+use kcompose_core::model::Flavor;
+use kcompose_core::plan::Fetch;
+use kcompose_core::resolve::Resolved;
+use kcompose_engine::fetch::{FetchError, Mirrors};
+
+/// The URLs of archives, by their sha256.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Urls(pub BTreeMap<String, String>);
+
+impl Urls {
+    /// The URL of every archive of a flavor on its mirror.
+    pub fn new(mirrors: &Mirrors, flavor: &Flavor, resolved: &Resolved) -> Result<Urls, FetchError> {
+        let mut urls = BTreeMap::new();
+        for package in resolved.packages.values() {
+            let found = mirrors.urls(flavor, package)?;
+            urls.insert(
+                package.sha256.clone(),
+                found.into_iter().next().unwrap_or_default(),
+            );
+        }
+        Ok(Urls(urls))
+    }
+
+    /// The URL of an archive.
+    pub fn of(&self, fetch: &Fetch) -> String {
+        self.0.get(&fetch.sha256).cloned().unwrap_or_default()
+    }
+}

@@ -1,0 +1,144 @@
+//! What a frontend may ask of the daemon.
+
+use std::collections::{BTreeMap, HashMap};
+
+use kcompose_core::llb::Definition;
+use kcompose_core::llb::proto::google::rpc;
+use kcompose_core::llb::proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
+use kcompose_core::llb::proto::moby::buildkit::v1::frontend::{
+    CacheOptionsEntry, PingRequest, ReadFileRequest, Ref, Result as Built, ReturnRequest, SolveRequest,
+    StatFileRequest, result,
+};
+use kcompose_engine::Capabilities;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use crate::connection;
+
+/// What goes back to the daemon in the end.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Answer {
+    /// The file system of the image; none for an answer that is only text.
+    pub(crate) reference: Option<Reference>,
+    /// What is said about it, by the daemon's keys.
+    pub(crate) metadata: BTreeMap<String, Vec<u8>>,
+}
+
+/// A file system that the daemon has solved, or will solve when it is looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Reference(Ref);
+
+/// The daemon.
+#[derive(Debug)]
+pub(crate) struct Bridge {
+    client: LlbBridgeClient<Channel>,
+    capabilities: Capabilities,
+}
+
+/// Larger than anything that a daemon sends or takes.
+const MESSAGE_LIMIT: usize = 64 << 20;
+
+impl Bridge {
+    /// Connects, and asks what the daemon can do.
+    pub(crate) async fn open() -> Result<Bridge, Status> {
+        let mut client = LlbBridgeClient::new(connection::open().await?)
+            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_encoding_message_size(MESSAGE_LIMIT);
+        let pong = client.ping(PingRequest {}).await?.into_inner();
+        let capabilities = Capabilities::from_daemon(pong.llb_caps.into_iter().chain(pong.frontend_api_caps));
+        Ok(Bridge { client, capabilities })
+    }
+
+    /// What the daemon can do.
+    pub(crate) fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// Has a definition solved; with `Solving::Now` its steps run before this returns.
+    pub(crate) async fn solve(
+        &mut self,
+        definition: &Definition,
+        cache: &[CacheOptionsEntry],
+        solving: Solving,
+    ) -> Result<Reference, Status> {
+        let request = SolveRequest {
+            definition: Some(definition.message().clone()),
+            allow_result_return: true,
+            allow_result_array_ref: true,
+            cache_imports: cache.to_vec(),
+            evaluate: solving == Solving::Now,
+            ..SolveRequest::default()
+        };
+        let solved = self.client.solve(request).await?.into_inner().result;
+        match solved.and_then(|solved| solved.result) {
+            Some(result::Result::Ref(reference)) => Ok(Reference(reference)),
+            Some(result::Result::RefDeprecated(id)) => Ok(Reference(Ref { id, def: None })),
+            Some(result::Result::Refs(_) | result::Result::RefsDeprecated(_)) | None => Err(Status::unknown(
+                "the daemon solved something else than one file system",
+            )),
+        }
+    }
+
+    /// The content of a file; none if there is no such file.
+    pub(crate) async fn read(&mut self, tree: &Reference, path: &str) -> Result<Option<Vec<u8>>, Status> {
+        let request = ReadFileRequest {
+            r#ref: tree.0.id.clone(),
+            file_path: path.to_owned(),
+            ..ReadFileRequest::default()
+        };
+        found(self.client.read_file(request).await).map(|answer| answer.map(|answer| answer.data))
+    }
+
+    /// Whether there is something at a path.
+    pub(crate) async fn has(&mut self, tree: &Reference, path: &str) -> Result<bool, Status> {
+        let request = StatFileRequest {
+            r#ref: tree.0.id.clone(),
+            path: path.to_owned(),
+            ..StatFileRequest::default()
+        };
+        found(self.client.stat_file(request).await).map(|answer| answer.is_some())
+    }
+
+    /// Ends the build with an answer or an error.
+    pub(crate) async fn finish(&mut self, answer: Result<Answer, rpc::Status>) -> Result<(), Status> {
+        let request = match answer {
+            Ok(answer) => ReturnRequest {
+                result: Some(Built {
+                    metadata: answer.metadata.into_iter().collect::<HashMap<_, _>>(),
+                    result: answer.reference.map(|reference| result::Result::Ref(reference.0)),
+                    ..Built::default()
+                }),
+                error: None,
+            },
+            Err(error) => ReturnRequest {
+                result: None,
+                error: Some(error),
+            },
+        };
+        self.client.r#return(request).await.map(drop)
+    }
+}
+
+/// When steps run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Solving {
+    /// Before the call returns, so that their errors are ours to explain.
+    Now,
+    /// When somebody looks at the result.
+    Later,
+}
+
+/// The answer, or none where the daemon says that there is no such file. It has no code for that before v0.13.
+fn found<T>(answer: Result<tonic::Response<T>, Status>) -> Result<Option<T>, Status> {
+    match answer {
+        Ok(answer) => Ok(Some(answer.into_inner())),
+        Err(status)
+            if status.code() == Code::NotFound
+                || status.message().contains("no such file or directory")
+                || status.message().contains("not a directory") =>
+        {
+            Ok(None)
+        }
+        Err(status) => Err(status),
+    }
+}

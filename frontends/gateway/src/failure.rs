@@ -1,0 +1,110 @@
+//! Why a build ends without an image, in the form that BuildKit's clients print.
+//!
+//! An error carries the lines of the flavor that it is about as details; `docker build` and `buildctl` print them with
+//! the text around. The code is always "unknown": clients print any other one as a prefix, some of them several times.
+
+use kcompose_core::diagnostic::{Diagnostics, primary_span};
+use kcompose_core::llb::proto::google::protobuf::Any;
+use kcompose_core::llb::proto::google::rpc;
+use kcompose_core::source::{Place, SourceFile, SourceMap, Span};
+use kcompose_dsl::report::{self, Format};
+use miette::Diagnostic;
+use prost::Message;
+use serde_json::{Value, json};
+use tonic::{Code, Status};
+
+/// Problems that are ours to explain.
+pub(crate) type Failed = Diagnostics;
+
+/// Why a build failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The flavor, the lock or the way we are used is wrong.
+    Problems(Diagnostics),
+    /// The daemon says so.
+    Daemon(Status),
+}
+
+impl Failure {
+    /// The error for the daemon.
+    pub(crate) fn status(&self, sources: &SourceMap) -> rpc::Status {
+        match self {
+            Failure::Problems(problems) => from_problems(problems, sources),
+            Failure::Daemon(status) => forwarded(status),
+        }
+    }
+
+    /// One problem.
+    pub(crate) fn of(problem: impl Diagnostic + Send + Sync + 'static) -> Self {
+        Failure::Problems(Diagnostics::from(problem))
+    }
+}
+
+impl From<Diagnostics> for Failure {
+    fn from(problems: Diagnostics) -> Self {
+        Failure::Problems(problems)
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Failure::Daemon(status)
+    }
+}
+
+fn from_problems(problems: &Diagnostics, sources: &SourceMap) -> rpc::Status {
+    let text = report::render(problems, sources, Format::Lines);
+    let spans = problems
+        .iter()
+        .filter_map(|problem| primary_span(problem.as_ref()));
+    rpc::Status {
+        code: Code::Unknown as i32,
+        message: text.trim_end().to_owned(),
+        details: spans.filter_map(|span| detail(span, sources)).collect(),
+    }
+}
+
+/// What the daemon said of a step, unchanged, so that clients find their own details in it.
+fn forwarded(status: &Status) -> rpc::Status {
+    let mut error = rpc::Status::decode(status.details()).unwrap_or_default();
+    if error.message.is_empty() {
+        error.message = status.message().to_owned();
+    }
+    error.code = Code::Unknown as i32;
+    error
+}
+
+/// A place as a detail of an error.
+fn detail(span: Span, sources: &SourceMap) -> Option<Any> {
+    let value = json!({
+        "info": info(sources.file(span)?),
+        "ranges": [range(span, sources)?],
+    });
+    Some(Any {
+        type_url: "github.com/moby/buildkit/errdefs.Source+json".to_owned(),
+        value: value.to_string().into_bytes(),
+    })
+}
+
+/// A file, with its text.
+fn info(file: &SourceFile) -> Value {
+    use base64::Engine as _;
+    json!({
+        "filename": &*file.name,
+        "data": base64::engine::general_purpose::STANDARD.encode(file.text.as_bytes()),
+        "language": "KDL",
+    })
+}
+
+/// Lines count from one, characters from zero.
+fn range(span: Span, sources: &SourceMap) -> Option<Value> {
+    let position = |place: &Place| json!({ "line": place.line, "character": place.column - 1 });
+    let start = sources.place(span)?;
+    let end = sources.end_place(span)?;
+    let end = if end.column == 1 && end.line > start.line {
+        &start
+    } else {
+        &end
+    };
+    Some(json!({ "start": position(&start), "end": position(end) }))
+}
