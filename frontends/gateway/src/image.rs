@@ -40,7 +40,7 @@ pub(crate) async fn build(
     let epoch = kcompose_compile::epoch(said, lock.resolved.epoch).map_err(Failure::of)?;
     let mut compiled = compile(flavor, &lock.resolved, &layout, epoch);
     compiled.config.runtime.labels.extend(asked.labels.clone());
-    let urls = Urls::new(&Mirrors::only(mirror), flavor, &lock.resolved)
+    let urls = Urls::new(&Mirrors::only(mirror.as_deref()), flavor, &lock.resolved)
         .map_err(|error| Failure::from(Diagnostics::from(error)))?;
     let emitted = definition(
         &compiled,
