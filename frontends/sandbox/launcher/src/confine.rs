@@ -1,0 +1,94 @@
+//! What a step may do: Docker's capabilities, nothing gained by a program file, Docker's system calls.
+
+use kcompose_launcher::report::Failure;
+use kcompose_launcher::{Job, User};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use crate::attempt::{Attempt, failure};
+use crate::system;
+
+/// The fourteen that Docker leaves a container.
+const KEPT: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::NET_RAW)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::AUDIT_WRITE);
+
+/// Confines this process and all it becomes.
+pub(crate) fn confine(job: &Job) -> Result<(), Failure> {
+    for limit in &job.spec.limits.resources {
+        let what = || format!("limiting {}", limit.name);
+        if !system::set_limit(&limit.name, limit.soft, limit.hard).attempt(what)? {
+            return Err(failure(what(), "there is no such limit"));
+        }
+    }
+    leave_bounding_set()?;
+    // Before the capabilities go: without no_new_privs, a filter takes CAP_SYS_ADMIN.
+    if job.spec.new_privileges {
+        install(job)?;
+    }
+    let sets = CapabilitySets {
+        effective: KEPT,
+        permitted: KEPT,
+        inheritable: CapabilitySet::empty(),
+    };
+    rustix::thread::set_capabilities(None, sets).attempt(|| "giving capabilities up")?;
+    if !job.spec.new_privileges {
+        rustix::thread::set_no_new_privs(true).attempt(|| "giving new privileges up")?;
+        install(job)?;
+    }
+    // Nothing of this process can be read or traced by the step: it holds the socket to the engine.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).attempt(|| "hiding")
+}
+
+/// Becomes the step's user.
+pub(crate) fn become_user(user: &User) -> Result<(), Failure> {
+    let what = || format!("becoming the user {}:{}", user.uid, user.gid);
+    let gid = rustix::process::Gid::from_raw(user.gid);
+    let uid = rustix::process::Uid::from_raw(user.uid);
+    let groups: Vec<_> = user
+        .groups
+        .iter()
+        .map(|gid| rustix::process::Gid::from_raw(*gid))
+        .collect();
+    match rustix::thread::set_thread_groups(&groups) {
+        // A namespace of a single id may not change groups at all.
+        Err(rustix::io::Errno::PERM) if groups.is_empty() => {}
+        result => result.attempt(what)?,
+    }
+    rustix::thread::set_thread_res_gid(gid, gid, gid).attempt(what)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).attempt(what)
+}
+
+fn leave_bounding_set() -> Result<(), Failure> {
+    for number in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        if KEPT.contains(capability) {
+            continue;
+        }
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // Past the last one that the kernel knows.
+            Err(rustix::io::Errno::INVAL) => break,
+            Err(error) => return Err(error).attempt(|| "leaving the bounding set"),
+        }
+    }
+    Ok(())
+}
+
+fn install(job: &Job) -> Result<(), Failure> {
+    for filter in &job.filters {
+        system::install_filter(filter).attempt(|| "installing the seccomp filter")?;
+    }
+    Ok(())
+}

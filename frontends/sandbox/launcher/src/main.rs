@@ -1,0 +1,151 @@
+//! The launcher: builds a step's sandbox and runs the step in it.
+//!
+//! Three processes: this one watches the engine, whose end of the socket closes when it dies, however it dies; its child
+//! is the first process of the step's namespaces; the step is the child of that. When the first process of a process
+//! namespace ends, the kernel kills all others in it, so ending that one ends everything.
+
+mod attempt;
+mod cgroup;
+mod confine;
+mod init;
+mod inside;
+mod namespace;
+mod stubs;
+mod system;
+mod tree;
+mod world;
+
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::ExitCode;
+
+use kcompose_launcher::report::{Failure, Report, TERMINATE};
+use kcompose_launcher::wire::{self, Wire};
+use kcompose_launcher::{Job, identity};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
+use rustix::thread::UnshareFlags;
+
+use attempt::{Attempt, failure};
+
+/// A job is text and paths; what is longer is none.
+const LONGEST_JOB: u64 = 64 << 20;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    match arguments.next().as_deref() {
+        None => serve(),
+        Some(identity::MAP) => match identity::map_ids(&arguments.collect::<Vec<_>>()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(problem) => {
+                // There is nobody to tell when that fails.
+                let _ = std::io::stderr().write_all(problem.as_bytes());
+                ExitCode::FAILURE
+            }
+        },
+        // A step that does nothing, for trying a sandbox out where there is no other program.
+        Some(_) => ExitCode::SUCCESS,
+    }
+}
+
+fn serve() -> ExitCode {
+    let Ok(socket) = take_socket() else {
+        return ExitCode::FAILURE;
+    };
+    match launch(&socket) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            say(&socket, &Report::Failed(problem));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The engine's socket comes as stdin; the step's stdin is empty.
+fn take_socket() -> std::io::Result<OwnedFd> {
+    system::close_all_but_standard()?;
+    let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
+    let nothing = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())?;
+    system::become_stdin(&nothing)?;
+    Ok(socket)
+}
+
+fn launch(socket: &OwnedFd) -> Result<(), Failure> {
+    let job = read_job(socket)?;
+    if job.enter {
+        say(
+            socket,
+            &Report::Entered(identity::enter(Path::new("/proc/self/exe"))?),
+        );
+    }
+    let world = world::build(&job)?;
+    let cgroup = cgroup::Cgroup::with(&job.spec.limits);
+    if !cgroup.lacks().is_empty() {
+        say(socket, &Report::Unlimited(cgroup.lacks().to_vec()));
+    }
+    let parent =
+        pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).attempt(|| "finding the launcher")?;
+    system::unshare(UnshareFlags::NEWPID).attempt(|| "making a process namespace")?;
+    match system::fork().attempt(|| "dividing")? {
+        None => {
+            let result = init::run(&job, &world, &cgroup, &parent, socket);
+            if let Err(problem) = result {
+                say(socket, &Report::Failed(problem));
+            }
+            system::exit()
+        }
+        Some(first) => {
+            watch(first, socket)?;
+            world.stubs.remove(world.root.as_fd());
+            Ok(())
+        }
+    }
+}
+
+fn read_job(socket: &OwnedFd) -> Result<Job, Failure> {
+    let what = || "reading the job";
+    let mut stream = UnixStream::from(socket.try_clone().attempt(what)?);
+    let mut length = [0; 8];
+    stream.read_exact(&mut length).attempt(what)?;
+    let length = u64::from_le_bytes(length);
+    if length > LONGEST_JOB {
+        return Err(failure(what(), "it is too long"));
+    }
+    let mut bytes = Vec::new();
+    stream.take(length).read_to_end(&mut bytes).attempt(what)?;
+    Job::take(&mut &bytes[..]).ok_or_else(|| failure(what(), "it is not understood"))
+}
+
+/// Waits for the end of the step's first process, and brings it about when the engine asks or is gone.
+fn watch(first: Pid, socket: &OwnedFd) -> Result<(), Failure> {
+    let what = || "watching the step";
+    let process = pidfd_open(first, PidfdFlags::empty()).attempt(what)?;
+    loop {
+        let [ended, spoken] =
+            system::wait_for([process.as_raw_fd(), socket.as_raw_fd()], -1).attempt(what)?;
+        if ended {
+            break;
+        }
+        if spoken {
+            let mut word = [0];
+            let asked = rustix::io::read(socket, &mut word) == Ok(1) && word[0] == TERMINATE;
+            let signal = if asked { Signal::TERM } else { Signal::KILL };
+            // It may have ended by itself just now.
+            let _ = kill_process(first, signal);
+            if !asked {
+                break;
+            }
+        }
+    }
+    // Its end waits for that of every process of the namespace.
+    waitpid(Some(first), WaitOptions::empty()).attempt(what)?;
+    Ok(())
+}
+
+/// Tells the engine; there is nobody else to tell when it does not listen.
+pub(crate) fn say(socket: &OwnedFd, report: &Report) {
+    if let Ok(socket) = socket.try_clone() {
+        let _ = UnixStream::from(socket).write_all(&wire::bytes(report));
+    }
+}

@@ -1,0 +1,281 @@
+//! Runs a step.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as Pair;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use kcompose_launcher::report::{Failure, Report, TERMINATE};
+use kcompose_launcher::wire::{self, Wire};
+use kcompose_launcher::{Job, Network, Overlay, Source, Spec};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Problem, profile, program};
+
+/// Where output came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By itself, with this code.
+    Exited(i32),
+    /// By this signal.
+    Signalled(i32),
+    /// Its time was up.
+    TimedOut,
+    /// It was asked to end.
+    Cancelled,
+    /// It wrote more than it may.
+    OutputLimit,
+}
+
+/// How long a step has between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Runs a step; output goes to `sink` as it comes.
+///
+/// When this returns, or the future is dropped, every process of the step is gone or being killed by the kernel; the files
+/// that it wrote are whole when it returned.
+///
+/// # Errors
+///
+/// When the sandbox can't be set up, or the program not be started. A step that fails is an [`Ending`].
+pub async fn run(
+    spec: &Spec,
+    sink: impl FnMut(Stream, &[u8]) + Send,
+    cancel: &CancellationToken,
+) -> Result<Ending, Problem> {
+    check(spec)?;
+    let job = Job {
+        spec: spec.clone(),
+        resolv_conf: resolv_conf(spec.network),
+        filters: profile::filters(),
+        old_mounts: false,
+        enter: false,
+    };
+    run_job(&job, sink, cancel).await
+}
+
+/// Runs a job as the launcher takes it.
+pub(crate) async fn run_job(
+    job: &Job,
+    sink: impl FnMut(Stream, &[u8]) + Send,
+    cancel: &CancellationToken,
+) -> Result<Ending, Problem> {
+    let (mut child, mut socket) = start().map_err(Problem::Launcher)?;
+    let bytes = wire::bytes(job);
+    let sent = async {
+        socket.write_all(&wire::bytes(&(bytes.len() as u64))).await?;
+        socket.write_all(&bytes).await
+    };
+    // A launcher that fails early says why; what it did not read is of no interest then.
+    let _ = sent.await;
+    let mut step = Step::new(job, &mut child, socket, sink);
+    let early = step.watch(cancel).await;
+    let report = step.report;
+    let status = child.wait().await.map_err(Problem::Launcher)?;
+    ending(early, &report, status)
+}
+
+fn check(spec: &Spec) -> Result<(), Problem> {
+    let trees = |overlay: &Overlay| -> Vec<_> {
+        let more = [&overlay.upper, &overlay.work].into_iter().flatten();
+        overlay.lower.iter().chain(more).cloned().collect()
+    };
+    let mut paths = trees(&spec.root);
+    paths.push(spec.directory.clone());
+    for mount in &spec.mounts {
+        paths.push(mount.target.clone());
+        match &mount.source {
+            Source::Bind(path) => paths.push(path.clone()),
+            Source::Overlay(overlay) | Source::Within(overlay, _) => paths.extend(trees(overlay)),
+            Source::Tmpfs { .. } => {}
+        }
+    }
+    match paths.iter().find(|path| !path.is_absolute()) {
+        Some(path) => Err(Problem::Relative {
+            path: path.display().to_string(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The host's name servers mean something only where they can be reached.
+fn resolv_conf(network: Network) -> String {
+    match network {
+        Network::None => String::new(),
+        Network::Host => std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+    }
+}
+
+fn start() -> io::Result<(Child, UnixStream)> {
+    let (ours, theirs) = Pair::pair()?;
+    ours.set_nonblocking(true)?;
+    let child = Command::new(program::path()?)
+        .arg0("kcompose-launcher")
+        .env_clear()
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .current_dir(Path::new("/"))
+        .kill_on_drop(true)
+        .spawn()?;
+    Ok((child, UnixStream::from_std(ours)?))
+}
+
+/// A step that runs.
+struct Step<S> {
+    socket: Option<UnixStream>,
+    stdout: Option<tokio::process::ChildStdout>,
+    stderr: Option<tokio::process::ChildStderr>,
+    report: Vec<u8>,
+    sink: S,
+    output_left: u64,
+    grace: Duration,
+    timeout: Option<Duration>,
+}
+
+impl<S: FnMut(Stream, &[u8]) + Send> Step<S> {
+    fn new(job: &Job, child: &mut Child, socket: UnixStream, sink: S) -> Self {
+        let limits = &job.spec.limits;
+        Step {
+            socket: Some(socket),
+            stdout: child.stdout.take(),
+            stderr: child.stderr.take(),
+            report: Vec::new(),
+            sink,
+            output_left: limits.output.unwrap_or(u64::MAX),
+            grace: limits.grace.unwrap_or(GRACE),
+            timeout: limits.timeout,
+        }
+    }
+
+    /// Passes output on until all is closed; says why the step was made to end, if it was.
+    async fn watch(&mut self, cancel: &CancellationToken) -> Option<Ending> {
+        let mut early = None;
+        let mut deadline = self.timeout.map(|timeout| Instant::now() + timeout);
+        let (mut out, mut err) = (vec![0; 1 << 16], vec![0; 1 << 14]);
+        let mut said = [0; 1 << 12];
+        while self.stdout.is_some() || self.stderr.is_some() || self.socket.is_some() {
+            tokio::select! {
+                () = cancel.cancelled(), if early.is_none() => {
+                    early = Some(Ending::Cancelled);
+                    deadline = self.ask_to_end().await;
+                }
+                () = until(deadline), if deadline.is_some() => {
+                    // The second time it is no longer asked.
+                    deadline = if early.is_none() { self.ask_to_end().await } else { None };
+                    early = early.or(Some(Ending::TimedOut));
+                    if deadline.is_none() {
+                        self.socket = None;
+                    }
+                }
+                read = read(&mut self.socket, &mut said) => match read {
+                    0 => self.socket = None,
+                    length => self.report.extend(&said[..length]),
+                },
+                read = read(&mut self.stdout, &mut out) => match read {
+                    0 => self.stdout = None,
+                    length => self.pass_on(Stream::Stdout, &out[..length], &mut early),
+                },
+                read = read(&mut self.stderr, &mut err) => match read {
+                    0 => self.stderr = None,
+                    length => self.pass_on(Stream::Stderr, &err[..length], &mut early),
+                },
+            }
+        }
+        early
+    }
+
+    /// Sends the step SIGTERM; gives the time at which it is killed.
+    async fn ask_to_end(&mut self) -> Option<Instant> {
+        if let Some(socket) = &mut self.socket {
+            // When the launcher is gone, there is nothing left to end.
+            let _ = socket.write_all(&[TERMINATE]).await;
+        }
+        Some(Instant::now() + self.grace)
+    }
+
+    fn pass_on(&mut self, stream: Stream, bytes: &[u8], early: &mut Option<Ending>) {
+        let allowed = usize::try_from(self.output_left).map_or(bytes.len(), |left| left.min(bytes.len()));
+        self.output_left -= allowed as u64;
+        if allowed > 0 {
+            (self.sink)(stream, &bytes[..allowed]);
+        }
+        if allowed < bytes.len() && early.is_none() {
+            *early = Some(Ending::OutputLimit);
+            // The launcher kills at once when the socket closes.
+            self.socket = None;
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    if let Some(deadline) = deadline {
+        sleep_until(deadline).await;
+    }
+}
+
+/// Bytes read; 0 at the end, or when reading fails, which for pipes and sockets is an end, too.
+async fn read<R: AsyncRead + Unpin>(source: &mut Option<R>, buffer: &mut [u8]) -> usize {
+    match source {
+        Some(source) => source.read(buffer).await.unwrap_or(0),
+        None => std::future::pending().await,
+    }
+}
+
+fn ending(early: Option<Ending>, report: &[u8], launcher: ExitStatus) -> Result<Ending, Problem> {
+    let mut ended = None;
+    for said in reports(report) {
+        match said {
+            Report::Failed(failure) => return Err(refusal(failure)),
+            Report::Ended(status) => ended = Some(status),
+            Report::Entered(_) | Report::Unlimited(_) => {}
+        }
+    }
+    match (early, ended) {
+        (Some(early), _) => Ok(early),
+        (None, Some(status)) if launcher.success() => Ok(of_status(ExitStatus::from_raw(status))),
+        (None, _) => Err(Problem::Lost),
+    }
+}
+
+/// What the launcher said, in its order.
+pub(crate) fn reports(mut bytes: &[u8]) -> Vec<Report> {
+    std::iter::from_fn(|| Report::take(&mut bytes)).collect()
+}
+
+fn refusal(
+    Failure {
+        attempt,
+        error,
+        of_program,
+    }: Failure,
+) -> Problem {
+    if of_program {
+        Problem::Program { attempt, error }
+    } else {
+        Problem::Refused { attempt, error }
+    }
+}
+
+fn of_status(status: ExitStatus) -> Ending {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Ending::Exited(code),
+        (None, signal) => Ending::Signalled(signal.unwrap_or_default()),
+    }
+}
