@@ -242,7 +242,8 @@ pub(crate) struct Build {
     /// Which engine builds
     #[arg(long, value_enum, default_value_t = EngineChoice::Auto, env = "KCOMPOSE_ENGINE")]
     pub(crate) engine: EngineChoice,
-    /// The address of a BuildKit, such as unix:///run/buildkit/buildkitd.sock or tcp://127.0.0.1:1234
+    /// The address of a BuildKit, such as unix:///run/buildkit/buildkitd.sock, tcp://127.0.0.1:1234 or, by TLS,
+    /// tcp://HOST:1234?cacert=ca.pem&cert=cert.pem&key=key.pem
     #[arg(long, value_name = "ADDR", env = "KCOMPOSE_BUILDER")]
     pub(crate) builder: Option<String>,
     /// Build up to a stage only

@@ -29,7 +29,7 @@ pub mod store;
 
 pub use bridge::{Bridge, Job, Solved};
 pub use build::{BuildRequest, BuildResult, build};
-pub use buildkit::{Address, BuildKit};
+pub use buildkit::{Address, BuildKit, Tls};
 pub use capabilities::Capabilities;
 pub use credentials::Credentials;
 pub use error::{EngineError, Fault};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
@@ -11,6 +12,9 @@ use tower::service_fn;
 
 use crate::error::EngineError;
 
+use super::failure::root_cause;
+use super::tls::Tls;
+
 /// The address of a BuildKit daemon.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Address {
@@ -18,6 +22,8 @@ pub enum Address {
     Unix(PathBuf),
     /// `host:port`, without encryption.
     Tcp(String),
+    /// A host that is reached by TLS.
+    Tls(Box<Tls>),
 }
 
 impl Address {
@@ -40,6 +46,7 @@ impl Address {
     pub fn is_local(&self) -> bool {
         match self {
             Address::Unix(_) => true,
+            Address::Tls(tls) => Address::Tcp(tls.host.clone()).is_local(),
             Address::Tcp(host) => {
                 let host = host.rsplit_once(':').map_or(host.as_str(), |(host, _)| host);
                 let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
@@ -48,13 +55,13 @@ impl Address {
         }
     }
 
-    pub(super) async fn dial(&self) -> Result<Channel, tonic::transport::Error> {
+    pub(super) async fn dial(&self) -> Result<Channel, String> {
         // The name is for HTTP's sake only: the connector knows where to go.
         let endpoint = Endpoint::from_static("http://buildkitd")
             .initial_stream_window_size(8 << 20)
             .initial_connection_window_size(16 << 20)
             .connect_timeout(std::time::Duration::from_secs(10));
-        match self.clone() {
+        let connected = match self.clone() {
             Address::Unix(path) => {
                 let connect = move |_| {
                     let path = path.clone();
@@ -69,7 +76,16 @@ impl Address {
                 };
                 endpoint.connect_with_connector(service_fn(connect)).await
             }
-        }
+            Address::Tls(tls) => {
+                let client = Arc::new(tls.client()?);
+                let connect = move |_| {
+                    let (tls, client) = (tls.clone(), client.clone());
+                    async move { tls.connect(client).await.map(TokioIo::new) }
+                };
+                endpoint.connect_with_connector(service_fn(connect)).await
+            }
+        };
+        connected.map_err(|error| root_cause(&error))
     }
 }
 
@@ -90,11 +106,21 @@ impl FromStr for Address {
         let Some(host) = text.strip_prefix("tcp://") else {
             return Err(invalid("it begins with neither `unix://` nor `tcp://`"));
         };
+        let (host, query) = host
+            .split_once('?')
+            .map_or((host, None), |(host, query)| (host, Some(query)));
         let port = host
             .rsplit_once(':')
             .and_then(|(_, port)| port.parse::<u16>().ok());
-        port.map(|_| Address::Tcp(host.into()))
-            .ok_or_else(|| invalid("it has no port"))
+        if port.is_none() {
+            return Err(invalid("it has no port"));
+        }
+        match query {
+            None => Ok(Address::Tcp(host.into())),
+            Some(query) => Tls::parse(host, query)
+                .map(|tls| Address::Tls(Box::new(tls)))
+                .map_err(|reason| invalid(&reason)),
+        }
     }
 }
 
@@ -103,6 +129,7 @@ impl fmt::Display for Address {
         match self {
             Address::Unix(path) => write!(f, "unix://{}", path.display()),
             Address::Tcp(host) => write!(f, "tcp://{host}"),
+            Address::Tls(tls) => tls.fmt(f),
         }
     }
 }
@@ -127,6 +154,14 @@ mod tests {
         check("tcp://[::1]:1234", Some(true));
         check("tcp://localhost:1", Some(true));
         check("tcp://build.example.org:1234", Some(false));
+        check("tcp://10.0.0.1:1?cacert=/ca.pem", Some(false));
+        check(
+            "tcp://127.0.0.1:1?cacert=/ca.pem&cert=/c.pem&key=/k.pem&servername=build",
+            Some(true),
+        );
+        check("tcp://127.0.0.1:1?cacert=/ca.pem&cert=/c.pem", None);
+        check("tcp://127.0.0.1:1?cert=/c.pem&key=/k.pem", None);
+        check("tcp://127.0.0.1:1?cafile=/ca.pem", None);
         check("unix://run/x.sock", None);
         check("tcp://host", None);
         check("/run/x.sock", None);

@@ -4,6 +4,7 @@ mod address;
 mod failure;
 mod solve;
 mod status;
+mod tls;
 
 use kcompose_core::llb::proto::moby::buildkit::v1::control_client::ControlClient;
 use kcompose_core::llb::proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
@@ -17,6 +18,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 pub use address::Address;
+pub use tls::Tls;
 
 use crate::bridge::{Bridge, Job, Solving};
 use crate::capabilities::Capabilities;
@@ -74,14 +76,14 @@ impl Bridge for BuildKit {
 }
 
 async fn try_connect(address: &Address) -> Result<BuildKit, String> {
-    let channel = address
-        .dial()
-        .await
-        .map_err(|error| failure::root_cause(&error))?;
+    let channel = address.dial().await?;
     let workers = control(&channel)
         .list_workers(ListWorkersRequest::default())
         .await;
-    workers.map_err(|status| format!("it is not a BuildKit: {}", status.message()))?;
+    workers.map_err(|status| match std::error::Error::source(&status) {
+        Some(cause) => failure::root_cause(cause),
+        None => format!("it is not a BuildKit: {}", status.message()),
+    })?;
     let capabilities = capabilities(&channel)
         .await
         .map_err(|status| status.message().to_owned())?;
