@@ -4,9 +4,16 @@
 mod daemon;
 mod overlay;
 
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
 use daemon::Test;
+use fs_err as fs;
+use kcompose_core::llb::proto::pb;
 use kcompose_core::llb::{Exec, Meta};
-use overlay::{Overlay, archives, check_equal, names, unpack};
+use kcompose_engine::embedded::fileop::{Trees, apply};
+use kcompose_engine::layer::{diff, whole};
+use overlay::{Overlay, Space, archives, check_equal, names, unpack};
 
 /// Gives everything that was made since the script began, and is not dated by it, one time.
 const PIN: &str = r"find . -xdev \( -path ./etc -o -path ./sys -o -path ./proc -o -path ./dev \) -prune -o -newer /began -exec touch -h -d @1600000000 {} +";
@@ -36,10 +43,7 @@ async fn check(before: &str, script: &str) -> Vec<u8> {
     let lower = [test.path("first"), test.path("shell")];
     unpack(first, &lower[0]);
     unpack(shell, &lower[1]);
-    check_equal(
-        &kcompose_engine::layer::whole(&lower[0], Vec::new()).unwrap(),
-        first,
-    );
+    check_equal(&whole(&lower[0], Vec::new()).unwrap(), first);
     let overlay = Overlay::new(&test.path("step"), &lower);
     overlay.run(&script);
     let ours = overlay.layer();
@@ -107,5 +111,124 @@ mv kept/z kept/moved; mv same same2
             names.iter().any(|name| name == expected),
             "{expected} is not in {names:#?}"
         );
+    }
+}
+
+/// Makes a tree of the layers below and changes it, with this machine's tools.
+fn lower(place: &Path) -> PathBuf {
+    let lower = place.join("lower");
+    for folder in ["gone/deep", "opaque/both", "opaque/only", "turned/deep", "kept"] {
+        fs::create_dir_all(lower.join(folder)).unwrap();
+    }
+    for file in [
+        "gone/deep/x",
+        "opaque/both/a",
+        "opaque/only/b",
+        "opaque/equal",
+        "turned/deep/v",
+        "kept/y",
+        "program",
+    ] {
+        fs::write(lower.join(file), file).unwrap();
+    }
+    lower
+}
+
+const CHANGES: &str = r#"
+set -e; umask 022; cd merged
+rm -r gone turned; mkdir turned; echo w > turned/w; rm kept/y; echo z > kept/z; ln kept/z kept/link
+touch -r opaque/equal ../time; rm -r opaque; mkdir -p opaque/both; echo new > opaque/both/a; printf opaque/equal > opaque/equal; touch -r ../time opaque/equal
+mkfifo pipe; ln -s nowhere dangling; chmod 4755 program; setcap cap_net_raw+ep program; ln program again
+find . -newer ../began -exec touch -h -d @1600000000 {} +
+"#;
+
+#[test]
+fn a_user_namespace_gives_the_same_layer() {
+    kcompose_testing::needs!(Root, Program("unshare"), Program("setcap"));
+    let folder = tempfile::tempdir().unwrap();
+    let lower = lower(folder.path());
+    let layers = [Space::Root, Space::User].map(|space| {
+        let place = folder.path().join(format!("{space:?}"));
+        let overlay = Overlay::new(&place, std::slice::from_ref(&lower));
+        fs::write(place.join("began"), "").unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let worker = std::env::current_exe().unwrap().display().to_string();
+        // The differ runs in the namespace: only there the attributes read as they were written.
+        let command =
+            r#"(eval "$1"); umount merged; KCOMPOSE_TEST_DIFF=$PWD exec "$2" --exact worker > /dev/null"#;
+        overlay.mounted(space, command, &[CHANGES, &worker]);
+        fs::read(place.join("layer")).unwrap()
+    });
+    let names = names(&layers[0]);
+    for expected in [".wh.gone", "opaque/.wh.only", "kept/.wh.y", "again"] {
+        assert!(
+            names.iter().any(|name| name == expected),
+            "{expected} is not in {names:#?}"
+        );
+    }
+    assert!(!names.contains(&"opaque/equal".to_owned()), "{names:#?}");
+    check_equal(&layers[1], &layers[0]);
+}
+
+/// The process that makes a layer in a namespace of another test; by itself it does nothing.
+#[test]
+fn worker() {
+    let Some(place) = std::env::var_os("KCOMPOSE_TEST_DIFF").map(PathBuf::from) else {
+        return;
+    };
+    let lower = place.parent().unwrap().join("lower");
+    let layer = diff(&place.join("upper"), &[lower], Vec::new()).unwrap();
+    fs::write(place.join("layer"), layer).unwrap();
+}
+
+#[test]
+fn sparse_files_stay_sparse_and_are_whole_in_the_layer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    fs::create_dir(&source).unwrap();
+    fs::create_dir(&target).unwrap();
+    let size = 3 << 30;
+    let file = fs::File::create(source.join("sparse")).unwrap();
+    file.set_len(size).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(file.file(), b"middle", 1 << 30).unwrap();
+    drop(file);
+    let copy = pb::FileActionCopy {
+        src: "/".to_owned(),
+        dest: "/".to_owned(),
+        mode: -1,
+        dir_copy_contents: true,
+        ..pb::FileActionCopy::default()
+    };
+    let action = pb::FileAction {
+        action: Some(pb::file_action::Action::Copy(copy)),
+        ..pb::FileAction::default()
+    };
+    let trees = Trees {
+        source: Some(&source),
+        ..Trees::new(&target)
+    };
+    apply(&action, trees).unwrap();
+    let copied = fs::metadata(target.join("sparse")).unwrap();
+    assert_eq!(copied.len(), size);
+    assert!(copied.blocks() < 1 << 12, "{} blocks", copied.blocks());
+    let mut found = [0; 6];
+    let file = fs::File::open(target.join("sparse")).unwrap();
+    std::os::unix::fs::FileExt::read_exact_at(file.file(), &mut found, 1 << 30).unwrap();
+    assert_eq!(&found, b"middle");
+    let written = whole(&target, Count(0)).unwrap();
+    assert_eq!(written.0, size + 3 * 512);
+}
+
+/// Counts what is written.
+struct Count(u64);
+
+impl std::io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }

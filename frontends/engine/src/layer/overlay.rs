@@ -81,6 +81,18 @@ impl Stack {
         Stack::new(&[])
     }
 
+    /// The directory itself; `None` if no layer has it.
+    pub fn itself(&self) -> Result<Option<Found>, LayerError> {
+        let Some(path) = self.parts.first() else {
+            return Ok(None);
+        };
+        Ok(metadata_of(path)?.map(|metadata| Found {
+            path: path.clone(),
+            metadata,
+            inside: self.clone(),
+        }))
+    }
+
     /// What a name in this directory stands for.
     pub fn entry(&self, name: &OsStr) -> Result<Option<Found>, LayerError> {
         let mut found: Option<Found> = None;

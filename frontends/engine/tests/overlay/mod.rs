@@ -8,6 +8,15 @@ use std::process::Command;
 use fs_err as fs;
 use kcompose_engine::{BuildResult, LayerStore};
 
+/// Where an overlay is mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// As root of this machine.
+    Root,
+    /// In a user namespace that has root alone.
+    User,
+}
+
 /// An overlay: what is below, and what a step changes.
 pub struct Overlay {
     pub lower: Vec<PathBuf>,
@@ -33,37 +42,36 @@ impl Overlay {
     pub fn run(&self, script: &str) {
         // The shell finds its own program in /proc.
         self.mounted(
+            Space::Root,
             r#"mount -t proc proc merged/proc; exec chroot merged /bin/sh -c "$1" sh"#,
-            script,
+            &[script],
         );
     }
 
-    /// Runs a command of this machine while the overlay is mounted at `$merged`.
+    /// Runs a command of this machine's shell while the overlay is mounted at `merged`.
     #[track_caller]
-    pub fn mounted(&self, command: &str, argument: &str) {
+    pub fn mounted(&self, space: Space, command: &str, arguments: &[&str]) {
         let lower: Vec<String> = self
             .lower
             .iter()
             .map(|layer| layer.display().to_string())
             .collect();
+        let (flags, option): (&[&str], _) = match space {
+            Space::Root => (&[], ""),
+            Space::User => (&["--user", "--map-root-user"], "userxattr,"),
+        };
         let mount = format!(
-            r#"set -e; cd '{place}'; merged='{place}/merged'
-            mount -t overlay overlay -o 'lowerdir={lower},upperdir=upper,workdir=work,index=off,metacopy=off,redirect_dir=nofollow' merged
+            r#"set -e; cd '{place}'
+            mount -t overlay overlay -o '{option}lowerdir={lower},upperdir=upper,workdir=work,index=off,metacopy=off,redirect_dir=nofollow' merged
             {command}"#,
             place = self.place.display(),
             lower = lower.join(":"),
         );
         let status = Command::new("unshare")
-            .args([
-                "--mount",
-                "--propagation",
-                "private",
-                "/bin/sh",
-                "-c",
-                &mount,
-                "sh",
-                argument,
-            ])
+            .args(["--mount", "--propagation", "private"])
+            .args(flags)
+            .args(["/bin/sh", "-c", &mount, "sh"])
+            .args(arguments)
             .status()
             .unwrap();
         assert!(status.success(), "{status}");

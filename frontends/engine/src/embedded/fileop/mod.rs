@@ -13,6 +13,8 @@ mod problem;
 mod remove;
 mod root;
 
+pub(super) use remove::has_wildcard;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 

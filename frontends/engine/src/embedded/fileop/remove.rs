@@ -98,7 +98,7 @@ fn collect(
 }
 
 /// Whether a path has a wildcard that no backslash takes the meaning from.
-pub(crate) fn has_wildcard(path: &str) -> bool {
+pub(in crate::embedded) fn has_wildcard(path: &str) -> bool {
     let mut characters = path.chars();
     while let Some(character) = characters.next() {
         match character {
