@@ -11,13 +11,14 @@
 //! | `layout`, [`kairos`] | the immutable layout, proved and rendered; the contract that an image keeps |
 //! | `plan` | the graph of steps, in one stable order |
 //! | `llb`, `image` | BuildKit's low-level build definition, and the OCI config |
-//! | [`step`], [`tree`] | what a build step is told; a root file system as data |
+//! | [`step`], [`tree`], [`initrd`] | what a build step is told; a root file system and an initrd as data |
 //!
 //! Core asks, it does not fetch: no file, no network, no clock, no environment (enforced by `clippy.toml`).
 // Tests may read fixtures and ask dpkg; the code itself does no IO.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::unwrap_used))]
 
+pub mod initrd;
 pub mod kairos;
 pub mod packages;
 pub mod source;

@@ -35,6 +35,12 @@ pub enum Action {
     Depmod(Depmod),
     /// Writes the generic initrd.
     Initrd(Initrd),
+    /// Runs kairos-init in the configured root.
+    KairosInit(KairosInit),
+    /// Writes the initrd of runtime `immucore` with dracut.
+    Dracut(Dracut),
+    /// Adds what the flavor says to files that kairos-init wrote.
+    Brand(Brand),
     /// Writes files, directories and links.
     Files(Files),
     /// Adds users and groups.
@@ -110,6 +116,45 @@ pub struct Initrd {
     pub out: String,
     /// What goes in.
     pub recipe: InitrdRecipe,
+}
+
+/// Runs kairos-init in the root, without network, and without the steps that are done otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KairosInit {
+    /// The program, as an absolute path in the exec.
+    pub program: String,
+    /// Its sha256 in hex: another program is refused.
+    pub sha256: String,
+    /// The image's version, with its `v`.
+    pub version: String,
+    /// The machine's model.
+    pub model: String,
+    /// Its steps that are left out.
+    pub skip: Vec<String>,
+    /// A directory that gets a copy of what an initrd needs of it.
+    pub initrd: String,
+}
+
+/// Writes an initrd with the dracut of the root, the same bytes each time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dracut {
+    /// Trees that are laid over the root first: the indexes of the kernel's modules, and what [`KairosInit`] handed out.
+    pub over: Vec<String>,
+    /// Files that are written into the root before: modules and settings of our own.
+    pub inline: Vec<InlineFile>,
+    /// The modules of dracut that it is made of, by name; one that does not get in is an error.
+    pub modules: Vec<String>,
+    /// Where it goes, such as `/out/boot/initrd`.
+    pub out: String,
+}
+
+/// Adds what a flavor says to the release file and to the kernel's arguments that kairos-init wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Brand {
+    /// Keys of `/etc/kairos-release`, set or replaced.
+    pub release: BTreeMap<String, String>,
+    /// Kernel arguments for `/etc/cos/bootargs.cfg`, quoted for GRUB.
+    pub arguments: String,
 }
 
 /// What a generic initrd holds. Data of the library, one set per release.

@@ -1,8 +1,8 @@
 //! The types of values that the tables name, and reading checked values.
 
 use kcompose_core::model::{
-    AbsPath, Architecture, CheckedBy, FileMode, InvalidValue, PackageName, PathPattern, Size, UnitName,
-    VersionRequest,
+    AbsPath, Architecture, CheckedBy, FileMode, InvalidValue, PackageName, PathPattern, RuntimeSource, Size,
+    UnitName, VersionRequest,
 };
 use kcompose_core::source::Spanned;
 
@@ -216,6 +216,14 @@ pub static CONTEXT_PATH: ValueType = ValueType::checked(
     PathPattern::WHAT,
     "A path relative to the folder of the flavor, without `..`.",
     parses::<PathPattern>,
+);
+/// Where kairos-init comes from.
+pub static RUNTIME_SOURCE: ValueType = ValueType::checked(
+    "runtime source",
+    RuntimeSource::WHAT,
+    "An image with its registry, such as `quay.io/kairos/kairos-init:v0.17.3`, or a path that begins with `/`, `./` or `../`: \
+     the program `kairos-init` itself, a folder that has it, or an OCI layout. Relative paths begin at the folder of the flavor.",
+    parses::<RuntimeSource>,
 );
 /// A link's target.
 pub static LINK_TARGET: ValueType = ValueType::checked(
@@ -640,6 +648,7 @@ readable_text!(
     FileMode,
     Size,
     Architecture,
+    RuntimeSource,
     semver::Version
 );
 

@@ -10,19 +10,6 @@ use crate::model::{CloudConfig, FileBody, FileNode, ImageSettings, Kairos, Label
 use crate::source::{Span, Spanned};
 
 #[derive(Debug, Error, Diagnostic)]
-#[error("runtime `immucore` cannot be built by this version of kcompose")]
-#[diagnostic(
-    code("kcompose::kairos::runtime-unsupported"),
-    help(
-        "use runtime \"systemd\", which needs nothing but the distro's packages; disks, labels and state folders are the same"
-    )
-)]
-struct RuntimeUnsupported {
-    #[label("asked for here")]
-    span: Span,
-}
-
-#[derive(Debug, Error, Diagnostic)]
 #[error("runtime `systemd` takes no `from`")]
 #[diagnostic(
     code("kcompose::kairos::from"),
@@ -108,7 +95,7 @@ pub(super) fn kairos(parts: &Parts, sink: &mut Sink) -> Spanned<Kairos> {
     let from = choose(
         "the source of the runtime",
         &sources,
-        |from| Some(from.0.clone()),
+        |from| Some(from.to_string()),
         sink,
     );
     let model = choose("the model", &models, |model| Some(model.clone()), sink);
@@ -118,20 +105,31 @@ pub(super) fn kairos(parts: &Parts, sink: &mut Sink) -> Spanned<Kairos> {
         |variant| Some(variant_name(*variant)),
         sink,
     );
-    match (runtime, from) {
-        (Some(runtime), _) if *runtime.value == Runtime::Immucore => {
-            sink.push(RuntimeUnsupported { span: runtime.span });
-        }
-        (_, Some(from)) => sink.push(FromWithoutImmucore { span: from.span }),
-        _ => {}
+    let immucore = runtime.is_some_and(|runtime| *runtime.value == Runtime::Immucore);
+    if let Some(from) = from.filter(|_| !immucore) {
+        sink.push(FromWithoutImmucore { span: from.span });
     }
+    let trusted_boot = flag(&all, "trusted boot", |kairos| kairos.trusted_boot.as_ref(), sink);
+    let fips = flag(&all, "FIPS", |kairos| kairos.fips.as_ref(), sink);
     let kairos = Kairos {
         runtime: runtime.map(|runtime| runtime.spanned()),
         from: from.map(|from| from.spanned()),
         model: model.map(|model| model.spanned()),
         variant: variant.map(|variant| variant.spanned()),
+        trusted_boot,
+        fips,
     };
     Spanned::new(kairos, all.first().map_or(Span::NONE, |first| first.span))
+}
+
+fn flag(
+    all: &[Said<'_, Kairos>],
+    name: &str,
+    part: impl Fn(&Kairos) -> Option<&Spanned<bool>>,
+    sink: &mut Sink,
+) -> Option<Spanned<bool>> {
+    let flags: Vec<_> = all.iter().filter_map(|kairos| kairos.part(&part)).collect();
+    choose(name, &flags, |flag| Some(flag.to_string()), sink).map(|flag| flag.spanned())
 }
 
 fn runtime_name(runtime: Runtime) -> String {
@@ -178,13 +176,17 @@ pub(super) fn cloud_configs(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<Cloud
     chosen.iter().map(Said::spanned).collect()
 }
 
-/// Where the distro's cloud-init reads a cloud-config of the image. Runtime `immucore`, which reads them elsewhere, is
-/// refused before this is asked for.
-pub(super) fn cloud_config_file(config: &Spanned<CloudConfig>) -> Option<Spanned<FileNode>> {
+/// Where a cloud-config of the image is read: by the distro's cloud-init, or by immucore and Kairos' agent.
+pub(super) fn cloud_config_file(
+    config: &Spanned<CloudConfig>,
+    runtime: Runtime,
+) -> Option<Spanned<FileNode>> {
     let CloudConfig { name, text, .. } = &config.value;
-    let path = format!("/etc/cloud/cloud.cfg.d/{}.cfg", name.value)
-        .parse()
-        .ok()?;
+    let path = match runtime {
+        Runtime::Systemd => format!("/etc/cloud/cloud.cfg.d/{}.cfg", name.value),
+        Runtime::Immucore => format!("/system/oem/{}.yaml", name.value),
+    };
+    let path = path.parse().ok()?;
     let body = FileBody::Text(text.as_ref()?.value.clone());
     let node = FileNode {
         path: Spanned::new(path, name.span),

@@ -12,6 +12,7 @@ mod kernel;
 mod layout;
 mod packages;
 mod run;
+mod runtime;
 mod services;
 
 use std::collections::BTreeSet;
@@ -57,17 +58,20 @@ pub fn compose(parts: &Parts, distro_of: &mut DistroLookup<'_>) -> Result<Warned
     let users = accounts::compose(parts, &mut sink);
     let services = services::compose(parts, &mut sink);
     let sysctls = boot::sysctls(parts, &mut sink);
-    let kairos = boot::kairos(parts, &mut sink);
+    let mut kairos = boot::kairos(parts, &mut sink);
     let cloud_configs = boot::cloud_configs(parts, &mut sink);
     let image = boot::image(parts, &mut sink);
     let runs = run::compose(parts, &mut sink);
-    let distro = base.as_ref().and_then(|base| match distro_of(base) {
+    let mut distro = base.as_ref().and_then(|base| match distro_of(base) {
         Ok(distro) => Some(Spanned::new(distro, base.span)),
         Err(problems) => {
             sink.extend(problems);
             None
         }
     });
+    if let Some(distro) = &mut distro {
+        runtime::apply(parts, &mut kairos.value, &mut distro.value, &files, &mut sink);
+    }
     let stock = distro.as_ref().map(|distro| &distro.value);
     let layout = layout::compose(parts, stock, &files, &mut sink);
     let (Some(identity), Some(kernel), Some(mut distro)) = (identity, kernel, distro) else {
@@ -75,7 +79,11 @@ pub fn compose(parts: &Parts, distro_of: &mut DistroLookup<'_>) -> Result<Warned
     };
     let files = files
         .into_iter()
-        .chain(cloud_configs.iter().filter_map(boot::cloud_config_file))
+        .chain(
+            cloud_configs
+                .iter()
+                .filter_map(|config| boot::cloud_config_file(config, kairos.value.runtime())),
+        )
         .collect::<Vec<_>>();
     yield_to_the_flavor(&mut distro.value, &kernel.value.cmdline, &services, &files);
     yield_layout(&mut distro.value.layout, &layout);

@@ -35,9 +35,20 @@ const ARGUMENTS: [&str; 11] = [
 ///
 /// `root=` and `cos-img/filename=` come on top: they differ between active, passive and recovery.
 pub fn arguments(flavor: &Flavor) -> Vec<String> {
-    let kernel = &flavor.kernel.value;
     let mut all: Vec<String> = ARGUMENTS.iter().map(ToString::to_string).collect();
-    all.extend(flavor.distro.value.cmdline.iter().cloned());
+    all.extend(own_arguments(flavor));
+    let last = |at: usize, argument: &String| !all[at + 1..].contains(argument);
+    let unique = all
+        .iter()
+        .enumerate()
+        .filter(|(at, argument)| last(*at, argument));
+    unique.map(|(_, argument)| argument.clone()).collect()
+}
+
+/// The arguments that the distro and the flavor add to the stock ones.
+pub fn own_arguments(flavor: &Flavor) -> Vec<String> {
+    let kernel = &flavor.kernel.value;
+    let mut all = flavor.distro.value.cmdline.clone();
     all.extend(kernel.cmdline.iter().map(|argument| argument.value.clone()));
     if !kernel.deny.is_empty() {
         // The kernel itself refuses these, in the initrd too, which knows nothing of the flavor.
@@ -48,12 +59,16 @@ pub fn arguments(flavor: &Flavor) -> Vec<String> {
             .collect();
         all.push(format!("module_blacklist={}", names.join(",")));
     }
-    let last = |at: usize, argument: &String| !all[at + 1..].contains(argument);
-    let unique = all
+    all
+}
+
+/// The arguments that are added to the stock ones, as GRUB reads them between double quotes.
+pub fn quoted_own_arguments(flavor: &Flavor) -> String {
+    let quoted: Vec<String> = own_arguments(flavor)
         .iter()
-        .enumerate()
-        .filter(|(at, argument)| last(*at, argument));
-    unique.map(|(_, argument)| argument.clone()).collect()
+        .map(|argument| self::quoted(argument))
+        .collect();
+    quoted.join(" ")
 }
 
 /// The text of the file with the kernel arguments.

@@ -6,3 +6,14 @@ pub mod checks;
 pub mod grub;
 #[cfg(feature = "compiler")]
 pub mod release;
+
+/// The models that Kairos knows (kairos-init, `pkg/values/values.go`); all but the first are machines of arm64.
+pub const MODELS: &[&str] = &[
+    "generic",
+    "rpi3",
+    "rpi4",
+    "nvidia-jetson-agx-orin",
+    "nvidia-jetson-orin-nx",
+    "nvidia-jetson-thor",
+    "nvidia-dgx-spark",
+];

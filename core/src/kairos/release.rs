@@ -9,6 +9,14 @@ use std::fmt::Write as _;
 
 use crate::model::{Flavor, Variant};
 
+pub use super::MODELS;
+
+/// The word that `PRETTY_NAME` must keep on a distro, because Kairos' steps are gated on it; by the distro's `ID`.
+pub fn kept_words(id: &str) -> Option<&'static str> {
+    let known = super::checks::DISTROS.iter().find(|(known, _)| *known == id);
+    known.map(|(_, word)| *word).filter(|word| !word.is_empty())
+}
+
 /// The path of the file in an image.
 pub const PATH: &str = "/etc/kairos-release";
 
@@ -67,6 +75,13 @@ fn keys(flavor: &Flavor) -> BTreeMap<&'static str, String> {
         ("KAIROS_VARIANT", variant.to_owned()),
         ("KAIROS_VERSION", version),
     ]);
+    keys.extend(brand(flavor));
+    keys
+}
+
+/// The keys that only a flavor can say: kairos-init knows nothing of them.
+pub fn brand(flavor: &Flavor) -> BTreeMap<&'static str, String> {
+    let mut keys = BTreeMap::new();
     if let Some(title) = &flavor.identity.title {
         // The name of the entries in GRUB's menu.
         keys.insert("GRUB_ENTRY_NAME", title.value.clone());

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 
 use crate::diagnostic::{Diagnostics, Sink, Warned};
-use crate::model::{AbsPath, Flavor, LayoutRule, OnMissing, PathClass, Size};
+use crate::model::{AbsPath, Flavor, LayoutRule, OnMissing, PathClass, Runtime, Size};
 use crate::source::Spanned;
 
 use super::problems::{ForeignCharacter, LabelTaken, Needed, NoLabel, NoState, SameState};
-use super::{OEM_LABEL, PERSISTENT_LABEL};
+use super::{OEM_LABEL, PERSISTENT_LABEL, immucore};
 
 /// A partition that the boot mounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +85,9 @@ pub fn compile(flavor: &Flavor) -> Result<Warned<CompiledLayout>, Diagnostics> {
     let partitions = partitions(flavor, &rules, &mut sink);
     check_kept_have_a_place(&rules, &partitions, &mut sink);
     check_needed(flavor, &rules, &mut sink);
+    if flavor.kairos.value.runtime() == Runtime::Immucore {
+        immucore::check(flavor, &rules, &mut sink);
+    }
 
     let of = |class| {
         by_depth(
@@ -111,7 +114,7 @@ pub fn compile(flavor: &Flavor) -> Result<Warned<CompiledLayout>, Diagnostics> {
     })
 }
 
-type Rules = BTreeMap<AbsPath, Spanned<LayoutRule>>;
+pub(super) type Rules = BTreeMap<AbsPath, Spanned<LayoutRule>>;
 
 /// Paths go into fstab lines, mount options and Kairos' lists, which know no quoting that all their readers share.
 fn check_characters(rule: &Spanned<LayoutRule>, sink: &mut Sink) {

@@ -6,6 +6,7 @@
 //! [`systemd::initrd_recipe`] says what is in that initrd.
 
 mod compile;
+pub mod immucore;
 mod problems;
 pub mod prove;
 mod render;

@@ -81,3 +81,28 @@ pub(super) struct Needed {
     #[label("taken out here")]
     pub(super) span: Span,
 }
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("immucore mounts the partition `{label}` read-only at `{path}`")]
+#[diagnostic(
+    code("kcompose::layout::immucore-partition"),
+    help("keep the path on COS_PERSISTENT instead: keep \"{path}\"; or use runtime \"systemd\"")
+)]
+pub(super) struct NotByImmucore {
+    pub(super) path: String,
+    pub(super) label: String,
+    #[label("said here")]
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("immucore cannot keep `{path}` read-only below a path that is ephemeral")]
+#[diagnostic(
+    code("kcompose::layout::immucore-read-only"),
+    help("put what must not change below /usr; or use runtime \"systemd\"")
+)]
+pub(super) struct Writable {
+    pub(super) path: String,
+    #[label("said here")]
+    pub(super) span: Span,
+}

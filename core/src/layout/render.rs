@@ -19,7 +19,7 @@ use crate::step::{FileContent, FileEntry};
 
 use super::compile::{dashed, state_name};
 use super::systemd::{BadList, Texts, runtime_files};
-use super::{CompiledLayout, DATA, PERSISTENT_LABEL};
+use super::{CompiledLayout, DATA, PERSISTENT_LABEL, immucore};
 
 /// Everything that layout, runtime, kernel settings and the Kairos contract put into the image, in the order of writing.
 ///
@@ -31,13 +31,7 @@ pub fn image_files(
 ) -> Result<Vec<FileEntry>, BadList> {
     let mut files = kernel_files(flavor);
     files.extend(sysctl_files(flavor));
-    let runtime = flavor
-        .kairos
-        .value
-        .runtime
-        .as_ref()
-        .map_or(Runtime::Systemd, |runtime| runtime.value);
-    match runtime {
+    match flavor.kairos.value.runtime() {
         Runtime::Systemd => {
             files.extend(runtime_files(texts)?);
             files.extend(layout_files(layout));
@@ -45,8 +39,8 @@ pub fn image_files(
             files.push(text(grub::MENU, grub::menu(flavor)));
             files.push(text(grub::BOOT_ARGUMENTS, grub::boot_arguments(flavor)));
         }
-        // kairos-init writes them.
-        Runtime::Immucore => {}
+        // kairos-init writes everything else.
+        Runtime::Immucore => files.extend(immucore::files(flavor, layout)),
     }
     Ok(files)
 }
@@ -228,7 +222,7 @@ fn active_env(layout: &CompiledLayout) -> String {
 }
 
 /// A size as mount(8) takes it.
-fn mount_size(size: Size) -> String {
+pub(super) fn mount_size(size: Size) -> String {
     match size {
         Size::Percent(share) => format!("{share}%"),
         Size::Bytes(bytes) => bytes.to_string(),
@@ -242,7 +236,7 @@ pub(super) fn text(path: &str, content: String) -> FileEntry {
     }
 }
 
-fn directory(path: &str) -> FileEntry {
+pub(super) fn directory(path: &str) -> FileEntry {
     FileEntry {
         mode: Some(0o755),
         ..entry(path, FileContent::Directory)

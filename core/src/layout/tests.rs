@@ -15,7 +15,7 @@ use super::prove::{PackageFiles, Shipped, ShippedKind};
 use super::{compile, image_files, kernel_files, layout_files, prove, sysctl_files, systemd};
 
 /// One line a rule: `class path [label]`. Its place is that of the line.
-fn flavor(stock: &str, own: &str) -> Flavor {
+pub(super) fn flavor(stock: &str, own: &str) -> Flavor {
     let mut sources = SourceMap::new();
     let stock = rules(&mut sources, stock);
     let own = rules(&mut sources, own);
@@ -61,7 +61,7 @@ fn flavor(stock: &str, own: &str) -> Flavor {
             runtime: None,
             from: None,
             model: None,
-            variant: None,
+            ..Kairos::default()
         }),
         image: ImageSettings::default(),
         runs: Vec::new(),

@@ -1,11 +1,11 @@
 //! The flavor: what all documents say together.
 
 use crate::source::{Span, Spanned};
-use crate::step::{Ids, InitrdRecipe};
+use crate::step::{Ids, InitrdRecipe, InlineFile};
 
 use super::{
     AbsPath, Architecture, CloudConfig, FileNode, ImageSettings, Kairos, Kernel, Layout, PackageName,
-    Packages, Repository, Run, Service, Sysctl, User,
+    Packages, Repository, Run, RuntimeSource, Service, Sysctl, User,
 };
 
 /// The `flavor` node: who the image is.
@@ -99,6 +99,36 @@ pub struct Distro {
     pub cmdline: Vec<String>,
     /// Directories that every image has (mode 0755), such as `/oem`.
     pub directories: Vec<AbsPath>,
+    /// What the runtime `immucore` needs beside that.
+    pub immucore: RuntimeNeeds,
     /// Where the release is described, for messages.
     pub span: Span,
+}
+
+/// What a runtime needs beside the packages of every image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuntimeNeeds {
+    /// Where its upstream parts come from when a flavor does not say it.
+    pub source: Option<RuntimeSource>,
+    /// Packages that its initrd is made from: they belong to the lowest stratum.
+    pub core_packages: Vec<OnArchitecture>,
+    /// Its other packages.
+    pub packages: Vec<OnArchitecture>,
+    /// Those of its packages that it does not work without, and what of them it needs.
+    pub required: Vec<(PackageName, String)>,
+    /// Directories that the image has.
+    pub directories: Vec<AbsPath>,
+    /// The modules of dracut that the initrd is made of.
+    pub initrd_modules: Vec<String>,
+    /// Files that dracut needs beside the packages' own.
+    pub initrd_files: Vec<InlineFile>,
+}
+
+/// A package, and the only architecture that has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnArchitecture {
+    /// The package.
+    pub name: PackageName,
+    /// The architecture; all when absent.
+    pub only: Option<Architecture>,
 }

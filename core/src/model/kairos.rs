@@ -1,6 +1,11 @@
 //! `kairos`: what makes the image a Kairos image.
 
+use std::fmt;
+use std::str::FromStr;
+
 use crate::source::Spanned;
+
+use super::{CheckedBy, InvalidValue};
 
 /// Who sets the layout up at boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,9 +16,46 @@ pub enum Runtime {
     Immucore,
 }
 
-/// Where the upstream parts of runtime `immucore` come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuntimeSource(pub String);
+/// Where `kairos-init`, which brings the upstream parts of runtime `immucore`, comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RuntimeSource {
+    /// An image of a registry, by its full name with host and tag or digest.
+    Image(String),
+    /// A path on this machine, relative to the flavor's folder: the program itself, a folder with it, or an OCI layout.
+    Path(String),
+}
+
+impl CheckedBy for RuntimeSource {
+    const WHAT: &'static str = "a source of kairos-init";
+}
+
+impl FromStr for RuntimeSource {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        if ["/", "./", "../"].iter().any(|start| text.starts_with(start)) {
+            return Ok(RuntimeSource::Path(text.to_owned()));
+        }
+        let host = text.split_once('/').map_or("", |(host, _)| host);
+        let is_name = host.contains(['.', ':']) || host == "localhost";
+        let is_clean = text.chars().all(|c| c.is_ascii_graphic());
+        if is_name && is_clean && !host.starts_with('.') {
+            return Ok(RuntimeSource::Image(text.to_owned()));
+        }
+        Err(InvalidValue::new(
+            format!("`{text}` is neither the name of an image nor a path"),
+            "write an image with its registry, as in \"quay.io/kairos/kairos-init:v0.17.3\", or a path that begins with `./` or `/`",
+        ))
+    }
+}
+
+impl fmt::Display for RuntimeSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RuntimeSource::Image(text) | RuntimeSource::Path(text) => f.write_str(text),
+        }
+    }
+}
 
 /// Kairos' variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +67,7 @@ pub enum Variant {
 }
 
 /// The `kairos` node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kairos {
     /// The runtime; `systemd` when absent.
     pub runtime: Option<Spanned<Runtime>>,
@@ -35,4 +77,17 @@ pub struct Kairos {
     pub model: Option<Spanned<String>>,
     /// The variant; `core` when absent.
     pub variant: Option<Spanned<Variant>>,
+    /// Whether a trusted boot (a signed unified kernel image) is asked for.
+    pub trusted_boot: Option<Spanned<bool>>,
+    /// Whether FIPS 140 is asked for.
+    pub fips: Option<Spanned<bool>>,
+}
+
+impl Kairos {
+    /// The runtime that the image has.
+    pub fn runtime(&self) -> Runtime {
+        self.runtime
+            .as_ref()
+            .map_or(Runtime::Systemd, |runtime| runtime.value)
+    }
 }

@@ -25,7 +25,7 @@ mod values;
 pub use base::Base;
 pub use cloud_config::CloudConfig;
 pub use files::{FileBody, FileNode};
-pub use flavor::{Distro, Flavor, Identity};
+pub use flavor::{Distro, Flavor, Identity, OnArchitecture, RuntimeNeeds};
 pub use fragment::Fragment;
 pub use image::{ImageSettings, Label};
 pub use kairos::{Kairos, Runtime, RuntimeSource, Variant};

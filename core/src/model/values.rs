@@ -16,7 +16,7 @@ pub struct InvalidValue {
 }
 
 impl InvalidValue {
-    fn new(fact: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(super) fn new(fact: impl Into<String>, help: impl Into<String>) -> Self {
         InvalidValue {
             fact: fact.into(),
             help: help.into(),

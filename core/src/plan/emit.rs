@@ -14,6 +14,9 @@ use super::{Fetch, MountSource, Plan, Role, Step, StepId, StepKind};
 /// The name under which the client offers the folder of the flavor.
 pub const CONTEXT: &str = "context";
 
+/// The name under which the client offers the folder with the locked kairos-init, a file named by its sha256.
+pub const UPSTREAM: &str = "kairos-init";
+
 const BINARY_FOLDER: &str = "/run/kcompose/bin";
 const PROGRAM_FOLDER: &str = "/run/kcompose/program";
 
@@ -96,7 +99,8 @@ impl<'a> Emitter<'a> {
         let inputs = plan.inputs(id);
         let output = match &step.kind {
             StepKind::Fetch(fetch) => self.fetch(fetch, meta),
-            StepKind::Context(path) => self.context(path, meta),
+            StepKind::Context(path) => self.local(CONTEXT, path, meta),
+            StepKind::Upstream(sha256) => self.local(UPSTREAM, sha256, meta),
             StepKind::Exec {
                 program,
                 outputs,
@@ -124,12 +128,12 @@ impl<'a> Emitter<'a> {
         self.graph.http(&http, meta.in_group(&group))
     }
 
-    /// A path of the build context alone in a tree, under its own last name.
-    fn context(&mut self, path: &str, meta: Meta) -> Output {
+    /// A path of a folder of the client's alone in a tree.
+    fn local(&mut self, folder: &str, path: &str, meta: Meta) -> Output {
         let local = Local {
-            name: CONTEXT.to_owned(),
+            name: folder.to_owned(),
             follow: vec![path.to_owned()],
-            shared_key_hint: Some(format!("{CONTEXT}:{path}")),
+            shared_key_hint: Some(format!("{folder}:{path}")),
             ..Local::default()
         };
         let whole = self.graph.local(&local, meta.clone());

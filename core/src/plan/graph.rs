@@ -38,6 +38,8 @@ pub enum StepKind {
     Fetch(Fetch),
     /// Reads a path of the build context.
     Context(String),
+    /// Reads the kairos-init with this sha256, which the client offers.
+    Upstream(String),
     /// Runs the step binary.
     Exec {
         /// What it does.
@@ -68,6 +70,7 @@ impl StepKind {
         match self {
             StepKind::Fetch(_) => "fetch",
             StepKind::Context(_) => "context",
+            StepKind::Upstream(_) => "upstream",
             StepKind::Exec { .. } => "exec",
             StepKind::Merge => "merge",
             StepKind::Copy => "copy",
@@ -237,7 +240,11 @@ impl Plan {
         self.steps()
             .map(|(_, step)| match &step.kind {
                 StepKind::Fetch(fetch) => fetch.size,
-                StepKind::Context(_) | StepKind::Exec { .. } | StepKind::Merge | StepKind::Copy => 0,
+                StepKind::Context(_)
+                | StepKind::Upstream(_)
+                | StepKind::Exec { .. }
+                | StepKind::Merge
+                | StepKind::Copy => 0,
             })
             .sum()
     }

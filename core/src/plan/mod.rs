@@ -13,13 +13,13 @@ mod programs;
 mod strata;
 mod text;
 
-pub use emit::{CONTEXT, EmitOptions, Emitted, emit};
+pub use emit::{CONTEXT, EmitOptions, Emitted, UPSTREAM, emit};
 pub use graph::{Fetch, Mount, MountSource, Plan, Role, Step, StepId, StepKind};
 use programs::Declared;
 pub use strata::{Group, Strata, strata};
 
 use crate::model::{FileBody, Flavor, Run};
-use crate::resolve::{LockedPackage, Resolved};
+use crate::resolve::{LockedPackage, LockedUpstream, Resolved};
 use crate::source::{Span, Spanned};
 use crate::step::{Files, Program};
 
@@ -46,18 +46,18 @@ pub fn plan(input: &Input) -> Plan {
         plan: Plan::new(input.epoch, programs::origins(input.flavor)),
     };
     let core = planner.core(&strata);
-    let boot = planner.boot(core);
+    let modules = planner.modules(core);
     let rest = planner.rest(core, &strata);
+    let (rest, initrd) = match &input.resolved.upstream {
+        Some(upstream) => planner.kairos(core, rest, modules, upstream),
+        None => (rest, planner.initrd(core, modules)),
+    };
     let user = planner.user(rest, &strata);
     let with_boot = planner.plan.add(
         "add the initrd and the module indexes",
         StepKind::Copy,
         input.flavor.kernel.span,
-        [
-            (user, Role::Base),
-            (boot.modules, Role::Layer),
-            (boot.initrd, Role::Layer),
-        ],
+        [(user, Role::Base), (modules, Role::Layer), (initrd, Role::Layer)],
     );
     let declared = programs::declared(input);
     let bound = programs::bound(&declared);
@@ -73,11 +73,6 @@ struct Planner<'a> {
     plan: Plan,
 }
 
-struct Boot {
-    modules: StepId,
-    initrd: StepId,
-}
-
 impl Planner<'_> {
     fn core(&mut self, strata: &Strata) -> StepId {
         let groups: Vec<StepId> = strata.core.iter().map(|group| self.unpack(group)).collect();
@@ -87,27 +82,62 @@ impl Planner<'_> {
     }
 
     /// `depmod` and the initrd hang on the configured core alone, so that both survive every change above it.
-    fn boot(&mut self, core: StepId) -> Boot {
-        let span = self.input.flavor.kernel.span;
-        let modules = self.plan.add(
+    fn modules(&mut self, core: StepId) -> StepId {
+        self.plan.add(
             "index the kernel's modules",
             StepKind::exec(self.program(programs::depmod()), ["/out"]),
-            span,
+            self.input.flavor.kernel.span,
             [(core, Role::Root)],
+        )
+    }
+
+    fn initrd(&mut self, core: StepId, modules: StepId) -> StepId {
+        let program = self.program(programs::initrd(&self.input.flavor.distro.value));
+        self.plan.add(
+            "write the initrd",
+            StepKind::exec(program, ["/out"]),
+            self.input.flavor.kernel.span,
+            [(core, Role::Root), (modules, Role::mount(programs::MODULES))],
+        )
+    }
+
+    /// kairos-init runs where all packages that it looks for are configured. The initrd is made from the core and from
+    /// the few files that it hands out, which an engine knows by their content: it survives other packages.
+    fn kairos(
+        &mut self,
+        core: StepId,
+        rest: StepId,
+        modules: StepId,
+        upstream: &LockedUpstream,
+    ) -> (StepId, StepId) {
+        let kairos = &self.input.flavor.kairos;
+        let span = kairos.value.from.as_ref().map_or(kairos.span, |from| from.span);
+        let name = format!("read {}", upstream.from);
+        let program = self
+            .plan
+            .add(&name, StepKind::Upstream(upstream.sha256.clone()), span, []);
+        let run = self.program(programs::kairos_init(self.input, upstream));
+        let root = self.plan.add(
+            "run kairos-init",
+            StepKind::exec(run, ["/", programs::KAIROS_INITRD]),
+            span,
+            [(rest, Role::Root), (program, Role::mount(programs::UPSTREAM))],
         );
+        let dracut = self.program(programs::dracut(&self.input.flavor.distro.value));
         let initrd = self.plan.add(
             "write the initrd",
-            StepKind::exec(
-                self.program(programs::initrd(&self.input.flavor.distro.value)),
-                ["/out"],
-            ),
-            span,
+            StepKind::exec(dracut, ["/out"]),
+            self.input.flavor.kernel.span,
             [
                 (core, Role::Root),
-                (modules, Role::mount("/run/kcompose/modules")),
+                (modules, Role::mount(programs::MODULES)),
+                (
+                    root,
+                    Role::mount_output(programs::KAIROS, programs::KAIROS_INITRD),
+                ),
             ],
         );
-        Boot { modules, initrd }
+        (root, initrd)
     }
 
     fn rest(&mut self, core: StepId, strata: &Strata) -> StepId {

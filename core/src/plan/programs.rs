@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use crate::kairos::{grub, release};
 use crate::layout::{IMAGE_ID, SEED_MANIFEST};
 use crate::model::{
     AbsPath, Distro, FileBody, FileNode, Flavor, PackageName, Run, Service, ServiceVerb, User,
 };
+use crate::resolve::{LockedUpstream, SKIPPED};
 use crate::source::{Span, Spanned};
 use crate::step::{
-    Account, Accounts, Action, Configure, Depmod, FileContent, FileEntry, Files, Initrd, Normalise,
-    RunScript, Seed, Services, Stamp, Unpack, Verify,
+    Account, Accounts, Action, Brand, Configure, Depmod, Dracut, FileContent, FileEntry, Files, Initrd,
+    KairosInit, Normalise, RunScript, Seed, Services, Stamp, Unpack, Verify,
 };
 
 use super::{Group, Input, Strata};
@@ -93,10 +95,56 @@ pub(super) fn depmod() -> Vec<Action> {
     })]
 }
 
+/// Where the indexes of the kernel's modules are mounted.
+pub(super) const MODULES: &str = "/run/kcompose/modules";
+/// Where the folder with kairos-init is mounted.
+pub(super) const UPSTREAM: &str = "/run/kcompose/upstream";
+/// Where kairos-init's step puts what an initrd needs.
+pub(super) const KAIROS_INITRD: &str = "/run/kcompose/for-initrd";
+/// Where that is mounted.
+pub(super) const KAIROS: &str = "/run/kcompose/kairos";
+
+/// What kairos-init changes, it changes in the root that is there.
+pub(super) fn kairos_init(input: &Input, upstream: &LockedUpstream) -> Vec<Action> {
+    let flavor = input.flavor;
+    let model = flavor.kairos.value.model.as_ref();
+    vec![
+        Action::KairosInit(KairosInit {
+            program: format!("{UPSTREAM}/it"),
+            sha256: upstream.sha256.clone(),
+            version: format!("v{}", flavor.identity.version.value),
+            model: model.map_or("generic", |model| model.value.as_str()).to_owned(),
+            skip: SKIPPED.map(str::to_owned).to_vec(),
+            initrd: KAIROS_INITRD.to_owned(),
+        }),
+        Action::Normalise(Normalise {
+            delete: KAIROS_LEFTOVERS.map(str::to_owned).to_vec(),
+        }),
+    ]
+}
+
+/// What a build leaves and no image needs: the log, and links of the kernel's package to an initrd that it did not make.
+const KAIROS_LEFTOVERS: [&str; 5] = [
+    "/var/log/kairos",
+    "/initrd.img",
+    "/initrd.img.old",
+    "/vmlinuz",
+    "/vmlinuz.old",
+];
+
+pub(super) fn dracut(distro: &Distro) -> Vec<Action> {
+    vec![Action::Dracut(Dracut {
+        over: vec![MODULES.to_owned(), KAIROS.to_owned()],
+        inline: distro.immucore.initrd_files.clone(),
+        modules: distro.immucore.initrd_modules.clone(),
+        out: "/out/boot/initrd".to_owned(),
+    })]
+}
+
 pub(super) fn initrd(distro: &Distro) -> Vec<Action> {
     vec![Action::Initrd(Initrd {
         root: "/".to_owned(),
-        modules_index: Some("/run/kcompose/modules".to_owned()),
+        modules_index: Some(MODULES.to_owned()),
         out: "/out/boot/initrd".to_owned(),
         recipe: distro.initrd.clone(),
     })]
@@ -146,12 +194,30 @@ pub(super) fn bound(declared: &Declared) -> Option<Vec<Action>> {
 
 /// Accounts, files and services.
 pub(super) fn compose(input: &Input, declared: Declared) -> Vec<Action> {
-    vec![
-        Action::Accounts(accounts(input)),
+    let brand = input
+        .resolved
+        .upstream
+        .as_ref()
+        .map(|_| Action::Brand(brand(input.flavor)));
+    let mut actions = vec![Action::Accounts(accounts(input))];
+    actions.extend(brand);
+    actions.extend([
         Action::Files(declared.files),
         Action::Services(services(input)),
         Action::Normalise(Normalise::default()),
-    ]
+    ]);
+    actions
+}
+
+/// What the flavor says of its name and its kernel's arguments; kairos-init wrote the rest.
+fn brand(flavor: &Flavor) -> Brand {
+    Brand {
+        release: release::brand(flavor)
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect(),
+        arguments: grub::quoted_own_arguments(flavor),
+    }
 }
 
 fn directory(path: &AbsPath) -> FileEntry {
@@ -255,12 +321,16 @@ pub(super) fn run(run: &Run) -> Vec<Action> {
 }
 
 pub(super) fn seal(input: &Input) -> Vec<Action> {
-    vec![
+    // immucore seeds kept paths by itself.
+    let seed = input.resolved.upstream.is_none().then(|| {
         Action::Seed(Seed {
             paths: input.kept.to_vec(),
             manifest: SEED_MANIFEST.to_owned(),
             image_id: IMAGE_ID.to_owned(),
-        }),
+        })
+    });
+    let mut actions: Vec<Action> = seed.into_iter().collect();
+    actions.extend([
         Action::Normalise(Normalise::default()),
         Action::Stamp(Stamp {}),
         Action::Verify(Verify {
@@ -270,7 +340,8 @@ pub(super) fn seal(input: &Input) -> Vec<Action> {
                 .map(|subject| (subject.to_owned(), check_origin(subject)))
                 .collect(),
         }),
-    ]
+    ]);
+    actions
 }
 
 /// For each check of the contract, by the subject that its name begins with: the node that is responsible.

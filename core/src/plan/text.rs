@@ -104,6 +104,7 @@ impl Plan {
                 json!({ "source": fetch.source, "path": fetch.path, "sha256": fetch.sha256, "size": fetch.size })
             }
             StepKind::Context(path) => json!({ "path": path }),
+            StepKind::Upstream(sha256) => json!({ "sha256": sha256 }),
             StepKind::Exec {
                 program,
                 outputs,

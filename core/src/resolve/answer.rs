@@ -200,6 +200,7 @@ impl<'a> Answer<'a> {
             indexes,
             accounts: accounts::accounts(flavor, facts.lock.as_ref(), &ids),
             ids,
+            upstream: None,
             packages: packages
                 .into_iter()
                 .map(|package| (package.name.clone(), package))

@@ -7,6 +7,7 @@ use crate::packages::deb::index::PackageIndex;
 use crate::packages::deb::release::Release;
 
 use super::lock::Lock;
+use super::upstream::{UpstreamFacts, UpstreamNeed};
 
 /// A suite of a package source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +42,8 @@ pub struct Location {
 pub enum Need {
     /// The verified release file of a suite and the indexes of its components.
     Suite(SuiteNeed),
+    /// The program that brings the upstream parts of a runtime.
+    Upstream(UpstreamNeed),
 }
 
 /// What has to be known of a suite.
@@ -88,6 +91,8 @@ pub enum Movement {
 pub struct Facts {
     /// Suites that were read.
     pub suites: BTreeMap<SuiteKey, SuiteFacts>,
+    /// The program that brings the upstream parts of a runtime, as it was found.
+    pub upstream: Option<UpstreamFacts>,
     /// The lock, if there is one.
     pub lock: Option<Lock>,
     /// How far it may move.
@@ -97,7 +102,15 @@ pub struct Facts {
 impl Facts {
     /// Whether a need is answered.
     pub fn answers(&self, need: &Need) -> bool {
-        let Need::Suite(need) = need;
+        let need = match need {
+            Need::Suite(need) => need,
+            Need::Upstream(need) => {
+                return self
+                    .upstream
+                    .as_ref()
+                    .is_some_and(|known| known.locked.from == need.from);
+            }
+        };
         self.suites.get(&need.key).is_some_and(|facts| {
             need.components
                 .iter()

@@ -15,6 +15,7 @@ mod solve;
 #[cfg(test)]
 mod tests;
 mod universe;
+mod upstream;
 mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ use crate::step::Ids;
 
 pub use facts::{Facts, Location, Movement, Need, SuiteFacts, SuiteKey, SuiteNeed};
 pub use kernel::judge_modules;
+pub use upstream::{LockedUpstream, NAME as UPSTREAM_NAME, SKIPPED, UpstreamFacts, UpstreamNeed};
 pub use wishes::{beside, location_of};
 
 use universe::{Choice, Universe, Width};
@@ -87,6 +89,8 @@ pub struct Resolved {
     pub ids: Ids,
     /// Ids of the flavor's own users, by name.
     pub accounts: BTreeMap<String, u32>,
+    /// kairos-init, where the runtime has upstream parts.
+    pub upstream: Option<LockedUpstream>,
 }
 
 impl Resolved {
@@ -146,7 +150,14 @@ pub enum Recommends {
 /// Resolves the packages of a flavor from indexes, whether its lock fits or not.
 pub fn resolve_anew(flavor: &Flavor, facts: &Facts, recommends: Recommends) -> Resolution {
     let wishes = Wishes::of(flavor);
-    let missing = wishes::needs(flavor, &wishes, facts, false);
+    let mut missing = wishes::needs(flavor, &wishes, facts, false);
+    let upstream = match upstream::pin(flavor, facts) {
+        Ok(upstream) => upstream,
+        Err(need) => {
+            missing.insert(Need::Upstream(need));
+            None
+        }
+    };
     if !missing.is_empty() {
         return Resolution::Needs(missing);
     }
@@ -164,6 +175,7 @@ pub fn resolve_anew(flavor: &Flavor, facts: &Facts, recommends: Recommends) -> R
     }
     let mut sink = Sink::new();
     explain::judge_wishes(&choice, &wishes, flavor, facts, &mut sink);
+    upstream::judge(flavor, facts, &mut sink);
     if sink.has_errors() {
         return Resolution::Failed(sink.into_diagnostics());
     }
@@ -175,7 +187,11 @@ pub fn resolve_anew(flavor: &Flavor, facts: &Facts, recommends: Recommends) -> R
         return Resolution::Failed(explain::no_solution(&choice, &wishes));
     };
     answer::judge(&answer, flavor, &mut sink);
-    match sink.finish(answer.resolved(flavor, facts)) {
+    let resolved = Resolved {
+        upstream,
+        ..answer.resolved(flavor, facts)
+    };
+    match sink.finish(resolved) {
         Ok(resolved) => Resolution::Done(resolved),
         Err(problems) => Resolution::Failed(problems),
     }

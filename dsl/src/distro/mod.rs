@@ -8,6 +8,7 @@ use kcompose_core::diagnostic::{Diagnostics, Sink, did_you_mean};
 use kcompose_core::layout::systemd::initrd_recipe;
 use kcompose_core::model::{Base, Distro};
 use kcompose_core::source::{SourceMap, Span, Spanned};
+use kcompose_core::step::InlineFile;
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -74,6 +75,7 @@ pub(crate) fn distro(sources: &mut SourceMap, base: &Spanned<Base>) -> Result<Di
     };
     draft.distro.span = read(sources, release.path, release.text, &mut draft, &mut sink);
     let mut distro = draft.finish(&base.value);
+    distro.immucore.initrd_files.extend(release_module());
     let texts = |path: &str| kcompose_library::file(&format!("runtime/systemd/{path}"));
     match initrd_recipe(&texts, release.name) {
         Ok(recipe) => distro.initrd = recipe,
@@ -83,6 +85,16 @@ pub(crate) fn distro(sources: &mut SourceMap, base: &Spanned<Base>) -> Result<Di
         }),
     }
     sink.finish(distro).map(|distro| distro.value)
+}
+
+/// Our module of dracut. It comes after `99base`, which writes the file that it changes.
+fn release_module() -> Option<InlineFile> {
+    let text = kcompose_library::file("runtime/immucore/release-module.sh")?;
+    Some(InlineFile {
+        path: "/usr/lib/dracut/modules.d/99kcompose/module-setup.sh".to_owned(),
+        mode: 0o755,
+        text: text.to_owned(),
+    })
 }
 
 fn unknown_distro(wanted: &Spanned<String>) -> UnknownDistro {

@@ -1,14 +1,16 @@
 //! The nodes of a distro's documents.
 
-use kcompose_core::model::{AbsPath, Base, Distro, FileBody, FileNode, PackageName, Repository, Size, Suite};
+use kcompose_core::model::{
+    AbsPath, Base, Distro, FileBody, FileNode, OnArchitecture, PackageName, Repository, Size, Suite,
+};
 use kcompose_core::source::Spanned;
 
 use crate::nodes::{files, layout, services};
 use crate::schema::{ArgumentSpec, Children, NodeSpec, Properties, PropertySpec, Section};
 use crate::syntax::Node;
 use crate::values::{
-    BOOLEAN, KERNEL_ARGUMENT, LINE, MODE, PACKAGE, PATH, SYSTEM_ACCOUNT, SYSTEM_ID, TEXT, URL, ValueType,
-    WORD, words,
+    ARCHITECTURE, BOOLEAN, KERNEL_ARGUMENT, LINE, MODE, PACKAGE, PATH, RUNTIME_SOURCE, SYSTEM_ACCOUNT,
+    SYSTEM_ID, TEXT, URL, ValueType, WORD, words,
 };
 
 /// A distro while its documents are read.
@@ -68,6 +70,14 @@ impl Draft {
     }
 }
 
+/// A runtime that needs more than every image has.
+static RUNTIME_WITH_NEEDS: ValueType = ValueType::choice(
+    "runtime",
+    "a runtime",
+    "A runtime with needs of its own.",
+    &["immucore"],
+);
+
 /// A file of the library, by its path in the distro's folder.
 static LIBRARY_FILE: ValueType = ValueType::text(
     "library file",
@@ -92,6 +102,55 @@ macro_rules! packages_node {
             lower: |node, draft: &mut Draft| draft.distro.$field.extend(package_names(node)),
         }
     };
+}
+
+const ON_ARCHITECTURE: &[PropertySpec] = &[PropertySpec::optional(
+    "architecture",
+    &ARCHITECTURE,
+    "The only architecture that has them.",
+)];
+
+/// Packages of a runtime; the property says for which architecture.
+const fn runtime_packages(name: &'static str, doc: &'static str) -> NodeSpec {
+    NodeSpec {
+        name,
+        doc,
+        properties: Properties::Known(ON_ARCHITECTURE),
+        children: Children::Named {
+            known: &[],
+            any: &PACKAGE_NODE,
+            name: &PACKAGE,
+        },
+        example: "packages {\n    sudo\n}",
+        ..NodeSpec::EMPTY
+    }
+}
+
+fn lower_runtime(node: &Node, draft: &mut Draft) {
+    let needs = &mut draft.distro.immucore;
+    if let Some(from) = node.value("from") {
+        needs.source = Some(from.value);
+    }
+    for child in node.children() {
+        let only = child.value("architecture").map(|only| only.value);
+        let packages = || package_names(child).map(|name| OnArchitecture { name, only });
+        let words = || child.all_arguments::<String>().into_iter().map(|word| word.value);
+        match child.name.value.as_str() {
+            "core-packages" => needs.core_packages.extend(packages()),
+            "packages" => needs.packages.extend(packages()),
+            "required" => {
+                let why = words().next_back().unwrap_or_default();
+                let name = words().next().and_then(|name| name.parse().ok());
+                needs.required.extend(name.map(|name| (name, why)));
+            }
+            "initrd-modules" => needs.initrd_modules.extend(words()),
+            "directories" => {
+                let paths = child.all_arguments::<AbsPath>();
+                needs.directories.extend(paths.into_iter().map(|path| path.value));
+            }
+            _ => {}
+        }
+    }
 }
 
 static PACKAGE_NODE: NodeSpec = NodeSpec {
@@ -219,6 +278,49 @@ pub(crate) static ALL: &[Section<Draft>] = &[
         core_packages
     ),
     packages_node!("without", "Packages that no image has.", without),
+    Section {
+        spec: NodeSpec {
+            name: "runtime",
+            doc: "What a runtime needs beside the packages of every image.",
+            arguments: &[ArgumentSpec::one("NAME", &RUNTIME_WITH_NEEDS, "The runtime.")],
+            properties: Properties::Known(&[PropertySpec::optional(
+                "from",
+                &RUNTIME_SOURCE,
+                "Where its upstream parts come from when a flavor does not say it.",
+            )]),
+            children: Children::Known(&[
+                runtime_packages("core-packages", "Packages that its initrd is made from."),
+                runtime_packages("packages", "Its other packages."),
+                NodeSpec {
+                    name: "required",
+                    doc: "A package that it does not work without.",
+                    arguments: &[
+                        ArgumentSpec::one("PACKAGE", &PACKAGE, "The package."),
+                        ArgumentSpec::one("WHY", &LINE, "What of it is needed."),
+                    ],
+                    example: "required \"sudo\" \"sudo, for the operators\"",
+                    ..NodeSpec::EMPTY
+                },
+                NodeSpec {
+                    name: "initrd-modules",
+                    doc: "The modules of dracut that its initrd is made of, with what those depend on.",
+                    arguments: &[ArgumentSpec::many("MODULE", &WORD, "A module.")],
+                    example: "initrd-modules \"immucore\" \"livenet\"",
+                    ..NodeSpec::EMPTY
+                },
+                NodeSpec {
+                    name: "directories",
+                    doc: "Directories that the image has, with mode 0755.",
+                    arguments: &[ArgumentSpec::many("PATH", &PATH, "A path.")],
+                    example: "directories \"/snap\"",
+                    ..NodeSpec::EMPTY
+                },
+            ]),
+            example: "runtime \"immucore\" {\n    packages {\n        sudo\n    }\n}",
+            ..NodeSpec::EMPTY
+        },
+        lower: lower_runtime,
+    },
     Section {
         spec: NodeSpec {
             name: "ids",

@@ -1,16 +1,16 @@
 //! `kairos`: what makes the image a Kairos image.
 
-use kcompose_core::model::{Fragment, Kairos, Runtime, RuntimeSource, Variant};
+use kcompose_core::model::{Fragment, Kairos, Runtime, Variant};
 use kcompose_core::source::Spanned;
 
 use crate::schema::{ArgumentSpec, Children, NodeSpec, Properties, PropertySpec, Repeat, Section};
 use crate::syntax::Node;
-use crate::values::{LINE, ValueType, WORD};
+use crate::values::{BOOLEAN, RUNTIME_SOURCE, ValueType, WORD};
 
 static RUNTIME: ValueType = ValueType::choice(
     "runtime",
     "a runtime",
-    "`systemd`: systemd and the distro's own packages. `immucore`: Kairos' immucore and agent; not built yet.",
+    "`systemd`: systemd and the distro's own packages. `immucore`: Kairos' immucore and agent, with the packages that they need.",
     &["systemd", "immucore"],
 );
 static VARIANT: ValueType = ValueType::choice(
@@ -31,8 +31,9 @@ pub(super) const NODE: Section<Fragment> = Section {
                 arguments: &[ArgumentSpec::one("RUNTIME", &RUNTIME, "The runtime.")],
                 properties: Properties::Known(&[PropertySpec::optional(
                     "from",
-                    &LINE,
-                    "Where the upstream parts of runtime `immucore` come from.",
+                    &RUNTIME_SOURCE,
+                    "Where the upstream parts of runtime `immucore` come from: kairos-init, which brings all of them. The library \
+                     says a released image when this does not; either way the lock pins it.",
                 )]),
                 repeat: Repeat::Once,
                 example: "runtime \"systemd\"",
@@ -58,6 +59,22 @@ pub(super) const NODE: Section<Fragment> = Section {
                 example: "variant \"core\"",
                 ..NodeSpec::EMPTY
             },
+            NodeSpec {
+                name: "trusted-boot",
+                doc: "Whether the image must boot from a signed unified kernel image; it is refused where that cannot be built.",
+                arguments: &[ArgumentSpec::one("ASKED", &BOOLEAN, "`#true` to ask for it.")],
+                repeat: Repeat::Once,
+                example: "trusted-boot #false",
+                ..NodeSpec::EMPTY
+            },
+            NodeSpec {
+                name: "fips",
+                doc: "Whether the image must have cryptography by FIPS 140; it is refused where the distro has none.",
+                arguments: &[ArgumentSpec::one("ASKED", &BOOLEAN, "`#true` to ask for it.")],
+                repeat: Repeat::Once,
+                example: "fips #false",
+                ..NodeSpec::EMPTY
+            },
         ]),
         example: "kairos {\n    runtime \"systemd\"\n}",
         ..NodeSpec::EMPTY
@@ -68,12 +85,14 @@ pub(super) const NODE: Section<Fragment> = Section {
 fn lower(node: &Node, fragment: &mut Fragment) {
     let from = node
         .children_named("runtime")
-        .find_map(|runtime| runtime.value::<String>("from"));
+        .find_map(|runtime| runtime.value("from"));
     let kairos = Kairos {
         runtime: node.child_value("runtime").and_then(runtime),
-        from: from.map(|from| from.map(RuntimeSource)),
+        from,
         model: node.child_value("model"),
         variant: node.child_value("variant").and_then(variant),
+        trusted_boot: node.child_value("trusted-boot"),
+        fips: node.child_value("fips"),
     };
     fragment.kairos.push(Spanned::new(kairos, node.span));
 }

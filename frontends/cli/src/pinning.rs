@@ -67,6 +67,7 @@ pub(crate) async fn pin(
     };
     world.fetcher.facts.lock.clone_from(&before);
     world.fetcher.facts.movement = movement;
+    world.fetcher.folder.clone_from(&project.folder);
     let resolved = loop {
         match resolve(&project.flavor, &world.fetcher.facts) {
             Resolution::Done(resolved) => {

@@ -56,6 +56,23 @@ impl World {
             .map_err(fetch_failed)
     }
 
+    /// The folder with the locked kairos-init, a file named by its sha256; none if the runtime has no upstream parts.
+    pub(crate) async fn upstream(
+        &self,
+        flavor: &Flavor,
+        resolved: &Resolved,
+    ) -> Result<Option<PathBuf>, Failure> {
+        let Some(locked) = &resolved.upstream else {
+            return Ok(None);
+        };
+        let file = self
+            .fetcher
+            .upstream(locked, flavor.architecture)
+            .await
+            .map_err(fetch_failed)?;
+        Ok(file.parent().map(std::path::Path::to_owned))
+    }
+
     /// The URL of every archive of a flavor on its mirror.
     pub(crate) fn urls(&self, flavor: &Flavor, resolved: &Resolved) -> Result<Urls, Failure> {
         Urls::new(self.fetcher.mirrors(), flavor, resolved).map_err(fetch_failed)

@@ -8,9 +8,11 @@ mod command;
 mod configure;
 mod deb822;
 mod depmod;
+mod dracut;
 mod files;
 mod fs;
 mod initrd;
+mod kairos;
 mod near;
 mod normalise;
 mod problem;
@@ -69,6 +71,9 @@ fn act(action: &Action, epoch: i64) -> Outcome<()> {
         Action::Configure(configure) => configure::run(configure, epoch),
         Action::Depmod(depmod) => depmod::run(depmod, epoch),
         Action::Initrd(initrd) => initrd::run(initrd, epoch),
+        Action::KairosInit(kairos) => kairos::run(kairos, epoch),
+        Action::Dracut(dracut) => dracut::run(dracut, epoch),
+        Action::Brand(brand) => kairos::brand(brand, root, epoch),
         Action::Files(files) => files::run(files, root, epoch),
         Action::Accounts(accounts) => accounts::run(accounts, root, epoch),
         Action::Services(services) => services::run(services, root),

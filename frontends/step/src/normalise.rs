@@ -5,6 +5,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use kcompose_core::kairos::checks::GENERATED_INITIATOR;
 use kcompose_core::step::Normalise;
 
 use crate::fs;
@@ -36,7 +37,6 @@ const DELETED: &[&str] = &[
     "etc/.pwd.lock",
     // What makes a machine itself: each one makes its own.
     "etc/ssh/ssh_host_*",
-    "etc/iscsi/initiatorname.iscsi",
     "etc/nvme/hostid",
     "etc/nvme/hostnqn",
     "var/lib/systemd/random-seed",
@@ -58,6 +58,8 @@ pub(crate) fn run(normalise: &Normalise, root: &Path, epoch: i64) -> Outcome<()>
         fs::remove(&fs::inside(root, path)?)?;
     }
     forget_machine_id(root)?;
+    forget_initiator(root)?;
+    forget_date(root)?;
     let etc = root.join("etc");
     if etc.is_dir() {
         walk::walk(&etc, &mut |path, found| forget_builder(path, found))?;
@@ -91,6 +93,33 @@ fn forget_machine_id(root: &Path) -> Outcome<()> {
         fs::remove(&copy)?;
     }
     Ok(())
+}
+
+/// The name of an iSCSI initiator is random, and must be one machine's: Debian's `iscsid` makes one at its first start where
+/// the file says so (`/usr/lib/open-iscsi/startup-checks.sh`).
+fn forget_initiator(root: &Path) -> Outcome<()> {
+    let path = root.join("etc/iscsi/initiatorname.iscsi");
+    match fs::look(&path)?.filter(Metadata::is_file) {
+        Some(found) if fs::read_text(&path)? != GENERATED_INITIATOR => {
+            fs::write_file(&path, GENERATED_INITIATOR.as_bytes(), fs::meta_of(&found))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// mdadm's postinst writes when it wrote the file.
+fn forget_date(root: &Path) -> Outcome<()> {
+    const LINE: &str = "# This configuration was auto-generated on ";
+    let path = root.join("etc/mdadm/mdadm.conf");
+    let Some(found) = fs::look(&path)?.filter(Metadata::is_file) else {
+        return Ok(());
+    };
+    let text = fs::read_text(&path)?;
+    if !text.lines().any(|line| line.starts_with(LINE)) {
+        return Ok(());
+    }
+    let kept: Vec<&str> = text.lines().filter(|line| !line.starts_with(LINE)).collect();
+    fs::write_file(&path, (kept.join("\n") + "\n").as_bytes(), fs::meta_of(&found))
 }
 
 /// Scripts write the name of the machine into configuration (`/etc/mailname`); it becomes `localhost`.
@@ -142,6 +171,14 @@ mod tests {
         };
         put("etc/machine-id", "abc\n");
         put("etc/mailname", "buildkitsandbox\n");
+        put(
+            "etc/iscsi/initiatorname.iscsi",
+            "InitiatorName=iqn.1993-08.org.debian:01:abc\n",
+        );
+        put(
+            "etc/mdadm/mdadm.conf",
+            "MAILADDR root\n# This configuration was auto-generated on Tue, 24 Nov 2026 11:57:00 +0000 by mkconf\n",
+        );
         put("etc/ssh/ssh_host_rsa_key.pub", "k");
         put("etc/ssh/sshd_config", "c");
         put("var/lib/dpkg/status-old", "s");
@@ -160,6 +197,11 @@ mod tests {
         let read = |path: &str| std::fs::read_to_string(root.path().join(path)).ok();
         assert_eq!(read("etc/machine-id").as_deref(), Some(""));
         assert_eq!(read("etc/mailname").as_deref(), Some("localhost\n"));
+        assert_eq!(
+            read("etc/iscsi/initiatorname.iscsi").as_deref(),
+            Some(GENERATED_INITIATOR)
+        );
+        assert_eq!(read("etc/mdadm/mdadm.conf").as_deref(), Some("MAILADDR root\n"));
         assert_eq!(read("etc/ssh/sshd_config").as_deref(), Some("c"));
         assert_eq!(fs::names(&root.path().join("etc/ssh")), ["sshd_config"]);
         assert!(

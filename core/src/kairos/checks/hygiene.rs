@@ -33,8 +33,11 @@ const SECRETS: &[&str] = &[
     "/var/lib/systemd/random-seed",
     "/var/lib/systemd/credential.secret",
     "/etc/ssl/private/ssl-cert-snakeoil.key",
-    "/etc/iscsi/initiatorname.iscsi",
 ];
+
+/// What the file with the name of an iSCSI initiator says in an image: each machine makes a name at its first start.
+pub const GENERATED_INITIATOR: &str = "GenerateName=yes\n";
+const INITIATOR: &str = "/etc/iscsi/initiatorname.iscsi";
 
 /// Where a host name may be made at boot: in what stays.
 const HOST_NAME_LINK: &[u8] = b"../usr/local/etc/hostname";
@@ -57,6 +60,13 @@ fn identity(subject: &Subject<'_>) -> Vec<Fault> {
     if name != Some(Kind::Link(HOST_NAME_LINK.to_vec())) && !is_empty_or_missing(subject, "/etc/hostname") {
         let help = "delete it, or link it to `../usr/local/etc/hostname`";
         faults.push(fault("/etc/hostname", "the image has a host name", help));
+    }
+    if has_content(subject, INITIATOR) && subject.text(INITIATOR).as_deref() != Some(GENERATED_INITIATOR) {
+        faults.push(fault(
+            INITIATOR,
+            "it belongs to one machine",
+            "write `GenerateName=yes` into it: each machine makes a name at its first start",
+        ));
     }
     for path in SECRETS.iter().filter(|path| has_content(subject, path)) {
         faults.push(fault(

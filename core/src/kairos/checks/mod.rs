@@ -21,7 +21,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::tree::Tree;
+pub use hygiene::GENERATED_INITIATOR;
 use layout::LayoutData;
+#[cfg(feature = "compiler")]
+pub(crate) use release::DISTROS;
 pub use report::{json, text};
 
 /// How bad it is that a check fails.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Severity::{Error, Warning};
 use super::{Check, Fault, Subject, fault};
+use crate::kairos::MODELS;
 
 const OS_RELEASE_PATH: &str = "/etc/os-release";
 const RELEASE_PATH: &str = "/etc/kairos-release";
@@ -38,7 +39,7 @@ pub(super) const QUOTING: Check = Check {
 
 /// Distros by `ID` or a word of `ID_LIKE`, and the word by which steps are gated on `PRETTY_NAME` (kairos-init,
 /// `pkg/system/system.go` and its `only_os` patterns).
-const DISTROS: &[(&str, &str)] = &[
+pub(crate) const DISTROS: &[(&str, &str)] = &[
     ("debian", "Debian"),
     ("ubuntu", "Ubuntu"),
     ("fedora", "Fedora"),
@@ -73,16 +74,6 @@ const REQUIRED: &[&str] = &[
     "BUG_REPORT_URL",
     "HOME_URL",
     "RELEASE",
-];
-
-const MODELS: &[&str] = &[
-    "generic",
-    "rpi3",
-    "rpi4",
-    "nvidia-jetson-agx-orin",
-    "nvidia-jetson-orin-nx",
-    "nvidia-jetson-thor",
-    "nvidia-dgx-spark",
 ];
 
 fn os_release(subject: &Subject<'_>) -> Vec<Fault> {

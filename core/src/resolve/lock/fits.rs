@@ -118,6 +118,7 @@ fn in_words(line: &str) -> String {
         ["without", name] => format!("`without \"{name}\"`"),
         ["prefer", wanted, provider] => format!("`prefer \"{wanted}\" \"{provider}\"`"),
         ["hold", name, version] => format!("`hold \"{name}\"` at version `{version}`"),
+        ["runtime", name, from] => format!("runtime `{name}` from `{from}`"),
         ["user", name, id] => format!("user `{name}` with id {id}"),
         ["user", name] => format!("user `{name}`"),
         ["repository", name, suite, ..] => format!("repository `{name}` with suite `{suite}`"),

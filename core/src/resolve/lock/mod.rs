@@ -117,6 +117,9 @@ impl Request {
                 .iter()
                 .map(|user| (account_line(flavor, &user.value.name.value), user.span)),
         );
+        if let Some(from) = super::upstream::wanted(flavor) {
+            asked.insert(format!("runtime immucore {}", from.value), from.span);
+        }
         for (source, is_distro) in sources(flavor) {
             let lines = source_lines(source);
             if is_distro {

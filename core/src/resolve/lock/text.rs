@@ -10,7 +10,7 @@ use crate::model::{Architecture, PackageName};
 use crate::packages::time;
 use crate::step::Ids;
 
-use super::super::{LockedIndex, LockedPackage, Resolved};
+use super::super::{LockedIndex, LockedPackage, LockedUpstream, Resolved};
 use super::{FORMAT, Lock};
 
 /// Why a text is no lock.
@@ -84,10 +84,22 @@ pub fn render(lock: &Lock) -> String {
             line(&mut out, Line::new(kind).value(name).plain(i64::from(*id)));
         }
     }
+    if let Some(upstream) = &resolved.upstream {
+        line(&mut out, upstream_line(upstream));
+    }
     for package in resolved.packages.values() {
         line(&mut out, package_line(package));
     }
     out
+}
+
+fn upstream_line(upstream: &LockedUpstream) -> Line {
+    let line = Line::new("upstream").text("from", &upstream.from.to_string());
+    let line = match &upstream.digest {
+        Some(digest) => line.text("digest", digest),
+        None => line,
+    };
+    line.text("sha256", &upstream.sha256)
 }
 
 fn package_line(package: &LockedPackage) -> Line {
@@ -288,6 +300,7 @@ struct Draft {
     indexes: Vec<LockedIndex>,
     ids: Ids,
     accounts: BTreeMap<String, u32>,
+    upstream: Option<LockedUpstream>,
     packages: BTreeMap<PackageName, LockedPackage>,
 }
 
@@ -309,6 +322,7 @@ impl Draft {
             "group" => insert(&mut self.ids.groups, node)?,
             "user" => insert(&mut self.ids.users, node)?,
             "account" => insert(&mut self.accounts, node)?,
+            "upstream" => self.upstream = Some(upstream(node)?),
             "package" => {
                 let package = package(node)?;
                 let name = package.name.clone();
@@ -344,6 +358,7 @@ impl Draft {
                 epoch: self.epoch.ok_or_else(|| lacks("epoch"))?,
                 ids: self.ids,
                 accounts: self.accounts,
+                upstream: self.upstream,
             },
         })
     }
@@ -355,6 +370,22 @@ fn insert(ids: &mut BTreeMap<String, u32>, node: &Node) -> Result<(), String> {
         Some(other) if other != id => Err(format!("`{name}` has two ids, {other} and {id}")),
         _ => Ok(()),
     }
+}
+
+fn upstream(node: &Node) -> Result<LockedUpstream, String> {
+    let from = node.text("from")?;
+    let digest = match node.properties.get("digest") {
+        None => None,
+        Some(text) => {
+            let hex = text.strip_prefix("sha256:").unwrap_or_default();
+            Some(format!("sha256:{}", digest(hex)?))
+        }
+    };
+    Ok(LockedUpstream {
+        from: from.parse().map_err(|_| format!("`{from}` is no source"))?,
+        digest,
+        sha256: self::digest(node.text("sha256")?)?,
+    })
 }
 
 fn index(node: &Node) -> Result<LockedIndex, String> {

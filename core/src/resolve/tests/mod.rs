@@ -86,8 +86,7 @@ fn facts(main: &str, updates: &str, other: &str) -> Facts {
     ];
     Facts {
         suites: suites.into_iter().collect(),
-        lock: None,
-        movement: Movement::Keep,
+        ..Facts::default()
     }
 }
 
@@ -131,12 +130,7 @@ pub(super) fn flavor(wishes: &str) -> (Flavor, SourceMap) {
         services: Vec::new(),
         sysctls: Vec::new(),
         cloud_configs: Vec::new(),
-        kairos: Spanned::unplaced(Kairos {
-            runtime: None,
-            from: None,
-            model: None,
-            variant: None,
-        }),
+        kairos: Spanned::unplaced(Kairos::default()),
         image: ImageSettings::default(),
         runs: Vec::new(),
         blocks: Vec::new(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::model::Flavor;
-use kcompose_core::plan::{CONTEXT, Plan};
+use kcompose_core::plan::{CONTEXT, Plan, UPSTREAM};
 use kcompose_core::source::SourceMap;
 use kcompose_engine::{
     Address, Bridge, BuildKit, BuildRequest, BuildResult, Credentials, EngineError, Fault, Output,
@@ -46,6 +46,10 @@ pub(crate) async fn run(
     };
     let epoch = project::epoch(&args.source, pinned.resolved.epoch)?;
     let compiled = compile::compile(&project.flavor, &pinned.resolved, &layout, epoch);
+    let upstream = tokio::select! {
+        upstream = world.upstream(&project.flavor, &pinned.resolved) => upstream?,
+        () = cancel.cancelled() => return Err(Failure::Interrupted),
+    };
     let urls = world.urls(&project.flavor, &pinned.resolved)?;
     let mirror = world
         .mirror(urls, engine.reaches_loopback(), args.lock.offline())
@@ -69,6 +73,9 @@ pub(crate) async fn run(
     request.outputs = outputs;
     request.tags = tags(args, &project.flavor);
     request.locals = BTreeMap::from([(CONTEXT.to_owned(), context)]);
+    request
+        .locals
+        .extend(upstream.map(|folder| (UPSTREAM.to_owned(), folder)));
     request.secrets = secrets;
     request.credentials = Credentials::from_environment(|name| std::env::var(name).ok());
     request.no_cache = args.no_cache;

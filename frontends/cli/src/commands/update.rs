@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kcompose_core::resolve::Movement;
+use kcompose_core::resolve::{Movement, UPSTREAM_NAME};
 use kcompose_core::source::SourceMap;
 use miette::Diagnostic;
 use thiserror::Error;
@@ -53,7 +53,9 @@ fn known(project: &Project, packages: &[String]) -> Result<(), Failure> {
     let Some(lock) = pinning::read(&project.lock_file)? else {
         return Ok(());
     };
-    let names: Vec<&str> = lock.resolved.packages.keys().map(|name| name.as_str()).collect();
+    let packages_of_lock = lock.resolved.packages.keys().map(|name| name.as_str());
+    let upstream = lock.resolved.upstream.as_ref().map(|_| UPSTREAM_NAME);
+    let names: Vec<&str> = packages_of_lock.chain(upstream).collect();
     let Some(name) = packages.iter().find(|name| !names.contains(&name.as_str())) else {
         return Ok(());
     };

@@ -15,7 +15,7 @@ mod tree;
 
 pub use image::{Image, Platform};
 pub use output::{Output, OutputKind};
-pub use pull::{is_reference, pull};
+pub use pull::{is_reference, pull, pull_for};
 pub(crate) use registry::push;
 
 use std::io;

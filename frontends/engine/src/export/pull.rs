@@ -14,7 +14,7 @@ use super::registry::{Body, Registry, chain, expect};
 use crate::credentials::Credentials;
 use crate::digest::{self, HashWriter};
 use crate::error::EngineError;
-use crate::rootfs::manifest_for_this_machine;
+use crate::rootfs::{manifest_for, this_machine};
 
 /// What a manifest may be: OCI's and Docker's, of one image and of several.
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
@@ -28,6 +28,16 @@ pub fn is_reference(name: &str) -> bool {
 
 /// Gets the image of this machine's architecture into a folder, as an OCI layout that [`crate::rootfs::open`] takes.
 pub async fn pull(name: &str, credentials: &Credentials, into: &Path) -> Result<(), EngineError> {
+    pull_for(name, this_machine(), credentials, into).await.map(drop)
+}
+
+/// The same for an architecture, in OCI's words; the digest of what the name leads to.
+pub async fn pull_for(
+    name: &str,
+    architecture: &str,
+    credentials: &Credentials,
+    into: &Path,
+) -> Result<String, EngineError> {
     let refused = |reason: String| EngineError::Registry {
         reference: name.to_owned(),
         help: help(&reason).to_owned(),
@@ -35,7 +45,9 @@ pub async fn pull(name: &str, credentials: &Credentials, into: &Path) -> Result<
     };
     let (reference, wanted) = parse(name).map_err(refused)?;
     let mut registry = Registry::new(reference, credentials, "pull").map_err(refused)?;
-    get(&mut registry, &wanted, into).await.map_err(refused)
+    get(&mut registry, &wanted, architecture, into)
+        .await
+        .map_err(refused)
 }
 
 /// A name with what to ask for: its digest if it has one, else its tag.
@@ -64,12 +76,18 @@ fn help(reason: &str) -> &'static str {
     }
 }
 
-async fn get(registry: &mut Registry, wanted: &str, into: &Path) -> Result<(), String> {
+async fn get(
+    registry: &mut Registry,
+    wanted: &str,
+    architecture: &str,
+    into: &Path,
+) -> Result<String, String> {
     let blobs = into.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(|error| error.to_string())?;
     let mut bytes = manifest(registry, wanted).await?;
+    let named = digest::sha256(&bytes);
     for _ in 0..4 {
-        let Some(digest) = manifest_for_this_machine(&bytes)? else {
+        let Some(digest) = manifest_for(&bytes, architecture)? else {
             break;
         };
         bytes = manifest(registry, &digest).await?;
@@ -81,7 +99,8 @@ async fn get(registry: &mut Registry, wanted: &str, into: &Path) -> Result<(), S
     }
     let index = json!({ "schemaVersion": 2, "manifests": [{ "digest": digest, "size": bytes.len() }] });
     fs::write(into.join("index.json"), index.to_string()).map_err(|error| error.to_string())?;
-    fs::write(into.join("oci-layout"), LAYOUT).map_err(|error| error.to_string())
+    fs::write(into.join("oci-layout"), LAYOUT).map_err(|error| error.to_string())?;
+    Ok(named)
 }
 
 async fn manifest(registry: &mut Registry, wanted: &str) -> Result<Vec<u8>, String> {

@@ -159,6 +159,33 @@ pub enum FetchError {
         repository: String,
     },
 
+    /// kairos-init is not to be had.
+    #[error("`{from}` cannot be had: {reason}")]
+    #[diagnostic(code("kcompose::fetch::upstream"), help("{help}"))]
+    Upstream {
+        /// Where it should come from.
+        from: String,
+        /// Why not.
+        reason: String,
+        /// What to do.
+        help: String,
+    },
+
+    /// Another kairos-init is where the locked one was.
+    #[error("`{from}` is not what is locked: its sha256 is {found}, and {wanted} is locked")]
+    #[diagnostic(
+        code("kcompose::fetch::upstream-moved"),
+        help("`kcompose update kairos-init` takes the new one")
+    )]
+    UpstreamMoved {
+        /// Where it comes from.
+        from: String,
+        /// The sha256 that is locked.
+        wanted: String,
+        /// The sha256 of what is there.
+        found: String,
+    },
+
     /// The store cannot be used.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -177,7 +204,9 @@ impl FetchError {
     /// Who is at fault: decides the exit code.
     pub fn fault(&self) -> Fault {
         match self {
-            FetchError::Keys { .. } | FetchError::UnknownSource { .. } => Fault::Flavor,
+            FetchError::Keys { .. } | FetchError::UnknownSource { .. } | FetchError::UpstreamMoved { .. } => {
+                Fault::Flavor
+            }
             FetchError::Unreachable { .. }
             | FetchError::Refused { .. }
             | FetchError::Checksum { .. }
@@ -187,6 +216,7 @@ impl FetchError {
             | FetchError::Offline { .. }
             | FetchError::Gone { .. }
             | FetchError::Archive { .. }
+            | FetchError::Upstream { .. }
             | FetchError::Store(_)
             | FetchError::Client(_) => Fault::World,
         }

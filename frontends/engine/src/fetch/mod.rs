@@ -10,12 +10,15 @@ mod error;
 mod http;
 mod mirrors;
 mod suites;
+mod upstream;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use kcompose_core::resolve::{Facts, Need};
+use kcompose_core::model::Architecture;
+use kcompose_core::resolve::{Facts, LockedUpstream, Need};
 
 use crate::store::Store;
 
@@ -97,6 +100,8 @@ pub struct Fetcher {
     http: Http,
     /// What is known by now; put the lock in before the first [`Fetcher::answer`].
     pub facts: Facts,
+    /// The folder where relative paths of the flavor begin.
+    pub folder: PathBuf,
 }
 
 impl Fetcher {
@@ -106,13 +111,18 @@ impl Fetcher {
             http: Http::new()?,
             options,
             facts: Facts::default(),
+            folder: PathBuf::from("."),
         })
     }
 
     /// Answers all needs, in parallel, into [`Fetcher::facts`].
     pub async fn answer(&mut self, needs: &BTreeSet<Need>) -> Result<(), FetchError> {
         let source = suites::Source::new(&self.options, &self.http);
-        let answers = needs.iter().map(|Need::Suite(need)| source.suite(need));
+        let suites = needs.iter().filter_map(|need| match need {
+            Need::Suite(need) => Some(need),
+            Need::Upstream(_) => None,
+        });
+        let answers = suites.map(|need| source.suite(need));
         for (key, facts) in suites::all(answers).await? {
             self.facts
                 .suites
@@ -120,6 +130,20 @@ impl Fetcher {
                 .and_modify(|known| known.components.extend(facts.components.clone()))
                 .or_insert(facts);
         }
+        for need in needs {
+            if let Need::Upstream(need) = need {
+                self.facts.upstream = Some(upstream::find(&self.options, &self.folder, need).await?);
+            }
+        }
         Ok(())
+    }
+
+    /// The file of a locked kairos-init in the store, named by its sha256.
+    pub async fn upstream(
+        &self,
+        locked: &LockedUpstream,
+        architecture: Architecture,
+    ) -> Result<PathBuf, FetchError> {
+        upstream::file(&self.options, &self.folder, locked, architecture).await
     }
 }

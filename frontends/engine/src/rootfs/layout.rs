@@ -14,14 +14,14 @@ use super::{Image, ImageError, Source};
 use crate::digest;
 
 /// Opens a file: an archive of an image, or of a root tree.
-pub(super) fn open_archive(path: &Path) -> Result<Image, ImageError> {
+pub(super) fn open_archive(path: &Path, architecture: &str) -> Result<Image, ImageError> {
     let unknown = |error: std::io::Error| ImageError::Unknown {
         path: path.to_owned(),
         reason: error.to_string(),
     };
     let files = Files::archive(path).map_err(unknown)?;
     let opened = if files.has("oci-layout") && files.has("index.json") {
-        open_oci(&files)
+        open_oci(&files, architecture)
     } else if files.has("manifest.json") {
         open_docker(&files)
     } else {
@@ -31,8 +31,8 @@ pub(super) fn open_archive(path: &Path) -> Result<Image, ImageError> {
 }
 
 /// Opens a folder with an OCI layout.
-pub(super) fn open_folder(path: &Path) -> Result<Image, ImageError> {
-    open_oci(&Files::Folder(path.to_owned())).map_err(|problem| problem.at(path))
+pub(super) fn open_folder(path: &Path, architecture: &str) -> Result<Image, ImageError> {
+    open_oci(&Files::Folder(path.to_owned()), architecture).map_err(|problem| problem.at(path))
 }
 
 /// What is wrong, before it is known with what.
@@ -90,11 +90,11 @@ struct Manifest {
     layers: Vec<Descriptor>,
 }
 
-fn open_oci(files: &Files) -> Result<Image, Trouble> {
+fn open_oci(files: &Files, architecture: &str) -> Result<Image, Trouble> {
     let mut manifest: Manifest = json(&files.bytes("index.json")?, "index.json")?;
     for _ in 0..4 {
         let Some(config) = &manifest.config else {
-            let next = for_this_machine(&manifest.manifests)?;
+            let next = for_architecture(&manifest.manifests, architecture)?;
             let bytes = files.bytes(&blob(&next.digest)?)?;
             verify(&bytes, &next.digest)?;
             manifest = json(&bytes, &next.digest)?;
@@ -110,25 +110,29 @@ fn open_oci(files: &Files) -> Result<Image, Trouble> {
 }
 
 /// The digest of the manifest to take, if these bytes are an index of several; `None` if they are the manifest itself.
-pub(crate) fn manifest_for_this_machine(bytes: &[u8]) -> Result<Option<String>, String> {
+pub(crate) fn manifest_for(bytes: &[u8], architecture: &str) -> Result<Option<String>, String> {
     let manifest: Manifest =
         serde_json::from_slice(bytes).map_err(|error| format!("its manifest: {error}"))?;
     if manifest.config.is_some() {
         return Ok(None);
     }
-    match for_this_machine(&manifest.manifests) {
+    match for_architecture(&manifest.manifests, architecture) {
         Ok(descriptor) => Ok(Some(descriptor.digest.clone())),
         Err(Trouble::Unknown(reason) | Trouble::Broken(reason)) => Err(reason),
     }
 }
 
-/// The manifest to take of several: for this machine's architecture, else the first that is an image.
-fn for_this_machine(manifests: &[Descriptor]) -> Result<&Descriptor, Trouble> {
-    let own = match std::env::consts::ARCH {
+/// This machine's architecture, in OCI's words.
+pub(crate) fn this_machine() -> &'static str {
+    match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
-    };
+    }
+}
+
+/// The manifest to take of several: for an architecture, else the first that is an image.
+fn for_architecture<'a>(manifests: &'a [Descriptor], own: &str) -> Result<&'a Descriptor, Trouble> {
     let of_image = |descriptor: &&Descriptor| {
         descriptor
             .platform

@@ -20,7 +20,7 @@ use kcompose_core::tree::{Entry, Tree};
 
 use folder::Folder;
 use index::Index;
-pub(crate) use layout::manifest_for_this_machine;
+pub(crate) use layout::{manifest_for, this_machine};
 pub use problem::ImageError;
 
 /// The root file system of an image.
@@ -43,8 +43,13 @@ enum Source {
     Folder(Folder),
 }
 
-/// Opens an image by its path.
+/// Opens an image by its path; of several in one layout that of this machine.
 pub fn open(path: &Path) -> Result<Image, ImageError> {
+    open_for(path, this_machine())
+}
+
+/// Opens an image by its path; of several in one layout that of an architecture, in OCI's words.
+pub fn open_for(path: &Path, architecture: &str) -> Result<Image, ImageError> {
     let metadata = path.metadata().map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => ImageError::Missing {
             path: path.to_owned(),
@@ -56,10 +61,10 @@ pub fn open(path: &Path) -> Result<Image, ImageError> {
         },
     })?;
     if !metadata.is_dir() {
-        return layout::open_archive(path);
+        return layout::open_archive(path, architecture);
     }
     if path.join("oci-layout").is_file() && path.join("index.json").is_file() {
-        return layout::open_folder(path);
+        return layout::open_folder(path, architecture);
     }
     if !["usr", "etc", "bin"].iter().any(|name| path.join(name).is_dir()) {
         let reason = "the folder has neither `oci-layout` nor `usr` and `etc`".to_owned();

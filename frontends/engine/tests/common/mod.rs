@@ -104,7 +104,7 @@ pub fn trixie(packages: &[&str]) -> Flavor {
             runtime: None,
             from: None,
             model: None,
-            variant: None,
+            ..kcompose_core::model::Kairos::default()
         }),
         image: ImageSettings::default(),
         runs: Vec::new(),

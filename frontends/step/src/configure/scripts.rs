@@ -18,7 +18,7 @@ pub(crate) fn path() -> String {
     format!("{STUBS}:{}", command::PATH)
 }
 
-/// Keeps services from being started, and `depmod` from running in vain; undone by [`Guard::remove`].
+/// Keeps services from being started, and `depmod` and `dracut` from running in vain; undone by [`Guard::remove`].
 #[derive(Debug)]
 pub(crate) struct Guard {
     policy: PathBuf,
@@ -36,9 +36,10 @@ impl Guard {
         };
         fs::make_parent(&policy, 0)?;
         fs::write_file(&policy, b"#!/bin/sh\nexit 101\n", Meta::root(0o755, 0))?;
-        let stub = Path::new(STUBS).join("depmod");
         fs::remove(Path::new(STUBS))?;
-        if stub_depmod {
+        let stubs: &[&str] = if stub_depmod { &["depmod", "dracut"] } else { &[] };
+        for name in stubs {
+            let stub = Path::new(STUBS).join(name);
             fs::make_parent(&stub, 0)?;
             fs::write_file(&stub, b"#!/bin/sh\nexit 0\n", Meta::root(0o755, 0))?;
         }

@@ -1,0 +1,180 @@
+//! What an initrd holds: cpio archives behind each other, the last one compressed or not.
+//!
+//! Formats: the kernel's `Documentation/driver-api/early-userspace/buffer-format.rst`; cpio "newc" of cpio(5).
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use crate::packages::decompress::{Compression, Decoder};
+
+/// More than this is no initrd that a machine could unpack.
+const LIMIT: u64 = 2 << 30;
+
+/// The files of an initrd; of several with one name the last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// By path without a leading `/`; of small regular files the content too.
+    entries: BTreeMap<String, Entry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    mode: u32,
+    text: Option<Vec<u8>>,
+}
+
+impl Contents {
+    /// Reads an initrd; `None` if it is none.
+    pub fn read(initrd: &[u8]) -> Option<Self> {
+        let mut contents = Contents::default();
+        let mut rest = initrd;
+        loop {
+            rest = &rest[rest.iter().take_while(|byte| **byte == 0).count()..];
+            if rest.is_empty() {
+                return (!contents.entries.is_empty()).then_some(contents);
+            }
+            if rest.starts_with(b"070701") || rest.starts_with(b"070702") {
+                rest = contents.archive(rest)?;
+                continue;
+            }
+            let compression = compression(rest)?;
+            let mut plain = Vec::new();
+            Decoder::new(compression, rest)
+                .take(LIMIT)
+                .read_to_end(&mut plain)
+                .ok()?;
+            let mut inner = plain.as_slice();
+            while !inner.is_empty() {
+                inner = &inner[inner.iter().take_while(|byte| **byte == 0).count()..];
+                if !inner.is_empty() {
+                    inner = contents.archive(inner)?;
+                }
+            }
+            return Some(contents);
+        }
+    }
+
+    /// Adds one archive; what follows it.
+    fn archive<'a>(&mut self, mut bytes: &'a [u8]) -> Option<&'a [u8]> {
+        loop {
+            let header = bytes.get(..110)?;
+            let field = |index: usize| {
+                let text = std::str::from_utf8(&header[6 + index * 8..14 + index * 8]).ok()?;
+                u32::from_str_radix(text, 16).ok()
+            };
+            let (mode, size, name_size) = (
+                field(1)?,
+                usize::try_from(field(6)?).ok()?,
+                usize::try_from(field(11)?).ok()?,
+            );
+            let name = bytes.get(110..110 + name_size.checked_sub(1)?)?;
+            let start = (110 + name_size).next_multiple_of(4);
+            let content = bytes.get(start..start.checked_add(size)?)?;
+            let name = String::from_utf8_lossy(name).into_owned();
+            let end = (start + size).next_multiple_of(4).min(bytes.len());
+            bytes = &bytes[end..];
+            if name == "TRAILER!!!" {
+                return Some(bytes);
+            }
+            const SMALL: usize = 64 << 10;
+            let is_text = mode & 0o170_000 == 0o100_000 && size <= SMALL;
+            self.entries.insert(
+                name.trim_start_matches("./").to_owned(),
+                Entry {
+                    mode,
+                    text: is_text.then(|| content.to_vec()),
+                },
+            );
+        }
+    }
+
+    /// Whether there is anything at a path, which has no leading `/`.
+    pub fn has(&self, path: &str) -> bool {
+        self.entries.contains_key(path)
+    }
+
+    /// Whether there is a program at a path.
+    pub fn has_program(&self, path: &str) -> bool {
+        let is_program = |entry: &Entry| entry.mode & 0o170_000 == 0o120_000 || entry.mode & 0o111 != 0;
+        self.entries.get(path).is_some_and(is_program)
+    }
+
+    /// The text of a small file.
+    pub fn text(&self, path: &str) -> Option<String> {
+        let text = self.entries.get(path)?.text.as_ref()?;
+        Some(String::from_utf8_lossy(text).into_owned())
+    }
+
+    /// All paths, sorted.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// The modules of dracut that it was made of, sorted; empty if it is not dracut's.
+    pub fn dracut_modules(&self) -> Vec<String> {
+        let places = ["usr/lib/dracut/modules.txt", "lib/dracut/modules.txt"];
+        let text = places.iter().find_map(|path| self.text(path)).unwrap_or_default();
+        let mut names: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+}
+
+fn compression(bytes: &[u8]) -> Option<Compression> {
+    let magics: [(&[u8], Compression); 3] = [
+        (b"\x1f\x8b", Compression::Gzip),
+        (b"\xfd7zXZ\0", Compression::Xz),
+        (b"\x28\xb5\x2f\xfd", Compression::Zstd),
+    ];
+    magics
+        .iter()
+        .find(|(magic, _)| bytes.starts_with(magic))
+        .map(|(_, compression)| *compression)
+}
+
+/// A cpio archive of files with these modes and texts: for tests.
+#[cfg(test)]
+pub(crate) fn archive(files: &[(&str, usize, &str)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut put = |name: &str, mode: usize, text: &str| {
+        let fields = [0, mode, 0, 0, 1, 0, text.len(), 0, 0, 0, 0, name.len() + 1, 0]
+            .map(|field: usize| format!("{field:08X}"));
+        bytes.extend(format!("070701{}{name}\0", fields.concat()).bytes());
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes.extend(text.bytes());
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+    };
+    for (name, mode, text) in files {
+        put(name, *mode, text);
+    }
+    put("TRAILER!!!", 0, "");
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archives_behind_each_other_are_read() {
+        let early = archive(&[("kernel/x86/microcode", 0o100_644, "m")]);
+        let main = archive(&[
+            ("usr/bin/immucore", 0o120_777, "kairos"),
+            ("usr/lib/dracut/modules.txt", 0o100_644, "lvm\nbash\n"),
+            ("usr/lib/plain", 0o100_644, ""),
+        ]);
+        let mut compressed = early.clone();
+        compressed.resize(compressed.len() + 512, 0);
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, &main).unwrap();
+        compressed.extend(encoder.finish().unwrap());
+        for initrd in [[early, main].concat(), compressed] {
+            let contents = Contents::read(&initrd).unwrap();
+            assert!(contents.has("kernel/x86/microcode") && contents.has_program("usr/bin/immucore"));
+            assert!(!contents.has_program("usr/lib/plain"));
+            assert_eq!(contents.dracut_modules(), ["bash", "lvm"]);
+        }
+        assert_eq!(Contents::read(b"no initrd"), None);
+        assert_eq!(Contents::read(b"070701short"), None);
+    }
+}

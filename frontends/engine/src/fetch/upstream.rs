@@ -1,0 +1,193 @@
+//! kairos-init: found behind a name or a path, read without running it, and kept in the store by its sha256.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use kcompose_core::model::{Architecture, RuntimeSource};
+use kcompose_core::packages::{hex, sha256};
+use kcompose_core::resolve::{LockedUpstream, UpstreamFacts, UpstreamNeed};
+use kcompose_core::tree::{Tree, content_following};
+
+use super::error::FetchError;
+use super::{Network, Options};
+use crate::credentials::Credentials;
+use crate::export::pull_for;
+use crate::rootfs;
+
+/// Where the program is in its image.
+const PROGRAM: &str = "/kairos-init";
+const ELF: &[u8] = b"\x7fELF";
+
+/// Finds out about the program that a flavor asks for; what it is goes into the store.
+pub(super) async fn find(
+    options: &Options,
+    folder: &Path,
+    need: &UpstreamNeed,
+) -> Result<UpstreamFacts, FetchError> {
+    let found = match &need.from {
+        RuntimeSource::Image(name) => pulled(options, name, &need.from, need.architecture).await?,
+        RuntimeSource::Path(path) => read(&folder.join(path), need.architecture).map(|bytes| (None, bytes)),
+    };
+    match found {
+        Ok((digest, bytes)) => {
+            let facts = UpstreamFacts::of(need.from.clone(), digest, &bytes);
+            keep(options, &facts.locked.sha256, &bytes)?;
+            Ok(facts)
+        }
+        Err(trouble) => Ok(UpstreamFacts {
+            trouble: Some(trouble),
+            ..UpstreamFacts::of(need.from.clone(), None, &[])
+        }),
+    }
+}
+
+/// The file of a pinned program in the store: from where it is pinned, if it is not there yet.
+pub(super) async fn file(
+    options: &Options,
+    folder: &Path,
+    locked: &LockedUpstream,
+    architecture: Architecture,
+) -> Result<PathBuf, FetchError> {
+    let path = options.store.blob_path(&locked.sha256);
+    let bytes = match &locked.from {
+        // A file that has changed since is not silently left unused.
+        RuntimeSource::Path(from) => match read(&folder.join(from), architecture) {
+            Ok(bytes) => bytes,
+            Err(_) if options.store.has_blob(&locked.sha256) => return Ok(path),
+            Err(reason) => return Err(failed(&locked.from, &reason)),
+        },
+        RuntimeSource::Image(_) if options.store.has_blob(&locked.sha256) => return Ok(path),
+        RuntimeSource::Image(name) => {
+            let name = match &locked.digest {
+                Some(digest) => format!("{}@{digest}", without_tag(name)),
+                None => name.clone(),
+            };
+            let pulled = pulled(options, &name, &locked.from, architecture).await?;
+            pulled.map_err(|reason| failed(&locked.from, &reason))?.1
+        }
+    };
+    let found = hex::encode(&sha256(&bytes));
+    if found != locked.sha256 {
+        return Err(FetchError::UpstreamMoved {
+            from: locked.from.to_string(),
+            wanted: locked.sha256.clone(),
+            found,
+        });
+    }
+    keep(options, &found, &bytes)?;
+    Ok(path)
+}
+
+/// A name without its tag and digest.
+fn without_tag(name: &str) -> &str {
+    let name = name.split_once('@').map_or(name, |(name, _)| name);
+    match name.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => name,
+    }
+}
+
+type Found = Result<(Option<String>, Vec<u8>), String>;
+
+async fn pulled(
+    options: &Options,
+    name: &str,
+    from: &RuntimeSource,
+    architecture: Architecture,
+) -> Result<Found, FetchError> {
+    if options.network == Network::Offline {
+        return Err(FetchError::Offline {
+            what: format!("`{from}`"),
+        });
+    }
+    let folder = tempfile::tempdir().map_err(|error| failed(from, &error.to_string()))?;
+    let credentials = Credentials::from_environment(|name| std::env::var(name).ok());
+    let digest = pull_for(name, architecture.as_str(), &credentials, folder.path())
+        .await
+        .map_err(|error| FetchError::Upstream {
+            from: from.to_string(),
+            reason: error.to_string(),
+            help: "see that the name is right and the registry answers, and log in with `docker login HOST` where it asks"
+                .to_owned(),
+        })?;
+    Ok(in_image(folder.path(), architecture).map(|bytes| (Some(digest), bytes)))
+}
+
+/// The program at a path: the file itself, in a folder under its own name, or in an image.
+fn read(path: &Path, architecture: Architecture) -> Result<Vec<u8>, String> {
+    let own = path.join("kairos-init");
+    let file = if own.is_file() { &own } else { path };
+    if !file.exists() {
+        return Err(format!("there is no `{}`", path.display()));
+    }
+    if file.is_file() {
+        let bytes = fs::read(file).map_err(|error| error.to_string())?;
+        if bytes.starts_with(ELF) {
+            return Ok(bytes);
+        }
+    }
+    in_image(file, architecture)
+}
+
+fn in_image(path: &Path, architecture: Architecture) -> Result<Vec<u8>, String> {
+    let image = rootfs::open_for(path, architecture.as_str())
+        .map_err(|_| "it is neither a program nor an image".to_owned())?;
+    let program = content_following(&image as &dyn Tree, PROGRAM.as_bytes());
+    program
+        .map(std::borrow::Cow::into_owned)
+        .ok_or_else(|| format!("the image has no `{PROGRAM}`"))
+}
+
+fn keep(options: &Options, sha256: &str, bytes: &[u8]) -> Result<(), FetchError> {
+    if options.store.has_blob(sha256) {
+        return Ok(());
+    }
+    let mut draft = options.store.draft()?;
+    draft
+        .write_all(bytes)
+        .map_err(|error| FetchError::Store(options.store.failure(error)))?;
+    Ok(options.store.keep_blob(sha256, draft)?)
+}
+
+fn failed(from: &RuntimeSource, reason: &str) -> FetchError {
+    FetchError::Upstream {
+        from: from.to_string(),
+        reason: reason.to_owned(),
+        help: "see that it is there and can be read".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_loses_its_tag_and_its_digest() {
+        for (name, plain) in [
+            ("quay.io/kairos/kairos-init:v0.17.3", "quay.io/kairos/kairos-init"),
+            ("localhost:5000/x", "localhost:5000/x"),
+            ("localhost:5000/x:1@sha256:0", "localhost:5000/x"),
+        ] {
+            assert_eq!(without_tag(name), plain);
+        }
+    }
+
+    #[test]
+    fn a_program_is_found_as_a_file_and_in_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = b"\x7fELF and more".to_vec();
+        let amd64 = Architecture::Amd64;
+        fs::write(folder.path().join("kairos-init"), &program).unwrap();
+        assert_eq!(read(folder.path(), amd64).unwrap(), program);
+        assert_eq!(read(&folder.path().join("kairos-init"), amd64).unwrap(), program);
+        assert!(
+            read(&folder.path().join("other"), amd64)
+                .unwrap_err()
+                .contains("there is no")
+        );
+        fs::write(folder.path().join("text"), "text").unwrap();
+        let reason = read(&folder.path().join("text"), amd64).unwrap_err();
+        assert_eq!(reason, "it is neither a program nor an image");
+    }
+}

@@ -1,0 +1,97 @@
+//! The initrd of runtime `immucore`: one call of the root's dracut, with its modules named, and the same bytes each time.
+
+use std::path::Path;
+
+use kcompose_core::initrd::Contents;
+use kcompose_core::step::{Dracut, FileContent, FileEntry, Files};
+
+use crate::command;
+use crate::depmod::kernel_version;
+use crate::files;
+use crate::fs::{self, Meta};
+use crate::problem::{Doing, Outcome, Problem};
+
+/// Writes the initrd. The root is changed for it, and thrown away by the plan.
+pub(crate) fn run(dracut: &Dracut, epoch: i64) -> Outcome<()> {
+    lay_over(dracut, epoch)?;
+    let version = kernel_version(Path::new("/"))?;
+    let out = Path::new(&dracut.out);
+    fs::make_parent(out, epoch)?;
+    let mut command = command::command("dracut", epoch);
+    // The command line wins over the settings that kairos-init wrote. zstd -3: a fifth of the time of xz, and the modules
+    // in it are compressed already. Several threads of zstd would make other bytes.
+    command
+        .args([
+            "--force",
+            "--reproducible",
+            "--no-hostonly",
+            "--no-hostonly-cmdline",
+            "--no-early-microcode",
+        ])
+        .args(["--compress", "zstd -3 -T1 -q"])
+        .args(["--tmpdir", "/var/tmp"]);
+    if !dracut.modules.is_empty() {
+        command.arg("--modules").arg(dracut.modules.join(" "));
+    }
+    command.arg("--kver").arg(&version).arg(out);
+    let run = command::run(&mut command)?;
+    if !run.status.success() {
+        let message = format!("dracut failed ({}):{}", run.status, run.shown_tail());
+        return Err(Problem::new("kcompose::step::dracut", message).into());
+    }
+    check(dracut, out)?;
+    fs::set_meta(out, Meta::root(0o600, epoch)).doing("set owner and mode of", out)?;
+    match out.parent() {
+        Some(folder) => fs::set_mtime(folder, epoch).doing("set the time of", folder),
+        None => Ok(()),
+    }
+}
+
+/// Puts what the initrd is made from into the root.
+fn lay_over(dracut: &Dracut, epoch: i64) -> Outcome<()> {
+    let entry = |path: &str, mode, content| FileEntry {
+        path: path.to_owned(),
+        mode,
+        user: None,
+        group: None,
+        content,
+        origin: String::new(),
+    };
+    let trees = dracut
+        .over
+        .iter()
+        .map(|tree| entry("/", None, FileContent::Copy(tree.clone())));
+    let inline = dracut
+        .inline
+        .iter()
+        .map(|file| entry(&file.path, Some(file.mode), FileContent::Text(file.text.clone())));
+    let entries = trees.chain(inline).collect();
+    files::run(&Files { entries }, Path::new("/"), epoch)
+}
+
+/// dracut leaves a module out, with a word in its log, when something that it needs is missing.
+fn check(dracut: &Dracut, out: &Path) -> Outcome<()> {
+    let bytes = std::fs::read(out).doing("read", out)?;
+    let Some(contents) = Contents::read(&bytes) else {
+        let message = format!("dracut wrote no initrd to `{}`", out.display());
+        return Err(Problem::new("kcompose::step::dracut", message).into());
+    };
+    let there = contents.dracut_modules();
+    let missing: Vec<&str> = dracut
+        .modules
+        .iter()
+        .filter(|module| !there.contains(module))
+        .map(String::as_str)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "the initrd lacks the modules {}; dracut made it of {}",
+        missing.join(", "),
+        there.join(", ")
+    );
+    Err(Problem::new("kcompose::step::dracut", message)
+        .help("a package that the modules need is missing: see what dracut says above")
+        .into())
+}
