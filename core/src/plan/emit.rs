@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::llb::{
-    Copy, Definition, Exec, FileAction, Graph, Group, Http, Local, MakeDirectory, MakeFile, Meta, MountKind,
-    Network, Output, Platform,
+    Copy, Definition, Exec, FileAction, Graph, Group, Http, Image, Local, MakeDirectory, MakeFile, Meta,
+    MountKind, Network, Output, Platform,
 };
+use crate::resolve::LockedUpstream;
 use crate::source::SourceMap;
 use crate::step::{BINARY, PROGRAM, Program};
 
@@ -30,6 +31,8 @@ pub struct EmitOptions<'a> {
     pub merge: bool,
     /// Whether every step runs again.
     pub no_cache: bool,
+    /// Whether the engine pulls kairos-init from its registry; else the client offers it as [`UPSTREAM`].
+    pub pulls_upstream: bool,
     /// Positions, for the source locations of operations.
     pub sources: &'a SourceMap,
     /// The architecture, in Go's words.
@@ -100,7 +103,7 @@ impl<'a> Emitter<'a> {
         let output = match &step.kind {
             StepKind::Fetch(fetch) => self.fetch(fetch, meta),
             StepKind::Context(path) => self.local(CONTEXT, path, meta),
-            StepKind::Upstream(sha256) => self.local(UPSTREAM, sha256, meta),
+            StepKind::Upstream(upstream) => self.upstream(upstream, meta),
             StepKind::Exec {
                 program,
                 outputs,
@@ -128,6 +131,17 @@ impl<'a> Emitter<'a> {
         self.graph.http(&http, meta.in_group(&group))
     }
 
+    /// kairos-init alone in a tree: from its image where the engine pulls it, else from the client.
+    fn upstream(&mut self, upstream: &LockedUpstream, meta: Meta) -> Output {
+        let image = upstream.pinned_image().filter(|_| self.options.pulls_upstream);
+        let Some(reference) = image else {
+            return self.local(UPSTREAM, &upstream.sha256, meta);
+        };
+        let image = self.graph.image(&Image { reference }, meta.clone());
+        self.graph
+            .file(None, [FileAction::Copy(alone(image, "/kairos-init"))], meta)
+    }
+
     /// A path of a folder of the client's alone in a tree.
     fn local(&mut self, folder: &str, path: &str, meta: Meta) -> Output {
         let local = Local {
@@ -137,10 +151,7 @@ impl<'a> Emitter<'a> {
             ..Local::default()
         };
         let whole = self.graph.local(&local, meta.clone());
-        let copy = Copy {
-            contents_only: false,
-            ..Copy::contents(whole, format!("/{path}"), "/it", 0)
-        };
+        let copy = alone(whole, &format!("/{path}"));
         self.graph.file(None, [FileAction::Copy(copy)], meta)
     }
 
@@ -246,6 +257,14 @@ impl<'a> Emitter<'a> {
     fn named(&self, id: StepId, name: &str) -> Output {
         let found = self.outputs[&id].0.iter().find(|(known, _)| known == name);
         found.expect("a plan mounts only outputs that its steps have").1
+    }
+}
+
+/// One path of a tree, under a name of ours.
+fn alone(tree: Output, path: &str) -> Copy {
+    Copy {
+        contents_only: false,
+        ..Copy::contents(tree, path, "/it", 0)
     }
 }
 

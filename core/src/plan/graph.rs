@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
-use crate::resolve::LockedPackage;
+use crate::resolve::{LockedPackage, LockedUpstream};
 use crate::source::Span;
 use crate::step::Program;
 
@@ -38,8 +38,8 @@ pub enum StepKind {
     Fetch(Fetch),
     /// Reads a path of the build context.
     Context(String),
-    /// Reads the kairos-init with this sha256, which the client offers.
-    Upstream(String),
+    /// Reads kairos-init.
+    Upstream(LockedUpstream),
     /// Runs the step binary.
     Exec {
         /// What it does.

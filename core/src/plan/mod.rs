@@ -115,7 +115,7 @@ impl Planner<'_> {
         let name = format!("read {}", upstream.from);
         let program = self
             .plan
-            .add(&name, StepKind::Upstream(upstream.sha256.clone()), span, []);
+            .add(&name, StepKind::Upstream(upstream.clone()), span, []);
         let run = self.program(programs::kairos_init(self.input, upstream));
         let root = self.plan.add(
             "run kairos-init",

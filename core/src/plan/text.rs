@@ -104,7 +104,9 @@ impl Plan {
                 json!({ "source": fetch.source, "path": fetch.path, "sha256": fetch.sha256, "size": fetch.size })
             }
             StepKind::Context(path) => json!({ "path": path }),
-            StepKind::Upstream(sha256) => json!({ "sha256": sha256 }),
+            StepKind::Upstream(upstream) => json!({
+                "from": upstream.from.to_string(), "digest": upstream.digest, "sha256": upstream.sha256,
+            }),
             StepKind::Exec {
                 program,
                 outputs,

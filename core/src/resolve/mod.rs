@@ -90,7 +90,7 @@ pub struct Resolved {
     /// Ids of the flavor's own users, by name.
     pub accounts: BTreeMap<String, u32>,
     /// kairos-init, where the runtime has upstream parts.
-    pub upstream: Option<LockedUpstream>,
+    pub upstream: Option<Box<LockedUpstream>>,
 }
 
 impl Resolved {
@@ -188,7 +188,7 @@ pub fn resolve_anew(flavor: &Flavor, facts: &Facts, recommends: Recommends) -> R
     };
     answer::judge(&answer, flavor, &mut sink);
     let resolved = Resolved {
-        upstream,
+        upstream: upstream.map(Box::new),
         ..answer.resolved(flavor, facts)
     };
     match sink.finish(resolved) {

@@ -31,6 +31,25 @@ pub struct LockedUpstream {
     pub sha256: String,
 }
 
+impl LockedUpstream {
+    /// The image that it is in, by its digest; `None` for a path.
+    pub fn pinned_image(&self) -> Option<String> {
+        let (RuntimeSource::Image(name), Some(digest)) = (&self.from, &self.digest) else {
+            return None;
+        };
+        Some(format!("{}@{digest}", without_tag(name)))
+    }
+}
+
+/// A name without its tag and digest.
+fn without_tag(name: &str) -> &str {
+    let name = name.split_once('@').map_or(name, |(name, _)| name);
+    match name.rsplit_once(':') {
+        Some((plain, tag)) if !tag.contains('/') => plain,
+        _ => name,
+    }
+}
+
 /// What has to be known about the program.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UpstreamNeed {
@@ -158,7 +177,7 @@ pub(crate) fn pin(flavor: &Flavor, facts: &Facts) -> Result<Option<LockedUpstrea
     let locked = facts
         .lock
         .as_ref()
-        .and_then(|lock| lock.resolved.upstream.as_ref());
+        .and_then(|lock| lock.resolved.upstream.as_deref());
     if let Some(locked) = locked.filter(|locked| !moves && locked.from == from.value) {
         return Ok(Some(locked.clone()));
     }
@@ -230,6 +249,24 @@ mod tests {
 
     const GOOD: &str =
         "github.com/kairos-io/kairos-init skip-step installPackages installKernel kernel initrd";
+
+    #[test]
+    fn an_image_is_named_by_its_digest_alone() {
+        for (name, plain) in [
+            ("quay.io/kairos/kairos-init:v0.17.3", "quay.io/kairos/kairos-init"),
+            ("localhost:5000/x", "localhost:5000/x"),
+            ("localhost:5000/x:1@sha256:0", "localhost:5000/x"),
+        ] {
+            let locked = LockedUpstream {
+                digest: Some("sha256:1".to_owned()),
+                ..facts(b"").locked
+            };
+            assert_eq!(locked.pinned_image(), None);
+            let from = name.parse().unwrap();
+            let image = LockedUpstream { from, ..locked };
+            assert_eq!(image.pinned_image(), Some(format!("{plain}@sha256:1")));
+        }
+    }
 
     #[test]
     fn a_program_is_known_by_its_bytes() {

@@ -55,6 +55,8 @@ pub struct Wiring<'a> {
     pub merge: bool,
     /// Whether every step runs again.
     pub no_cache: bool,
+    /// Whether the engine pulls kairos-init from its registry, and not the client.
+    pub pulls_upstream: bool,
     /// The texts, for the places of operations.
     pub sources: &'a SourceMap,
 }
@@ -77,6 +79,7 @@ pub fn definition(compiled: &Compiled, flavor: &Flavor, wiring: &Wiring<'_>) -> 
             url: wiring.url,
             merge: wiring.merge,
             no_cache: wiring.no_cache,
+            pulls_upstream: wiring.pulls_upstream,
             sources: wiring.sources,
             architecture: flavor.architecture.as_str(),
         },

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use kcompose_compile::{Urls, Wiring, compile, definition, layout, must_fit, options, read_lock};
 use kcompose_core::diagnostic::Diagnostics;
-use kcompose_core::source::SourceMap;
+use kcompose_core::model::Flavor;
+use kcompose_core::resolve::Resolved;
+use kcompose_core::source::{SourceMap, Span};
 use kcompose_engine::fetch::Mirrors;
+use miette::Diagnostic;
 use serde_json::json;
+use thiserror::Error;
 
 use crate::asked::Asked;
 use crate::bridge::{Answer, Bridge, Solving};
@@ -35,6 +39,7 @@ pub(crate) async fn build(
     if missing.has_errors() {
         return Err(missing.into());
     }
+    refuse_path(flavor, &lock.resolved)?;
     let layout = layout(flavor)?.value;
     let said = asked.arguments.get(kcompose_compile::EPOCH).map(String::as_str);
     let epoch = kcompose_compile::epoch(said, lock.resolved.epoch).map_err(Failure::of)?;
@@ -49,6 +54,7 @@ pub(crate) async fn build(
             url: &|fetch| urls.of(fetch),
             merge: bridge.capabilities().merge(),
             no_cache: asked.no_cache,
+            pulls_upstream: true,
             sources,
         },
     );
@@ -65,4 +71,32 @@ pub(crate) async fn build(
             ("refs.platforms".to_owned(), platforms.to_string().into_bytes()),
         ]),
     })
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{from}` is on the machine that made the lock, and this engine cannot read it")]
+#[diagnostic(
+    code("kcompose::gateway::upstream-path"),
+    help("name an image, such as \"quay.io/kairos/kairos-init:v0.17.3\", or build with `kcompose build`")
+)]
+struct UpstreamPath {
+    from: String,
+    #[label("comes from here")]
+    span: Option<Span>,
+}
+
+/// A program on the client's disk stays there.
+fn refuse_path(flavor: &Flavor, resolved: &Resolved) -> Result<(), Failure> {
+    let on_a_path = resolved
+        .upstream
+        .as_ref()
+        .filter(|upstream| upstream.pinned_image().is_none());
+    let Some(upstream) = on_a_path else {
+        return Ok(());
+    };
+    let from = flavor.kairos.value.from.as_ref();
+    Err(Failure::of(UpstreamPath {
+        from: upstream.from.to_string(),
+        span: from.map(|from| from.span).filter(|span| span.is_some()),
+    }))
 }

@@ -300,7 +300,7 @@ struct Draft {
     indexes: Vec<LockedIndex>,
     ids: Ids,
     accounts: BTreeMap<String, u32>,
-    upstream: Option<LockedUpstream>,
+    upstream: Option<Box<LockedUpstream>>,
     packages: BTreeMap<PackageName, LockedPackage>,
 }
 
@@ -322,7 +322,7 @@ impl Draft {
             "group" => insert(&mut self.ids.groups, node)?,
             "user" => insert(&mut self.ids.users, node)?,
             "account" => insert(&mut self.accounts, node)?,
-            "upstream" => self.upstream = Some(upstream(node)?),
+            "upstream" => self.upstream = Some(Box::new(upstream(node)?)),
             "package" => {
                 let package = package(node)?;
                 let name = package.name.clone();

@@ -62,6 +62,7 @@ pub(crate) async fn run(
             url: &|fetch| mirror.url(fetch),
             merge,
             no_cache: args.no_cache,
+            pulls_upstream: false,
             sources,
         },
     );

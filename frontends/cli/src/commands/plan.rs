@@ -46,6 +46,7 @@ fn llb(compiled: &Compiled, project: &Project, urls: &Urls, sources: &SourceMap)
             url: &|fetch| urls.of(fetch),
             merge: true,
             no_cache: false,
+            pulls_upstream: false,
             sources,
         },
     );

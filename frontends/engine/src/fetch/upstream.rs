@@ -59,10 +59,7 @@ pub(super) async fn file(
         },
         RuntimeSource::Image(_) if options.store.has_blob(&locked.sha256) => return Ok(path),
         RuntimeSource::Image(name) => {
-            let name = match &locked.digest {
-                Some(digest) => format!("{}@{digest}", without_tag(name)),
-                None => name.clone(),
-            };
+            let name = locked.pinned_image().unwrap_or_else(|| name.clone());
             let pulled = pulled(options, &name, &locked.from, architecture).await?;
             pulled.map_err(|reason| failed(&locked.from, &reason))?.1
         }
@@ -77,15 +74,6 @@ pub(super) async fn file(
     }
     keep(options, &found, &bytes)?;
     Ok(path)
-}
-
-/// A name without its tag and digest.
-fn without_tag(name: &str) -> &str {
-    let name = name.split_once('@').map_or(name, |(name, _)| name);
-    match name.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => name,
-        _ => name,
-    }
 }
 
 type Found = Result<(Option<String>, Vec<u8>), String>;
@@ -161,17 +149,6 @@ fn failed(from: &RuntimeSource, reason: &str) -> FetchError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_loses_its_tag_and_its_digest() {
-        for (name, plain) in [
-            ("quay.io/kairos/kairos-init:v0.17.3", "quay.io/kairos/kairos-init"),
-            ("localhost:5000/x", "localhost:5000/x"),
-            ("localhost:5000/x:1@sha256:0", "localhost:5000/x"),
-        ] {
-            assert_eq!(without_tag(name), plain);
-        }
-    }
 
     #[test]
     fn a_program_is_found_as_a_file_and_in_a_folder() {
