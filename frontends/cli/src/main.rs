@@ -59,6 +59,6 @@ async fn run(cli: Cli, terminal: &Terminal, sources: &mut SourceMap) -> Result<(
         Command::Boot(args) => commands::boot::run(&args, terminal).await,
         Command::Cache(args) => commands::cache::run(global, &args, terminal),
         Command::Frontend(args) => commands::frontend::run(global, &args.command, terminal).await,
-        Command::Doctor(args) => commands::doctor::run(&args, terminal).await,
+        Command::Doctor(args) => commands::doctor::run(global, &args, terminal).await,
     }
 }

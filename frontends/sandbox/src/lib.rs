@@ -1,7 +1,8 @@
 //! The sandbox of build steps.
 //!
 //! [`run`] runs a program in namespaces of its own, on a root made of trees, with Docker's rights. [`enter`] gives an
-//! ordinary user the rights that this takes, once for the whole process.
+//! ordinary user the rights that this takes, once for the whole process. [`probe`] says what the machine
+//! allows.
 //!
 //! **How a step starts.** The caller is any program with any threads, so it may not fork and go on. It starts a small
 //! static program, the launcher (`launcher/`), which this crate has within itself and hands over through a file in memory:
@@ -20,6 +21,7 @@
 //! Docker's system calls. As an ordinary user all of that is inside of a user namespace, where root is that user.
 
 mod enter;
+mod probe;
 mod problem;
 mod profile;
 mod program;
@@ -27,5 +29,6 @@ mod run;
 
 pub use enter::{Ids, Standing, enter};
 pub use kcompose_launcher::{HOSTNAME, Limits, Mount, Network, Overlay, ResourceLimit, Source, Spec, User};
+pub use probe::{Finding, probe};
 pub use problem::Problem;
 pub use run::{Ending, Stream, run};

@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
 
-const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kcompose-launcher"));
+/// The program itself.
+pub(crate) const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kcompose-launcher"));
 
 /// A path that starts the launcher, for children of this process.
 pub(crate) fn path() -> io::Result<PathBuf> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::args::{DataFormat, Doctor, EngineChoice};
+use crate::args::{DataFormat, Doctor, EngineChoice, Global};
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
@@ -15,12 +15,13 @@ struct Finding {
     found: Result<String, String>,
     /// What it is for.
     needed_for: &'static str,
-    help: &'static str,
+    help: String,
 }
 
 /// Looks around, and fails if no engine answers.
-pub(crate) async fn run(args: &Doctor, terminal: &Terminal) -> Result<(), Failure> {
+pub(crate) async fn run(global: &Global, args: &Doctor, terminal: &Terminal) -> Result<(), Failure> {
     let mut findings = vec![engine(args.builder.as_deref()).await];
+    findings.extend(sandbox(global).await?);
     findings.extend(programs());
     findings.push(kvm());
     match args.format {
@@ -58,13 +59,30 @@ async fn engine(builder: Option<&str>) -> Finding {
         subject: "BuildKit",
         found,
         needed_for: "kcompose build",
-        help: "start `buildkitd` as root, or name one with BUILDKIT_HOST",
+        help: "start `buildkitd` as root, or name one with BUILDKIT_HOST".into(),
     }
 }
 
 fn daemon_merges(daemon: &kcompose_engine::BuildKit) -> bool {
     use kcompose_engine::Bridge;
     daemon.capabilities().merge()
+}
+
+/// What steps and disks take without BuildKit and without root: tried, where the store is or will be.
+async fn sandbox(global: &Global) -> Result<Vec<Finding>, Failure> {
+    let store = std::path::absolute(crate::world::cache_folder(global)?).unwrap_or_default();
+    let folder = store.ancestors().find(|path| path.is_dir()).map(PathBuf::from);
+    let folder = folder.unwrap_or_else(std::env::temp_dir);
+    let found = tokio::task::spawn_blocking(move || kcompose_sandbox::probe(&folder))
+        .await
+        .expect("the probe does not panic");
+    let as_ours = |finding: kcompose_sandbox::Finding| Finding {
+        subject: finding.subject,
+        found: finding.found,
+        needed_for: finding.needed_for,
+        help: finding.help,
+    };
+    Ok(found.into_iter().map(as_ours).collect())
 }
 
 fn programs() -> Vec<Finding> {
@@ -82,7 +100,7 @@ fn programs() -> Vec<Finding> {
                 .map(|path| path.display().to_string())
                 .ok_or_else(|| "not on PATH".to_owned()),
             needed_for: "kcompose boot",
-            help,
+            help: help.into(),
         })
         .collect()
 }
@@ -99,7 +117,7 @@ fn kvm() -> Finding {
             .map(|_| "opens".to_owned())
             .map_err(|error| error.to_string()),
         needed_for: "kcompose boot (it is slower without)",
-        help: "enable virtualisation, and join the group `kvm`",
+        help: "enable virtualisation, and join the group `kvm`".into(),
     }
 }
 
