@@ -12,5 +12,6 @@ mod faults;
 mod image;
 mod locks;
 mod outputs;
+mod rootless;
 mod run;
 mod walk;

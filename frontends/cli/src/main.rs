@@ -28,6 +28,7 @@ use terminal::Terminal;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let terminal = Terminal::new(cli.global.color);
+    take_rights(&cli.command);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -42,6 +43,16 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => terminal.fail(&failure, &sources),
+    }
+}
+
+/// A disk holds files of many owners, which an ordinary user can make in a user namespace only.
+///
+/// A process with threads can't enter one, so this comes first. Where it is refused, the command goes on as it is: the disk
+/// may be there already, and what can't be done says so.
+fn take_rights(command: &Command) {
+    if matches!(command, Command::Boot(_)) && !rustix::process::geteuid().is_root() {
+        let _ = kcompose_sandbox::enter();
     }
 }
 

@@ -120,7 +120,7 @@ fn findings(reports: &[Report], took: Duration) -> Vec<Finding> {
         return findings;
     };
     findings.push(ids(standing));
-    let ended = reports.iter().any(|report| *report == Report::Ended(0));
+    let ended = reports.contains(&Report::Ended(0));
     findings.push(match failure {
         None if ended => sandbox(
             Ok(format!(

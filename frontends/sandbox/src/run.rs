@@ -279,3 +279,62 @@ fn of_status(status: ExitStatus) -> Ending {
         (None, signal) => Ending::Signalled(signal.unwrap_or_default()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kcompose_testing::needs;
+    use std::path::PathBuf;
+
+    /// Kernels before 6.8 cannot be had here, but their way of mounting still works.
+    #[tokio::test]
+    async fn trees_are_mounted_in_the_old_way_too() {
+        needs!(Root, Program("busybox"));
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let tree = |name: String| -> PathBuf {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(&path).expect("a folder can be made");
+            path
+        };
+        let mut lower = vec![tree("root,with:odd name".into())];
+        let busybox = kcompose_testing::program("busybox").expect("it is there");
+        std::fs::copy(busybox, lower[0].join("sh")).expect("it can be copied");
+        for number in 0..400 {
+            lower.push(tree(format!("below-a-name-that-is-rather-long/{number}")));
+            std::fs::create_dir(lower[number + 1].join(format!("t{number}"))).expect("a folder can be made");
+        }
+        let overlay = |name: &str| Overlay {
+            lower: lower.clone(),
+            upper: Some(tree(format!("{name}/upper"))),
+            work: Some(tree(format!("{name}/work"))),
+        };
+        let mount = kcompose_launcher::Mount {
+            target: "/again".into(),
+            source: Source::Within(overlay("mount"), "t399".into()),
+            read_only: false,
+        };
+        let job = Job {
+            spec: Spec {
+                root: overlay("root"),
+                mounts: vec![mount],
+                arguments: ["/sh", "-c", "echo /t*; echo > /made; echo > /again/made"]
+                    .map(Into::into)
+                    .into(),
+                ..Spec::default()
+            },
+            resolv_conf: String::new(),
+            filters: profile::filters(),
+            old_mounts: true,
+            enter: false,
+        };
+        let mut output = Vec::new();
+        let sink = |_, bytes: &[u8]| output.extend(bytes);
+        let ending = run_job(&job, sink, &CancellationToken::new())
+            .await
+            .expect("it starts");
+        assert_eq!(ending, Ending::Exited(0));
+        assert_eq!(String::from_utf8_lossy(&output).split_whitespace().count(), 400);
+        assert!(folder.path().join("root/upper/made").is_file());
+        assert!(folder.path().join("mount/upper/t399/made").is_file());
+    }
+}

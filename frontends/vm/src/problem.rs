@@ -82,11 +82,11 @@ pub(crate) struct FileFailed {
 }
 
 #[derive(Debug, Error, Diagnostic)]
-#[error("a disk can only be made from an image as root: the files in it keep their owners")]
+#[error("this user cannot make a disk from an image: the files in it keep their owners")]
 #[diagnostic(
     code(kcompose::boot::root),
     help(
-        "run the command as root, or in a user namespace: `unshare --map-auto --map-root-user kcompose boot …`"
+        "run the command as root, or have ids set aside for this user: `kcompose doctor` says what is missing"
     )
 )]
 pub(crate) struct NotRoot;

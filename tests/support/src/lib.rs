@@ -15,9 +15,12 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::fs;
 use std::io::Write as _;
 use std::net::{TcpStream, ToSocketAddrs as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 /// Something that a machine may lack.
@@ -91,6 +94,47 @@ pub fn program(name: &str) -> Option<PathBuf> {
         .chain(root_only)
         .map(|folder| folder.join(name))
         .find(|file| file.is_file())
+}
+
+/// The id of the user of [`as_ordinary_user`]; no system has it.
+pub const ORDINARY_USER: u32 = 54_321;
+
+/// A command that runs a program as an ordinary user with 65536 ids set aside, in a folder that is that user's.
+///
+/// The user and the ids are in a mount namespace only, where `/etc/passwd`, `/etc/subuid` and `/etc/subgid` are other
+/// files: the system's own stay as they are. Everybody may read the folder; `HOME` and `TMPDIR` are below it.
+///
+/// # Panics
+///
+/// When the folder cannot be written to, or this is not root.
+pub fn as_ordinary_user(folder: &Path, program: &Path) -> Command {
+    let user = format!(
+        "kcompose-test:x:{ORDINARY_USER}:{ORDINARY_USER}::{}:/bin/sh",
+        folder.display()
+    );
+    let accounts = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("the mode can be set");
+    fs::write(folder.join("passwd"), format!("{accounts}{user}\n")).expect("the folder can be written to");
+    fs::write(folder.join("ids"), "kcompose-test:100000:65536\n").expect("the folder can be written to");
+    // The program may be below somebody's closed home.
+    fs::copy(program, folder.join("program")).expect("the program can be copied");
+    for name in ["home", "tmp"] {
+        let made = folder.join(name);
+        fs::create_dir(&made).expect("the folder can be written to");
+        std::os::unix::fs::chown(&made, Some(ORDINARY_USER), Some(ORDINARY_USER)).expect("this is root");
+    }
+    let script = format!(
+        "set -e; cd '{folder}'; mount --bind passwd /etc/passwd
+         for file in subuid subgid; do [ -e /etc/$file ] || touch /etc/$file; mount --bind ids /etc/$file; done
+         exec setpriv --reuid {ORDINARY_USER} --regid {ORDINARY_USER} --clear-groups -- ./program \"$@\"",
+        folder = folder.display()
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"]);
+    command
+        .env("HOME", folder.join("home"))
+        .env("TMPDIR", folder.join("tmp"));
+    command
 }
 
 /// Prints a line on stderr that the test runner does not capture.

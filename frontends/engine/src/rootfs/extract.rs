@@ -36,7 +36,9 @@ pub(super) fn extract(index: &Index, into: &Path) -> Result<(), ImageError> {
         {
             Some(first) => fs::hard_link(first, &at).map_err(ImageError::io("link", &at))?,
             None => {
-                make(&at, node, path == b"/").map_err(ImageError::io("write", &at))?;
+                if !make(&at, node, path == b"/").map_err(ImageError::io("write", &at))? {
+                    continue;
+                }
                 first_names.insert(node.inode, at.clone());
                 if node.entry.kind != Kind::Directory {
                     dress(&at, node, owners).map_err(ImageError::io("set owner and mode of", &at))?;
@@ -60,7 +62,16 @@ fn place(into: &Path, path: &[u8]) -> PathBuf {
     into.join(OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)))
 }
 
-fn make(at: &Path, node: &Node, is_root: bool) -> std::io::Result<()> {
+/// Makes an entry; `false` for a device in a user namespace, where nobody can make one. A machine makes its own at boot.
+fn make(at: &Path, node: &Node, is_root: bool) -> std::io::Result<bool> {
+    let device = matches!(node.special, Some(Special::Character(..) | Special::Block(..)));
+    match make_entry(at, node, is_root) {
+        Err(error) if device && error.kind() == std::io::ErrorKind::PermissionDenied => Ok(false),
+        result => result.map(|()| true),
+    }
+}
+
+fn make_entry(at: &Path, node: &Node, is_root: bool) -> std::io::Result<()> {
     match &node.entry.kind {
         Kind::Directory if is_root => Ok(()),
         Kind::Directory => std::fs::create_dir(at),

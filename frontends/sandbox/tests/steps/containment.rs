@@ -29,7 +29,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         calls_that_reach_the_kernels_depths_are_refused,
     ),
     (
-        "a_step_that_fills_its_root_harms_only_itself",
+        "a_step_that_multiplies_meets_its_limit",
+        a_step_that_multiplies_meets_its_limit,
+    ),
+    (
+        "a_step_that_fills_its_memory_harms_only_itself",
         a_step_that_fills_its_memory_harms_only_itself,
     ),
 ];
@@ -231,6 +235,35 @@ fn a_step_that_fills_its_memory_harms_only_itself() {
         2,
         "{}",
         outcome.stderr
+    );
+}
+
+/// Only root can make a cgroup on every machine; an ordinary user's step must run without.
+fn a_step_that_multiplies_meets_its_limit() {
+    let fixture = Fixture::new();
+    let mut step = fixture.script("for i in 1 2 3 4 5 6 7 8 9; do sleep 4711 & done; echo all; sleep 4711");
+    step.limits.processes = Some(6);
+    step.limits.memory = Some(64 << 20);
+    step.limits.timeout = Some(Duration::from_secs(1));
+    let outcome = try_step(&step).expect("it starts");
+    if std::env::var_os(crate::AS_USER).is_some() {
+        assert_eq!((outcome.ending, &*outcome.stdout), (Ending::TimedOut, "all\n"));
+        return;
+    }
+    assert!(outcome.stderr.contains("can't fork"), "{outcome:?}");
+    let left = fs::read_dir("/sys/fs/cgroup/pids").map(|entries| {
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.filter(|name| name.starts_with("kcompose-step-")).count()
+    });
+    assert_eq!(left.unwrap_or_default(), 0);
+
+    fixture.renew();
+    let mut step = fixture.script("x=x; while :; do x=$x$x; done");
+    step.limits.memory = Some(64 << 20);
+    let ending = try_step(&step).expect("it starts").ending;
+    assert!(
+        matches!(ending, Ending::Signalled(9) | Ending::Exited(1..)),
+        "{ending:?}"
     );
 }
 

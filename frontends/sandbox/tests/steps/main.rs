@@ -1,8 +1,7 @@
 //! Steps as root, and the same ones as an ordinary user.
 //!
 //! A user namespace is entered by a process with one thread, so this is a program of its own: it runs every scenario, and
-//! then starts itself as a user who has a range of ids. That user and the range exist only in a mount namespace, where
-//! `/etc/passwd`, `/etc/subuid` and `/etc/subgid` are other files; the system's own are left alone.
+//! then starts itself as a user who has a range of ids.
 
 #![expect(
     clippy::print_stdout,
@@ -15,12 +14,9 @@ mod containment;
 mod endings;
 mod world;
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use kcompose_testing::needs;
 
@@ -29,9 +25,6 @@ type Scenario = (&'static str, fn());
 
 /// Set for the process that is the ordinary user.
 const AS_USER: &str = "KCOMPOSE_SANDBOX_TEST_AS_USER";
-
-/// No system has this user.
-const USER: u32 = 54_321;
 
 fn main() -> ExitCode {
     let filter = std::env::args()
@@ -82,36 +75,9 @@ fn as_root(filter: Option<&str>) -> ExitCode {
 /// Starts this program as a user with a range of ids.
 fn as_user(filter: Option<&str>) -> bool {
     let folder = tempfile::tempdir().expect("a folder can be made");
-    let path = folder.path();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("its mode can be set");
-    let program = path.join("steps");
-    fs::copy(
-        std::env::current_exe().expect("this program has a file"),
-        &program,
-    )
-    .expect("it can be copied");
-    let mut accounts = fs::read_to_string("/etc/passwd").expect("there are accounts");
-    accounts.push_str(&format!(
-        "kcompose-test:x:{USER}:{USER}::{}:/bin/sh\n",
-        path.display()
-    ));
-    fs::write(path.join("passwd"), accounts).expect("it can be written");
-    fs::write(path.join("ids"), "kcompose-test:100000:65536\n").expect("it can be written");
-    fs::create_dir(path.join("tmp")).expect("a folder can be made");
-    std::os::unix::fs::chown(path.join("tmp"), Some(USER), Some(USER)).expect("it can be given away");
-    let script = format!(
-        "set -e; cd '{folder}'; mount --bind passwd /etc/passwd
-         for file in subuid subgid; do [ -e /etc/$file ] || touch /etc/$file; mount --bind ids /etc/$file; done
-         exec setpriv --reuid {USER} --regid {USER} --clear-groups -- ./steps \"$@\"",
-        folder = path.display()
-    );
-    let mut command = Command::new("unshare");
-    command
-        .args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"])
-        .args(filter)
-        .env(AS_USER, "1")
-        .env("TMPDIR", path.join("tmp"))
-        .arg0("unshare");
+    let program = std::env::current_exe().expect("this program has a file");
+    let mut command = kcompose_testing::as_ordinary_user(folder.path(), &program);
+    command.args(filter).env(AS_USER, "1");
     command.status().expect("unshare starts").success()
 }
 

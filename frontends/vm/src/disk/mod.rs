@@ -185,7 +185,7 @@ async fn make(
 
 /// The image as a file with an ext2 file system, which is what GRUB and the initrd look for.
 async fn image_file(folder: &Path, image: Wanted<'_>, output: &mut dyn Output) -> Result<PathBuf, Failure> {
-    if !rustix::process::geteuid().is_root() {
+    if !owners_can_be_kept() {
         return Err(Failure::world(NotRoot));
     }
     output.progress("unpacking the image");
@@ -201,6 +201,14 @@ async fn image_file(folder: &Path, image: Wanted<'_>, output: &mut dyn Output) -
         blocking(move || fs::remove_dir_all(&gone).map_err(Failure::io("delete", &gone))).await?;
     }
     Ok(file)
+}
+
+/// Whether files can be given to other ids: as root, if the user namespace has more than that one.
+fn owners_can_be_kept() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let count = |line: &str| line.split_whitespace().nth(2)?.parse::<u64>().ok();
+    let ids: u64 = map.lines().filter_map(count).sum();
+    rustix::process::geteuid().is_root() && ids > 1
 }
 
 /// Makes an image active on a disk and the one that was active passive, in a copy that then takes the disk's place.
