@@ -56,14 +56,17 @@ pub(crate) fn become_user(user: &User) -> Result<(), Failure> {
     let what = || format!("becoming the user {}:{}", user.uid, user.gid);
     let gid = rustix::process::Gid::from_raw(user.gid);
     let uid = rustix::process::Uid::from_raw(user.uid);
-    let groups: Vec<_> = user
-        .groups
-        .iter()
-        .map(|gid| rustix::process::Gid::from_raw(*gid))
-        .collect();
+    // The group itself is among the further ones, as containerd has it.
+    let mut groups = vec![gid];
+    groups.extend(
+        user.groups
+            .iter()
+            .filter(|group| **group != user.gid)
+            .map(|group| rustix::process::Gid::from_raw(*group)),
+    );
     match rustix::thread::set_thread_groups(&groups) {
         // A namespace of a single id may not change groups at all.
-        Err(rustix::io::Errno::PERM) if groups.is_empty() => {}
+        Err(rustix::io::Errno::PERM) if groups.len() == 1 => {}
         result => result.attempt(what)?,
     }
     rustix::thread::set_thread_res_gid(gid, gid, gid).attempt(what)?;
