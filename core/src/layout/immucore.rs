@@ -18,7 +18,7 @@ use super::render::{directory, mount_size, text};
 use super::{OEM_LABEL, PERSISTENT_LABEL};
 
 /// The file with the flavor's layout.
-pub const FILE: &str = "/system/oem/00_rootfs_kcompose.yaml";
+pub use crate::kairos::checks::layout::IMMUCORE_OWN as FILE;
 
 /// Kept by kairos-init of today, and no longer by later ones: it belongs to packages, so it must follow the image.
 const WRONGLY_KEPT: &str = "/usr/libexec";
@@ -114,20 +114,6 @@ pub(super) fn check(_flavor: &Flavor, rules: &Rules, sink: &mut Sink) {
     }
 }
 
-/// The lists that a file of [`cloud_config`] says: kept, ephemeral, forgotten.
-pub fn lists(text: &str) -> [Vec<String>; 3] {
-    ["kept", "ephemeral", "forgotten"].map(|name| {
-        let start = format!("{name}=\"");
-        let line = text
-            .lines()
-            .find_map(|line| line.trim().strip_prefix(&start)?.strip_suffix('"'));
-        line.unwrap_or_default()
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::process::Command;
@@ -135,6 +121,7 @@ mod tests {
     use super::super::compile;
     use super::super::tests::flavor;
     use super::*;
+    use crate::kairos::checks::layout::own_lists;
     use crate::model::{Kairos, Runtime};
     use crate::source::Spanned;
 
@@ -176,7 +163,7 @@ mod tests {
     #[test]
     fn the_flavor_and_the_operator_both_have_their_paths() {
         let text = probe(&["/etc/acme", "/acme"], &["/opt"]);
-        let [kept, ephemeral, forgotten] = lists(&text);
+        let [kept, ephemeral, forgotten] = own_lists(&text);
         assert!(kept.contains(&"/acme".to_owned()) && ephemeral.contains(&"/etc".to_owned()));
         assert_eq!(forgotten, ["/opt", "/usr/libexec"]);
         let stock = "# merged\nOVERLAY=\"tmpfs:20%\"\nRW_PATHS=\"/var /etc  /srv /mnt\"\n\

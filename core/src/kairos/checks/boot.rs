@@ -37,7 +37,7 @@ pub(super) const BOOT_LOADER: Check = Check {
     name: "kairos-boot-loader",
     doc: "The image brings the boot loader that an installer puts on a disk.",
     severity: Warning,
-    run: boot_loader,
+    run: missing_boot_loader,
 };
 
 /// How Kairos' tools know a kernel in `/boot` by its name.
@@ -246,7 +246,15 @@ const LOADERS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-fn boot_loader(subject: &Subject<'_>) -> Vec<Fault> {
+fn missing_boot_loader(subject: &Subject<'_>) -> Vec<Fault> {
+    // An image of immucore is for installing: there it is an error of its own.
+    if super::immucore::is_immucore(subject) {
+        return Vec::new();
+    }
+    boot_loader(subject)
+}
+
+pub(super) fn boot_loader(subject: &Subject<'_>) -> Vec<Fault> {
     let architecture = subject.expectations.architecture.as_deref().unwrap_or("amd64");
     let Some((_, efi, packages)) = LOADERS.iter().find(|(known, ..)| *known == architecture) else {
         return Vec::new();

@@ -69,6 +69,23 @@ const OWN: &str = "/usr/lib/kcompose/layout";
 /// Where immucore's layout comes from.
 const IMMUCORE: &str = "/system/oem/00_rootfs.yaml";
 
+/// Where a flavor's changes to it are.
+pub const IMMUCORE_OWN: &str = "/system/oem/00_rootfs_kcompose.yaml";
+
+/// The lists that a flavor's changes say: kept, ephemeral, forgotten.
+pub fn own_lists(text: &str) -> [Vec<String>; 3] {
+    ["kept", "ephemeral", "forgotten"].map(|name| {
+        let start = format!("{name}=\"");
+        let line = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix(&start)?.strip_suffix('"'));
+        line.unwrap_or_default()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect()
+    })
+}
+
 /// Who applies the layout at boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runtime {
@@ -112,10 +129,20 @@ impl LayoutData {
             });
         }
         let stock = text(IMMUCORE)?;
+        let [kept, ephemeral, forgotten] = text(IMMUCORE_OWN)
+            .map(|text| own_lists(&text))
+            .unwrap_or_default();
+        let changed = |key: &str, added: Vec<String>| {
+            let mut paths = yaml_paths(&stock, key);
+            paths.retain(|path| !forgotten.contains(path));
+            let new: Vec<String> = added.into_iter().filter(|path| !paths.contains(path)).collect();
+            paths.extend(new);
+            paths
+        };
         Some(LayoutData {
             runtime: Runtime::Immucore,
-            ephemeral: yaml_paths(&stock, "RW_PATHS"),
-            kept: yaml_paths(&stock, "PERSISTENT_STATE_PATHS"),
+            ephemeral: changed("RW_PATHS", ephemeral),
+            kept: changed("PERSISTENT_STATE_PATHS", kept),
             partitions: [("COS_OEM", "/oem"), ("COS_PERSISTENT", "/usr/local")]
                 .map(|(a, b)| (a.into(), b.into()))
                 .into(),

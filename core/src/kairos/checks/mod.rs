@@ -6,6 +6,8 @@
 mod boot;
 mod elf;
 mod hygiene;
+mod immucore;
+mod initrd;
 pub mod layout;
 mod libraries;
 mod release;
@@ -60,6 +62,17 @@ pub const ALL: &[Check] = &[
     boot::INITRD,
     boot::GRUB,
     boot::BOOT_LOADER,
+    immucore::PROGRAMS,
+    immucore::CLOUD_CONFIGS,
+    immucore::FILES,
+    immucore::FILES_MISSED,
+    immucore::TOOLS,
+    immucore::INSTALLED_LOADER,
+    initrd::CONTENT,
+    initrd::MODULES,
+    initrd::MODULES_MISSED,
+    initrd::DRIVERS,
+    initrd::SOURCES,
     layout::DATA,
     layout::ROOT_DIRECTORIES,
     layout::MOUNT_POINTS,
