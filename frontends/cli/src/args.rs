@@ -197,7 +197,7 @@ pub(crate) struct Config {
 /// Which engine builds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineChoice {
-    /// BuildKit where one is reachable.
+    /// BuildKit where one is reachable, else the embedded engine.
     Auto,
     /// The embedded engine.
     Embedded,

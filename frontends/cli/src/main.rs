@@ -6,6 +6,7 @@ mod commands;
 mod compile;
 mod context;
 mod difference;
+mod engine;
 mod failure;
 mod interrupt;
 mod pinning;
@@ -46,13 +47,27 @@ fn main() -> ExitCode {
     }
 }
 
-/// A disk holds files of many owners, which an ordinary user can make in a user namespace only.
+/// A disk and a tree of the embedded engine hold files of many owners, which an ordinary user can make and delete in a user
+/// namespace only.
 ///
 /// A process with threads can't enter one, so this comes first. Where it is refused, the command goes on as it is: the disk
 /// may be there already, and what can't be done says so.
 fn take_rights(command: &Command) {
-    if matches!(command, Command::Boot(_)) && !rustix::process::geteuid().is_root() {
-        let _ = kcompose_sandbox::enter();
+    if rustix::process::geteuid().is_root() {
+        return;
+    }
+    match command {
+        Command::Build(args) => engine::prepare(args),
+        Command::Boot(_) | Command::Cache(_) => drop(kcompose_sandbox::enter()),
+        Command::New(_)
+        | Command::Check(_)
+        | Command::Lock(_)
+        | Command::Update(_)
+        | Command::Config(_)
+        | Command::Plan(_)
+        | Command::Verify(_)
+        | Command::Frontend(_)
+        | Command::Doctor(_) => {}
     }
 }
 

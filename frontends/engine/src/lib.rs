@@ -26,12 +26,14 @@ pub mod secret;
 pub mod serve;
 mod session;
 pub mod store;
+mod tail;
 
 pub use bridge::{Bridge, Job, Solved};
 pub use build::{BuildRequest, BuildResult, build};
 pub use buildkit::{Address, BuildKit, Tls};
 pub use capabilities::Capabilities;
 pub use credentials::Credentials;
+pub use embedded::Embedded;
 pub use error::{EngineError, Fault};
 pub use event::{Event, Events};
 pub use export::{Image, Output, OutputKind, is_reference, pull};

@@ -21,6 +21,7 @@
 //! Docker's system calls. As an ordinary user all of that is inside of a user namespace, where root is that user.
 
 mod enter;
+mod mounted;
 mod probe;
 mod problem;
 mod profile;
@@ -29,6 +30,7 @@ mod run;
 
 pub use enter::{Ids, Standing, enter};
 pub use kcompose_launcher::{HOSTNAME, Limits, Mount, Network, Overlay, ResourceLimit, Source, Spec, User};
+pub use mounted::mounted;
 pub use probe::{Finding, probe};
 pub use problem::Problem;
 pub use run::{Ending, Stream, run};

@@ -8,14 +8,14 @@ use kcompose_core::model::Flavor;
 use kcompose_core::plan::{CONTEXT, Plan, UPSTREAM};
 use kcompose_core::source::SourceMap;
 use kcompose_engine::{
-    Address, Bridge, BuildKit, BuildRequest, BuildResult, Credentials, EngineError, Fault, Output,
-    OutputKind, Secret,
+    BuildRequest, BuildResult, Credentials, EngineError, Fault, Output, OutputKind, Secret,
 };
 
-use crate::args::{Build, EngineChoice, Global};
+use crate::args::{Build, Global};
 use crate::commands::lock;
 use crate::compile::{self, Wiring};
 use crate::context;
+use crate::engine;
 use crate::failure::{BadFlag, Failure};
 use crate::interrupt;
 use crate::pinning::{self, Pinned, Pinning};
@@ -38,8 +38,8 @@ pub(crate) async fn run(
     let secrets = secrets(&args.secrets)?;
     let context = context(args, &project)?;
     let layout = compile::layout(&project.flavor, sources, terminal)?;
-    let engine = connect(args.engine, args.builder.as_deref()).await?;
     let mut world = World::new(global, args.lock.offline(), terminal)?;
+    let engine = engine::choose(args, &world.store, terminal).await?;
     let pinned = tokio::select! {
         pinned = prepare(args, &project, &layout, &mut world, sources, terminal) => pinned?,
         () = cancel.cancelled() => return Err(Failure::Interrupted),
@@ -81,7 +81,7 @@ pub(crate) async fn run(
     request.credentials = Credentials::from_environment(|name| std::env::var(name).ok());
     request.no_cache = args.no_cache;
     let (events, shown) = Shown::begin(args.progress, sources);
-    let result = kcompose_engine::build(&engine, &request, &events, &cancel).await;
+    let result = kcompose_engine::build(&*engine, &request, &events, &cancel).await;
     drop(events);
     shown.end().await;
     let result = result.map_err(|error| engine_failed(placed(error, &compiled.plan, sources)))?;
@@ -110,22 +110,6 @@ async fn prepare(
         lock::finish(project, &pinned, terminal)?;
     }
     Ok(pinned)
-}
-
-/// Connects to the engine that a person chose, or to the first that answers.
-pub(crate) async fn connect(choice: EngineChoice, builder: Option<&str>) -> Result<BuildKit, Failure> {
-    match choice {
-        EngineChoice::Auto | EngineChoice::Buildkit => {}
-        EngineChoice::Embedded => {
-            return Err(Failure::usage(BadFlag::new(
-                "this kcompose has no embedded engine",
-                "leave `--engine` out, and name a BuildKit with `--builder ADDRESS` or BUILDKIT_HOST",
-            )));
-        }
-    }
-    let variable = |name: &str| std::env::var(name).ok();
-    let candidates = Address::candidates(builder, variable).map_err(engine_failed)?;
-    BuildKit::connect(&candidates).await.map_err(engine_failed)
 }
 
 /// A step's own complaint names what it is about; the plan knows where that is said.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::args::{DataFormat, Doctor, EngineChoice, Global};
+use crate::args::{DataFormat, Doctor, Global};
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
@@ -39,7 +39,7 @@ pub(crate) async fn run(global: &Global, args: &Doctor, terminal: &Terminal) -> 
 }
 
 async fn engine(builder: Option<&str>) -> Finding {
-    let found = match super::build::connect(EngineChoice::Buildkit, builder).await {
+    let found = match crate::engine::connect(builder).await {
         Ok(daemon) => {
             let merge = if daemon_merges(&daemon) {
                 "with MergeOp"

@@ -1,6 +1,6 @@
 //! The daemon's progress as events, and what is remembered of it to explain a failure.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use kcompose_core::llb::Definition;
 use kcompose_core::llb::proto::google::protobuf::Timestamp;
@@ -10,9 +10,7 @@ use kcompose_core::llb::proto::moby::buildkit::v1::{
 use kcompose_core::source::Span;
 
 use crate::event::{Event, Events, Log, State, Transfer, Vertex, Warning};
-
-/// How many lines of a failing step's log a report shows.
-const TAIL: usize = 20;
+use crate::tail::Tail;
 
 /// Translates progress, and remembers the end of every log.
 #[derive(Debug)]
@@ -153,54 +151,9 @@ fn warning_of(warning: VertexWarning) -> Warning {
     }
 }
 
-/// The last lines of a log.
-#[derive(Debug, Default)]
-struct Tail {
-    whole: VecDeque<String>,
-    partial: Vec<u8>,
-}
-
-impl Tail {
-    fn push(&mut self, data: &[u8]) {
-        self.partial.extend_from_slice(data);
-        let Some(end) = self.partial.iter().rposition(|byte| *byte == b'\n') else {
-            return;
-        };
-        let rest = self.partial.split_off(end + 1);
-        let text = String::from_utf8_lossy(&self.partial).into_owned();
-        self.partial = rest;
-        self.whole
-            .extend(text.lines().map(|line| line.trim_end().to_owned()));
-        let excess = self.whole.len().saturating_sub(TAIL);
-        self.whole.drain(..excess);
-    }
-
-    fn lines(&self) -> Vec<String> {
-        let last = String::from_utf8_lossy(&self.partial).trim_end().to_owned();
-        self.whole
-            .iter()
-            .cloned()
-            .chain(Some(last).filter(|last| !last.is_empty()))
-            .collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_tail_keeps_the_last_lines_and_joins_chunks() {
-        let mut tail = Tail::default();
-        for number in 0..30 {
-            tail.push(format!("line {number}\nha").as_bytes());
-            tail.push(b"lf ");
-        }
-        let lines = tail.lines();
-        assert_eq!(lines.len(), TAIL + 1);
-        assert_eq!(lines[TAIL - 1], "half line 29");
-        assert_eq!(lines[TAIL], "half");
-    }
 
     #[test]
     fn only_changes_are_events_and_the_first_cause_is_remembered() {

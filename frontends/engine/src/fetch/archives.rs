@@ -129,7 +129,7 @@ impl Fetcher {
             let wanted = Wanted {
                 url: &url,
                 sha256: &package.sha256,
-                size: package.size,
+                size: Some(package.size),
             };
             match self.http.file(&wanted, &self.options.store, on_bytes).await {
                 Ok(draft) => {

@@ -39,7 +39,8 @@ pub(super) struct Http {
 pub(super) struct Wanted<'a> {
     pub(super) url: &'a str,
     pub(super) sha256: &'a str,
-    pub(super) size: u64,
+    /// Its size, if somebody said it.
+    pub(super) size: Option<u64>,
 }
 
 /// How one try ended.
@@ -167,16 +168,16 @@ impl Http {
                 .map_err(|error| store.failure(error))
                 .map_err(FetchError::from)?;
             on_bytes(i64::try_from(chunk.len()).unwrap_or(i64::MAX));
-            if part.length > wanted.size {
+            if let Some(limit) = wanted.size.filter(|size| part.length > *size) {
                 return Err(FetchError::TooLarge {
                     url: wanted.url.to_owned(),
-                    limit: wanted.size,
+                    limit,
                 }
                 .into());
             }
         }
-        if part.length < wanted.size {
-            let reason = format!("it ended after {} of {} bytes", part.length, wanted.size);
+        if let Some(size) = wanted.size.filter(|size| part.length < *size) {
+            let reason = format!("it ended after {} of {size} bytes", part.length);
             return Err(Failure::Passing(FetchError::Unreachable {
                 url: wanted.url.to_owned(),
                 reason,

@@ -6,6 +6,7 @@
 
 mod apt;
 mod archives;
+mod download;
 mod error;
 mod http;
 mod mirrors;
@@ -23,6 +24,7 @@ use kcompose_core::resolve::{Facts, LockedUpstream, Need};
 use crate::store::Store;
 
 pub use archives::{Contents, Fetched};
+pub(crate) use download::Download;
 pub use error::FetchError;
 pub use mirrors::Mirrors;
 

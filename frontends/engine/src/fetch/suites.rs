@@ -226,7 +226,7 @@ impl<'a> Source<'a> {
             let wanted = Wanted {
                 url: &url,
                 sha256: &sha256,
-                size: file.file.size,
+                size: Some(file.file.size),
             };
             let on_bytes = |count: i64| self.add(count.try_into().unwrap_or(0), 0);
             match self.http.file(&wanted, &self.options.store, &on_bytes).await {

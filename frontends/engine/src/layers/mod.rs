@@ -113,6 +113,20 @@ impl LayerStore {
         LayerWriter::new(self.clone())
     }
 
+    /// Makes a layer of the archive that a function writes.
+    pub(crate) fn put<E: From<io::Error>>(
+        &self,
+        produce: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+    ) -> Result<Layer, E> {
+        let compressor = writer::Compressor::new(self.compression, self.temporary()?)?;
+        let mut buffered = io::BufWriter::with_capacity(1 << 18, compressor);
+        produce(&mut buffered)?;
+        let compressor = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let (file, layer) = compressor.finish()?;
+        self.commit(file, &layer)?;
+        Ok(layer)
+    }
+
     fn blob(&self, digest: &str) -> Option<PathBuf> {
         Some(self.root.join("blobs/sha256").join(digest::hex(digest)?))
     }

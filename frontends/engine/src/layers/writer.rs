@@ -65,17 +65,19 @@ fn compress(
 }
 
 /// Compresses an archive into a file, with the digests of both.
-pub(super) struct Compressor(HashWriter<Encoder<HashWriter<BufWriter<NamedTempFile>>>>);
+pub(super) struct Compressor(HashWriter<Blocks<Encoder<HashWriter<BufWriter<NamedTempFile>>>>>);
 
 impl Compressor {
     pub(super) fn new(compression: Compression, file: NamedTempFile) -> io::Result<Self> {
         let compressed = HashWriter::new(BufWriter::with_capacity(1 << 18, file));
-        Ok(Compressor(HashWriter::new(compression.encoder(compressed)?)))
+        Ok(Compressor(HashWriter::new(Blocks::new(
+            compression.encoder(compressed)?,
+        ))))
     }
 
     pub(super) fn finish(self) -> io::Result<(NamedTempFile, Layer)> {
-        let (encoder, diff_id, unpacked_size) = self.0.finish();
-        let (buffered, digest, size) = encoder.finish()?.finish();
+        let (blocks, diff_id, unpacked_size) = self.0.finish();
+        let (buffered, digest, size) = blocks.finish()?.finish()?.finish();
         let file = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
         Ok((
             file,
@@ -89,6 +91,49 @@ impl Compressor {
     }
 }
 
+/// Hands on blocks of one size.
+///
+/// What a compressor of zstd makes of the same bytes depends on the pieces in which it gets them, and those are other ones
+/// for each engine.
+struct Blocks<W> {
+    writer: W,
+    block: Vec<u8>,
+}
+
+/// As large as the largest block of zstd.
+const BLOCK: usize = 128 << 10;
+
+impl<W: Write> Blocks<W> {
+    fn new(writer: W) -> Self {
+        Blocks {
+            writer,
+            block: Vec::with_capacity(BLOCK),
+        }
+    }
+
+    fn finish(mut self) -> io::Result<W> {
+        self.writer.write_all(&self.block)?;
+        Ok(self.writer)
+    }
+}
+
+impl<W: Write> Write for Blocks<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.block.len() == BLOCK {
+            self.writer.write_all(&self.block)?;
+            self.block.clear();
+        }
+        let taken = bytes.len().min(BLOCK - self.block.len());
+        self.block.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    /// A block that is not full stays: flushing must change no byte.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Write for Compressor {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
@@ -96,5 +141,30 @@ impl Write for Compressor {
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compressed(pieces: impl Iterator<Item = Vec<u8>>) -> Layer {
+        let mut compressor = Compressor::new(Compression::Zstd, NamedTempFile::new().unwrap()).unwrap();
+        for piece in pieces {
+            compressor.write_all(&piece).unwrap();
+            compressor.flush().unwrap();
+        }
+        compressor.finish().unwrap().1
+    }
+
+    #[test]
+    fn the_pieces_in_which_a_layer_comes_do_not_matter() {
+        let text: Vec<u8> = (0..400_000_u32)
+            .flat_map(|number| (number / 3).to_string().into_bytes())
+            .collect();
+        let whole = compressed([text.clone()].into_iter());
+        for size in [1000, 4096, 100_000, 128 << 10, 1 << 20] {
+            assert_eq!(compressed(text.chunks(size).map(<[u8]>::to_vec)), whole, "{size}");
+        }
     }
 }

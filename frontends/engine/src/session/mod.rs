@@ -26,6 +26,7 @@ use content::ContentServer;
 pub(crate) use content::ImageReceiver;
 pub use filesync::dockerignore;
 pub(crate) use filesync::patterns;
+pub(crate) use filesync::{Entry, Filter, walk};
 
 use crate::credentials::Credentials;
 use crate::secret::Secret;

@@ -275,6 +275,17 @@ fn present_ids() -> Ids {
     }
 }
 
+/// Gives the calling thread mounts of its own, which go with it.
+///
+/// # Errors
+///
+/// When the kernel refuses.
+pub fn own_mounts() -> Result<(), Failure> {
+    let own = UnshareFlags::NEWNS | UnshareFlags::FS;
+    unshare(own).map_err(|error| failure("making a mount namespace", error))?;
+    separate()
+}
+
 /// What is mounted from now on is this process's, and goes with it.
 fn separate() -> Result<(), Failure> {
     let flags = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;

@@ -22,7 +22,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 pub use patterns::dockerignore;
-use walk::Filter;
+pub(crate) use walk::{Entry, Filter, walk};
 
 /// Serves directories by name.
 #[derive(Clone, Debug, Default)]

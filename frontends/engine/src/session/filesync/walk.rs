@@ -20,21 +20,21 @@ const GO_CHARACTER: u32 = 1 << 21;
 
 /// What the daemon asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Filter {
-    pub(super) include: Vec<String>,
-    pub(super) exclude: Vec<String>,
-    pub(super) follow: Vec<String>,
+pub(crate) struct Filter {
+    pub(crate) include: Vec<String>,
+    pub(crate) exclude: Vec<String>,
+    pub(crate) follow: Vec<String>,
 }
 
 /// One entry of a directory, with the file that it is read from.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
-    pub(super) stat: Stat,
-    pub(super) path: PathBuf,
+pub(crate) struct Entry {
+    pub(crate) stat: Stat,
+    pub(crate) path: PathBuf,
 }
 
 /// Hands on every entry that passes the filter: parents first, names sorted by bytes.
-pub(super) fn walk(root: &Path, filter: &Filter, take: &mut dyn FnMut(Entry) -> bool) -> io::Result<()> {
+pub(crate) fn walk(root: &Path, filter: &Filter, take: &mut dyn FnMut(Entry) -> bool) -> io::Result<()> {
     let followed = follow(root, &filter.follow);
     let wanted: Vec<String> = filter.include.iter().cloned().chain(followed).collect();
     let mut walk = Walk {

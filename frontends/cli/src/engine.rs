@@ -1,0 +1,94 @@
+//! Which engine builds: a BuildKit that answers, or the one inside of this program.
+
+use std::sync::OnceLock;
+
+use kcompose_core::diagnostic::Diagnostics;
+use kcompose_engine::embedded::{Reach, Settings};
+use kcompose_engine::store::Store;
+use kcompose_engine::{Address, Bridge, BuildKit, Embedded, EngineError};
+use kcompose_sandbox::{Problem, Standing};
+
+use crate::args::{Build, EngineChoice};
+use crate::commands::build::engine_failed;
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+
+/// What an ordinary user got to build with, if it was asked for.
+static STANDING: OnceLock<Result<Standing, Problem>> = OnceLock::new();
+
+/// Takes the rights that the embedded engine needs, while this process has one thread.
+pub(crate) fn prepare(args: &Build) {
+    let may_be_embedded = match args.engine {
+        EngineChoice::Embedded => true,
+        EngineChoice::Auto => !names_one(args.builder.as_deref()),
+        EngineChoice::Buildkit => false,
+    };
+    if may_be_embedded {
+        // What is wrong is said when the engine is chosen: a BuildKit may answer.
+        let _ = STANDING.set(kcompose_sandbox::enter());
+    }
+}
+
+/// The engine that a person chose, or the one there is.
+pub(crate) async fn choose(
+    args: &Build,
+    store: &Store,
+    terminal: &Terminal,
+) -> Result<Box<dyn Bridge>, Failure> {
+    let builder = args.builder.as_deref();
+    match args.engine {
+        EngineChoice::Buildkit => Ok(Box::new(connect(builder).await?)),
+        EngineChoice::Embedded => embedded(args, store),
+        EngineChoice::Auto if names_one(builder) => Ok(Box::new(connect(builder).await?)),
+        EngineChoice::Auto => match BuildKit::connect(&candidates(builder)?).await {
+            Ok(daemon) => Ok(Box::new(daemon)),
+            Err(EngineError::Unreachable { .. }) => {
+                terminal.say("no BuildKit answers: building with the embedded engine");
+                embedded(args, store)
+            }
+            Err(error) => Err(engine_failed(error)),
+        },
+    }
+}
+
+/// Connects to a BuildKit.
+pub(crate) async fn connect(builder: Option<&str>) -> Result<BuildKit, Failure> {
+    BuildKit::connect(&candidates(builder)?)
+        .await
+        .map_err(engine_failed)
+}
+
+fn candidates(builder: Option<&str>) -> Result<Vec<Address>, Failure> {
+    Address::candidates(builder, |name| std::env::var(name).ok()).map_err(engine_failed)
+}
+
+/// Whether a person says which BuildKit it is; if that one does not answer, no other engine is meant.
+fn names_one(builder: Option<&str>) -> bool {
+    builder.is_some() || std::env::var_os("BUILDKIT_HOST").is_some_and(|value| !value.is_empty())
+}
+
+fn embedded(args: &Build, store: &Store) -> Result<Box<dyn Bridge>, Failure> {
+    if let Some(Err(problem)) = STANDING.get() {
+        return Err(Failure::World(Diagnostics::from(Refused(
+            problem.to_string(),
+            help(problem),
+        ))));
+    }
+    let reach = if args.lock.offline() {
+        Reach::Offline
+    } else {
+        Reach::Online
+    };
+    Ok(Box::new(Embedded::new(Settings::beside(store.clone(), reach))))
+}
+
+/// The embedded engine cannot work for this user.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error("the embedded engine cannot build: {0}")]
+#[diagnostic(code(kcompose::engine::rights), help("{1}"))]
+struct Refused(String, String);
+
+fn help(problem: &Problem) -> String {
+    let help = miette::Diagnostic::help(problem).map(|help| help.to_string());
+    help.unwrap_or_else(|| "build as root, or name a BuildKit with `--builder ADDRESS`".to_owned())
+}

@@ -1,0 +1,196 @@
+//! Makes the result of one vertex.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use tokio_util::sync::CancellationToken;
+
+use super::graph::{Graph, Op};
+use super::monitor::Monitor;
+use super::problem::Problem;
+use super::store::{Build, Claim, TreeFacts, TreeId};
+use super::{Reach, exec, file, snapshot, source};
+use crate::bridge::Job;
+use crate::fetch::{Download, FetchError};
+use crate::store::Store;
+
+/// What the vertices of a build share.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) graph: Graph,
+    /// For each vertex the results that somebody takes.
+    pub(super) wanted: Vec<BTreeSet<usize>>,
+    pub(super) build: Build,
+    pub(super) monitor: Monitor,
+    pub(super) job: Job,
+    pub(super) store: Store,
+    pub(super) reach: Reach,
+    /// What fetches, once something has to be fetched.
+    pub(super) download: OnceLock<Download>,
+    /// Ends when somebody gives the build up, or something failed.
+    pub(super) cancel: CancellationToken,
+}
+
+/// More trees than this over each other are slow to look names up in; the lower ones are made into one.
+const MOST_TREES: usize = 24;
+
+impl Work {
+    /// The folders of trees, the top one first, as overlays take them.
+    pub(super) fn lowers(&self, trees: &[TreeId]) -> Result<Vec<PathBuf>, Problem> {
+        let trees = &distinct(trees);
+        let keep = trees.len().min(MOST_TREES - 1);
+        if trees.len() <= MOST_TREES {
+            return Ok(self.build.trees().lowers(trees));
+        }
+        let (low, high) = trees.split_at(trees.len() - keep);
+        let flat = self.flat(low)?;
+        let mut lowers = self.build.trees().lowers(high);
+        lowers.push(self.build.trees().files(&flat));
+        Ok(lowers)
+    }
+
+    /// One tree with what many hold, kept like the result of a vertex.
+    fn flat(&self, trees: &[TreeId]) -> Result<TreeId, Problem> {
+        let root = self.build.trees().root().to_owned();
+        let names: Vec<String> = trees.iter().map(ToString::to_string).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let key = super::cachekey::Key::of_source("flat", &names);
+        let known = self.build.claim(&key).map_err(Problem::io("read", &root))?;
+        if let Some(id) = known.and_then(|claim| claim.get(&0)?.first().cloned()) {
+            return Ok(id);
+        }
+        let draft = self.build.draft().map_err(Problem::io("write", &root))?;
+        let folder = draft.folder("flat").map_err(Problem::io("write", draft.path()))?;
+        let files = folder.join("fs");
+        fs_err::create_dir(&files).map_err(Problem::io("write", &files))?;
+        snapshot::flatten(&self.build.trees().lowers(trees), &files)?;
+        let facts = facts(&folder, &[])?;
+        let id = self
+            .build
+            .keep(&folder, &facts)
+            .map_err(Problem::io("write", &root))?;
+        let outputs = BTreeMap::from([(0, vec![id.clone()])]);
+        self.build
+            .record(&key, "layers as one tree", outputs)
+            .map_err(Problem::io("write", &root))?;
+        Ok(id)
+    }
+
+    /// What fetches files.
+    pub(super) fn download(&self) -> Result<Download, FetchError> {
+        if let Some(download) = self.download.get() {
+            return Ok(download.clone());
+        }
+        let new = Download::new()?;
+        Ok(self.download.get_or_init(|| new).clone())
+    }
+
+    /// The value of a secret; `None` if it may be missing and is.
+    pub(super) fn secret(&self, id: &str, optional: bool) -> Result<Option<Vec<u8>>, Problem> {
+        let Some(secret) = self.job.secrets.get(id) else {
+            if optional {
+                return Ok(None);
+            }
+            return Err(Problem::Source {
+                reason: format!("there is no secret `{id}`"),
+                help: format!("give it with `--secret id={id},src=FILE`"),
+            });
+        };
+        secret.read().map(Some).map_err(|error| Problem::Source {
+            reason: format!("the secret `{id}` cannot be read: {error}"),
+            help: "see to it that the file exists and that you may read it".to_owned(),
+        })
+    }
+}
+
+/// Trees without those that are there again further up, which hides all that the lower one has. Overlayfs refuses them.
+fn distinct(trees: &[TreeId]) -> Vec<TreeId> {
+    let is_last = |at: usize| !trees[at + 1..].contains(&trees[at]);
+    (0..trees.len())
+        .filter(|at| is_last(*at))
+        .map(|at| trees[at].clone())
+        .collect()
+}
+
+/// Makes the result of a vertex from those of its inputs.
+pub(super) async fn run(work: &Arc<Work>, vertex: usize, inputs: Vec<Vec<TreeId>>) -> Result<Claim, Problem> {
+    match &work.graph.vertices[vertex].op {
+        Op::Source(op) => source::fetch(work, vertex, op).await,
+        Op::Exec(op) => exec::exec(work, vertex, op, &inputs).await,
+        Op::File(op) => file::file(work, op, inputs).await,
+        Op::Merge(op) => merge(op.inputs.iter().map(|input| input.input), &inputs),
+        Op::Diff(op) => {
+            let number = |input: Option<i64>| input.unwrap_or(-1);
+            let lower = number(op.lower.as_ref().map(|lower| lower.input));
+            let upper = number(op.upper.as_ref().map(|upper| upper.input));
+            diff(&chosen(lower, &inputs)?, &chosen(upper, &inputs)?)
+        }
+    }
+}
+
+/// Trees over each other are merged.
+fn merge(numbers: impl Iterator<Item = i64>, inputs: &[Vec<TreeId>]) -> Result<Claim, Problem> {
+    let mut trees = Vec::new();
+    for number in numbers {
+        trees.extend(chosen(number, inputs)?);
+    }
+    Ok(BTreeMap::from([(0, trees)]))
+}
+
+/// No operation has so many results.
+const MADE_ON: usize = usize::MAX;
+
+/// What a file system has on top of another one that it was made from.
+fn diff(lower: &[TreeId], upper: &[TreeId]) -> Result<Claim, Problem> {
+    match upper.strip_prefix(lower) {
+        // What it was made on has to stay: the layers are what is different from it.
+        Some(rest) => Ok(BTreeMap::from([(0, rest.to_vec()), (MADE_ON, lower.to_vec())])),
+        None => Err(Problem::Unsupported(
+            "differences of file systems of which one is not made from the other".to_owned(),
+        )),
+    }
+}
+
+/// The trees of an input; scratch has none.
+pub(super) fn chosen(number: i64, inputs: &[Vec<TreeId>]) -> Result<Vec<TreeId>, Problem> {
+    if number < 0 {
+        return Ok(Vec::new());
+    }
+    let input = usize::try_from(number).ok().and_then(|at| inputs.get(at));
+    input
+        .cloned()
+        .ok_or_else(|| Problem::Failed("it takes an input that it has not".to_owned()))
+}
+
+/// Keeps a folder with `fs` in it as a tree, which was made on others.
+pub(super) async fn seal_tree(work: &Work, folder: PathBuf, below: &[TreeId]) -> Result<TreeId, Problem> {
+    let (lower, below) = (work.build.trees().lowers(below), below.to_vec());
+    let sealed = blocking(move || {
+        snapshot::seal(&folder.join("fs"), &lower)?;
+        Ok((facts(&folder, &below)?, folder))
+    });
+    let (facts, folder) = sealed.await?;
+    let kept = work.build.keep(&folder, &facts);
+    kept.map_err(Problem::io("write", work.build.trees().root()))
+}
+
+/// What is known of a finished tree.
+pub(super) fn facts(folder: &std::path::Path, below: &[TreeId]) -> Result<TreeFacts, Problem> {
+    let files = folder.join("fs");
+    let listing = snapshot::listing(&files).map_err(Problem::io("read", &files))?;
+    Ok(TreeFacts {
+        listing: listing.digest,
+        size: listing.size,
+        below: below.to_vec(),
+        contents: None,
+    })
+}
+
+/// Runs what waits for the disk on a thread of its own.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let failed = |error: tokio::task::JoinError| Problem::Failed(error.to_string());
+    tokio::task::spawn_blocking(work).await.map_err(failed)?
+}

@@ -1,0 +1,445 @@
+//! Runs what has to run, several vertices at a time, inputs before what uses them.
+
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::{Arc, OnceLock};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::graph::{Graph, Op, Output};
+use super::layers::Layers;
+use super::monitor::{Monitor, now};
+use super::plan::{Plan, Task, plan};
+use super::problem::Problem;
+use super::run::{Work, run};
+use super::store::{Build, Claim, TreeId};
+use super::{Embedded, cachekey::Key};
+use crate::bridge::{Job, Solved};
+use crate::error::EngineError;
+use crate::event::{Events, State};
+
+/// Solves a job. What was damaged on the disk is made anew, once.
+pub(super) async fn solve(
+    engine: &Embedded,
+    job: &Job,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<Solved, EngineError> {
+    let missing = engine.capabilities.missing(job.definition.capabilities());
+    if !missing.is_empty() {
+        return Err(EngineError::Capability {
+            address: "this process (the embedded engine)".to_owned(),
+            missing: missing.into_iter().map(str::to_owned).collect(),
+        });
+    }
+    let graph = Graph::decode(&job.definition)?;
+    match attempt(engine, &graph, job, events, cancel).await {
+        Outcome::Healed => match attempt(engine, &graph, job, events, cancel).await {
+            Outcome::Ended(result) => result,
+            Outcome::Healed => Err(EngineError::Failed {
+                reason: "the trees of the embedded engine are damaged again and again".to_owned(),
+                log: Vec::new(),
+                place: None,
+            }),
+        },
+        Outcome::Ended(result) => result,
+    }
+}
+
+/// How an attempt ended.
+enum Outcome {
+    Ended(Result<Solved, EngineError>),
+    /// It failed, and what it was made from was damaged and is taken out.
+    Healed,
+}
+
+async fn attempt(
+    engine: &Embedded,
+    graph: &Graph,
+    job: &Job,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Outcome {
+    let begun = begin(engine, graph, job, events, cancel).await;
+    let (work, plan) = match begun {
+        Ok(begun) => begun,
+        Err(error) => return Outcome::Ended(Err(error)),
+    };
+    let result = Scheduler::new(engine, &work, plan).finish().await;
+    work.cancel.cancel();
+    let Err((error, used)) = result else {
+        let (layers, used) = result.unwrap_or_default();
+        settle(engine, work, used);
+        return Outcome::Ended(Ok(layers));
+    };
+    if matches!(error, EngineError::Cancelled) {
+        return Outcome::Ended(Err(error));
+    }
+    let looked = Arc::clone(&work);
+    let healed = tokio::task::spawn_blocking(move || looked.build.trees().heal(&looked.build, &used)).await;
+    match healed {
+        Ok(Ok(true)) => Outcome::Healed,
+        // That it could not be looked at says nothing about why the build failed.
+        Ok(Ok(false) | Err(_)) | Err(_) => Outcome::Ended(Err(error)),
+    }
+}
+
+async fn begin(
+    engine: &Embedded,
+    graph: &Graph,
+    job: &Job,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<(Arc<Work>, Plan), EngineError> {
+    let trees = engine.trees();
+    let monitor = Monitor::new(graph, events);
+    let (graph, job) = (graph.clone(), job.clone());
+    let (store, reach) = (engine.settings.store.clone(), engine.settings.reach);
+    let cancel = cancel.child_token();
+    let begun = tokio::task::spawn_blocking(move || {
+        let failed = |error| EngineError::io("write", trees.root(), error);
+        trees.open().map_err(failed)?;
+        let build = Build::begin(&trees).map_err(failed)?;
+        let plan = plan(&graph, &job, &build).map_err(|(vertex, problem)| {
+            monitor.state(vertex, State::Failed(problem.reason()));
+            problem.at(&graph.vertices[vertex], Vec::new())
+        })?;
+        let work = Work {
+            wanted: graph.wanted(),
+            graph,
+            build,
+            monitor,
+            job,
+            store,
+            reach,
+            download: OnceLock::new(),
+            cancel,
+        };
+        Ok((Arc::new(work), plan))
+    });
+    begun.await.map_err(|error| EngineError::Failed {
+        reason: error.to_string(),
+        log: Vec::new(),
+        place: None,
+    })?
+}
+
+/// What a finished build leaves to be done, while its outputs are already being written.
+fn settle(engine: &Embedded, work: Arc<Work>, made: BTreeSet<TreeId>) {
+    let limit = engine.settings.limit;
+    tokio::task::spawn_blocking(move || {
+        let trees = work.build.trees();
+        for id in made.iter().filter(|id| trees.layer(id).is_none()) {
+            // Without it, a change that leaves sizes and times alone is not noticed: no reason to fail.
+            let _ = trees.note_contents(id);
+        }
+        // Until the disk has it, it counts in this boot only.
+        let _ = work.build.settle();
+        if !made.is_empty() && trees.summary().is_ok_and(|summary| summary.size > limit) {
+            let _ = trees.prune(limit);
+        }
+    });
+}
+
+/// A vertex that may run, the one with the longest way to the result first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Ready {
+    way: usize,
+    /// Of equals the one that is named first.
+    order: std::cmp::Reverse<usize>,
+}
+
+/// What a vertex that ran has made.
+struct Ran {
+    vertex: usize,
+    result: Result<(Arc<Claim>, bool), Problem>,
+}
+
+struct Scheduler<'a> {
+    work: &'a Arc<Work>,
+    tasks: Vec<Task>,
+    keys: Vec<Key>,
+    results: BTreeMap<usize, Arc<Claim>>,
+    /// Inputs that a vertex still waits for.
+    waiting: Vec<usize>,
+    users: Vec<Vec<usize>>,
+    ways: Vec<usize>,
+    ready: BinaryHeap<Ready>,
+    sources: BinaryHeap<Ready>,
+    running: JoinSet<Ran>,
+    running_sources: usize,
+    running_steps: usize,
+    parallelism: usize,
+    layers: Layers,
+    made: BTreeSet<TreeId>,
+}
+
+/// Sources wait for the network or the disk, not for a processor.
+const SOURCES: usize = 8;
+
+type Finished = Result<(Solved, BTreeSet<TreeId>), (EngineError, BTreeSet<TreeId>)>;
+
+impl<'a> Scheduler<'a> {
+    fn new(engine: &Embedded, work: &'a Arc<Work>, plan: Plan) -> Self {
+        let graph = &work.graph;
+        let mut users = vec![Vec::new(); graph.vertices.len()];
+        let mut waiting = vec![0; graph.vertices.len()];
+        for (at, vertex) in graph.vertices.iter().enumerate() {
+            if matches!(plan.tasks[at], Task::Run | Task::RunAnyway) {
+                let inputs: BTreeSet<usize> = vertex.inputs.iter().map(|input| input.vertex).collect();
+                waiting[at] = inputs.len();
+                inputs.into_iter().for_each(|input| users[input].push(at));
+            }
+        }
+        let ways = ways(graph, &users);
+        let layers = Layers::new(Arc::clone(work), engine.parallelism());
+        Scheduler {
+            work,
+            tasks: plan.tasks,
+            keys: plan.keys,
+            results: BTreeMap::new(),
+            waiting,
+            users,
+            ways,
+            ready: BinaryHeap::new(),
+            sources: BinaryHeap::new(),
+            running: JoinSet::new(),
+            running_sources: 0,
+            running_steps: 0,
+            parallelism: engine.parallelism(),
+            layers,
+            made: BTreeSet::new(),
+        }
+    }
+
+    async fn finish(mut self) -> Finished {
+        let outcome = self.run_all().await;
+        let used = |scheduler: &Self| {
+            let trees = scheduler
+                .results
+                .values()
+                .flat_map(|claim| claim.values().flatten());
+            trees.cloned().collect::<BTreeSet<_>>()
+        };
+        match outcome {
+            Ok(()) => match self.solved().await {
+                Ok(solved) => Ok((solved, self.made)),
+                Err(error) => Err((error, used(&self))),
+            },
+            Err(error) => {
+                // Steps that run end before their folders go.
+                self.work.cancel.cancel();
+                while self.running.join_next().await.is_some() {}
+                Err((error, used(&self)))
+            }
+        }
+    }
+
+    async fn run_all(&mut self) -> Result<(), EngineError> {
+        let free: Vec<usize> = (0..self.tasks.len())
+            .filter(|at| self.waiting[*at] == 0 && matches!(self.tasks[*at], Task::Run | Task::RunAnyway))
+            .collect();
+        free.into_iter().for_each(|vertex| self.enqueue(vertex));
+        for at in 0..self.tasks.len() {
+            match self.tasks[at].clone() {
+                Task::None => self.work.monitor.state(at, State::Cached),
+                Task::Kept(claim) => {
+                    self.work.monitor.state(at, State::Cached);
+                    self.done(at, claim);
+                }
+                Task::Run | Task::RunAnyway => {}
+            }
+        }
+        loop {
+            self.start();
+            let ran = tokio::select! {
+                biased;
+                () = self.work.cancel.cancelled() => return Err(EngineError::Cancelled),
+                ran = self.running.join_next() => ran,
+            };
+            match ran {
+                None => return Ok(()),
+                Some(Ok(ran)) => self.ran(ran)?,
+                Some(Err(error)) => {
+                    return Err(EngineError::Failed {
+                        reason: error.to_string(),
+                        log: Vec::new(),
+                        place: None,
+                    });
+                }
+            }
+        }
+    }
+
+    fn enqueue(&mut self, vertex: usize) {
+        let ready = Ready {
+            way: self.ways[vertex],
+            order: std::cmp::Reverse(vertex),
+        };
+        if self.work.graph.vertices[vertex].is_source() {
+            self.sources.push(ready);
+        } else {
+            self.ready.push(ready);
+        }
+    }
+
+    fn start(&mut self) {
+        while self.running_sources < SOURCES
+            && let Some(ready) = self.sources.pop()
+        {
+            self.running_sources += 1;
+            self.spawn(ready.order.0);
+        }
+        while self.running_steps < self.parallelism
+            && let Some(ready) = self.ready.pop()
+        {
+            self.running_steps += 1;
+            self.spawn(ready.order.0);
+        }
+    }
+
+    fn spawn(&mut self, vertex: usize) {
+        let inputs = self.work.graph.vertices[vertex]
+            .inputs
+            .iter()
+            .map(|input| self.trees(*input))
+            .collect();
+        let (work, key) = (Arc::clone(self.work), self.keys[vertex].clone());
+        let anyway = self.tasks[vertex] == Task::RunAnyway;
+        self.running.spawn(async move {
+            let result = make(&work, vertex, &key, anyway, inputs).await;
+            Ran { vertex, result }
+        });
+    }
+
+    /// The trees of an output that is there.
+    fn trees(&self, output: Output) -> Vec<TreeId> {
+        let claim = self.results.get(&output.vertex);
+        claim
+            .and_then(|claim| claim.get(&output.index))
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    fn ran(&mut self, ran: Ran) -> Result<(), EngineError> {
+        let vertex = ran.vertex;
+        if self.work.graph.vertices[vertex].is_source() {
+            self.running_sources -= 1;
+        } else {
+            self.running_steps -= 1;
+        }
+        match ran.result {
+            Ok((claim, is_new)) => {
+                if is_new {
+                    self.made.extend(claim.values().flatten().cloned());
+                }
+                self.done(vertex, claim);
+                Ok(())
+            }
+            Err(problem) => {
+                if !matches!(problem, Problem::Cancelled) {
+                    self.work.monitor.state(vertex, State::Failed(problem.reason()));
+                }
+                let log = self.work.monitor.tail(vertex);
+                Err(problem.at(&self.work.graph.vertices[vertex], log))
+            }
+        }
+    }
+
+    fn done(&mut self, vertex: usize, claim: Arc<Claim>) {
+        self.layers.begin(vertex, &claim);
+        self.results.insert(vertex, claim);
+        for user in self.users[vertex].clone() {
+            self.waiting[user] -= 1;
+            if self.waiting[user] == 0 {
+                self.enqueue(user);
+            }
+        }
+    }
+
+    async fn solved(&mut self) -> Result<Solved, EngineError> {
+        if !self.work.job.wants_layers {
+            return Ok(Solved::default());
+        }
+        let trees = self
+            .work
+            .graph
+            .result
+            .map(|result| self.trees(result))
+            .unwrap_or_default();
+        let layers = tokio::select! {
+            biased;
+            () = self.work.cancel.cancelled() => return Err(EngineError::Cancelled),
+            layers = self.layers.of(&trees) => layers,
+        };
+        layers.map(|layers| Solved { layers })
+    }
+}
+
+/// For each vertex how much has to run after it on the longest way to the result.
+fn ways(graph: &Graph, users: &[Vec<usize>]) -> Vec<usize> {
+    let mut ways = vec![0; graph.vertices.len()];
+    // Users come behind what they use.
+    for at in (0..graph.vertices.len()).rev() {
+        let own = if matches!(graph.vertices[at].op, Op::Exec(_)) {
+            4
+        } else {
+            1
+        };
+        ways[at] = own + users[at].iter().map(|user| ways[*user]).max().unwrap_or(0);
+    }
+    ways
+}
+
+/// Makes the result of a vertex, unless another build has made it meanwhile; true if it is new.
+async fn make(
+    work: &Arc<Work>,
+    vertex: usize,
+    key: &Key,
+    anyway: bool,
+    inputs: Vec<Vec<TreeId>>,
+) -> Result<(Arc<Claim>, bool), Problem> {
+    let root = work.build.trees().root().to_owned();
+    let turn = tokio::select! {
+        turn = work.build.turn(key) => turn.map_err(Problem::io("lock", &root))?,
+        () = work.cancel.cancelled() => return Err(Problem::Cancelled),
+    };
+    if !anyway {
+        let kept = work.build.claim(key).map_err(Problem::io("read", &root))?;
+        let serves = |claim: &Claim| work.wanted[vertex].iter().all(|index| claim.contains_key(index));
+        if let Some(claim) = kept.filter(serves) {
+            work.monitor.state(vertex, State::Cached);
+            return Ok((Arc::new(claim), false));
+        }
+    }
+    let started = now();
+    work.monitor.state(vertex, State::Running(started));
+    let claim = match run(work, vertex, inputs.clone()).await {
+        Err(problem) if is_full(work, &problem) && make_room(work).await => run(work, vertex, inputs).await?,
+        other => other?,
+    };
+    let name = &work.graph.vertices[vertex].name;
+    let recorded = work.build.record(key, name, claim.clone());
+    recorded.map_err(Problem::io("write", &root))?;
+    drop(turn);
+    work.monitor.state(vertex, State::Done(started, now()));
+    Ok((Arc::new(claim), true))
+}
+
+/// Whether it failed because the disk is full; a step says that in words of its own.
+fn is_full(work: &Work, problem: &Problem) -> bool {
+    let disk = || rustix::fs::statvfs(work.build.trees().root());
+    let step = matches!(problem, Problem::Exit(_) | Problem::Ended(_));
+    problem.is_full() || (step && disk().is_ok_and(|disk| disk.f_bavail * disk.f_frsize < 8 << 20))
+}
+
+/// Takes out the older half of what is kept and not in use; false if that was nothing.
+async fn make_room(work: &Arc<Work>) -> bool {
+    let work = Arc::clone(work);
+    let freed = tokio::task::spawn_blocking(move || {
+        let trees = work.build.trees();
+        let size = trees.summary()?.size;
+        trees.prune(size / 2)
+    });
+    matches!(freed.await, Ok(Ok(pruned)) if pruned.size > 0)
+}

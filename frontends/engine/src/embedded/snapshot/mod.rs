@@ -1,0 +1,9 @@
+//! Trees of files: what of them is kept, and how they lie over each other.
+
+mod flatten;
+mod listing;
+mod seal;
+
+pub(super) use flatten::flatten;
+pub(super) use listing::{contents, listing};
+pub(super) use seal::{seal, set_epoch};

@@ -1,0 +1,96 @@
+//! What killed builds and lost power leave.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+use super::lock::LockFile;
+use super::{Record, Trees, boot};
+
+impl Trees {
+    /// Throws away the work of builds that run no more, and records that a loss of power may have damaged.
+    pub(super) fn sweep(&self) -> io::Result<()> {
+        let tmp = self.root.join("tmp");
+        for path in entries(&tmp)? {
+            if path.extension().is_none_or(|extension| extension != "lock") {
+                continue;
+            }
+            // Somebody else may be sweeping too, so what is gone already is fine.
+            if let Some(lock) = LockFile::take(&path)? {
+                gone(fs::remove_dir_all(path.with_extension("")))?;
+                gone(fs::remove_file(path.with_extension("uses")))?;
+                gone(lock.remove())?;
+            }
+        }
+        self.forget_lost()
+    }
+
+    /// Drops the records of builds of an earlier boot that nobody told the disk to keep.
+    fn forget_lost(&self) -> io::Result<()> {
+        let boot = boot();
+        let pending = entries(&self.root.join("pending"))?;
+        let lost: Vec<&PathBuf> = pending
+            .iter()
+            .filter(|path| parts(path).is_some_and(|(other, _)| other != boot))
+            .collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let builds: BTreeSet<&str> = lost
+            .iter()
+            .filter_map(|path| parts(path))
+            .map(|parts| parts.1)
+            .collect();
+        for path in entries(&self.root.join("records"))? {
+            let record = fs::read(&path)
+                .ok()
+                .and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
+            if record.is_none_or(|record| builds.contains(record.build.as_str())) {
+                gone(fs::remove_file(&path))?;
+            }
+        }
+        lost.into_iter().try_for_each(|path| gone(fs::remove_file(path)))
+    }
+
+    /// Tells the disk to keep everything, then no longer counts as pending what this build, and builds of this boot that
+    /// run no more, have made.
+    pub(super) fn settle(&self, own: &str) -> io::Result<()> {
+        let boot = boot();
+        let pending = entries(&self.root.join("pending"))?;
+        let is_over = |build: &str| !self.root.join("tmp").join(format!("{build}.lock")).exists();
+        let settled = pending.into_iter().filter(|path| {
+            parts(path).is_some_and(|(other, build)| other == boot && (build == own || is_over(build)))
+        });
+        let settled: Vec<PathBuf> = settled.collect();
+        let root = fs::File::open(&self.root)?;
+        rustix::fs::syncfs(root.file())?;
+        settled.iter().try_for_each(|path| gone(fs::remove_file(path)))
+    }
+}
+
+/// Boot and build in the name of a file in `pending`.
+fn parts(path: &Path) -> Option<(&str, &str)> {
+    path.file_name()?.to_str()?.split_once('.')
+}
+
+pub(super) fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut paths = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<io::Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// Deleting what is not there has happened.
+pub(super) fn gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
