@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -40,6 +41,19 @@ struct Root {
     span: Span,
 }
 
+#[derive(Debug, Error, Diagnostic)]
+#[error("this is no complete {kind} key, so nobody can log in with it")]
+#[diagnostic(
+    code("kcompose::users::ssh-key"),
+    severity(Warning),
+    help("copy the whole line of the `.pub` file")
+)]
+struct BrokenKey {
+    kind: String,
+    #[label("cut off or changed")]
+    span: Span,
+}
+
 /// All users, sorted by name.
 pub(super) fn compose(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<User>> {
     let all = said(parts, |fragment| &fragment.users);
@@ -51,7 +65,42 @@ pub(super) fn compose(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<User>> {
     for user in users.iter().filter(|user| user.value.name.value == "root") {
         sink.push(Root { span: user.span });
     }
+    for key in users.iter().flat_map(|user| &user.value.ssh_keys) {
+        check_key(key, sink);
+    }
     users
+}
+
+/// The data of a key begins with the length and the name of its kind (RFC 4253, section 6.6), and goes on with fields that
+/// have their lengths before them.
+fn check_key(key: &Spanned<String>, sink: &mut Sink) {
+    let mut words = key.value.split_whitespace();
+    let kinds = ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"];
+    let Some(kind) = words.find(|word| kinds.iter().any(|kind| word.starts_with(kind))) else {
+        return;
+    };
+    let data = words.next().unwrap_or_default();
+    let decoded = base64::engine::general_purpose::STANDARD
+        .decode(data)
+        .unwrap_or_default();
+    let mut rest = decoded.as_slice();
+    let mut fields = Vec::new();
+    while let Some((length, behind)) = rest.split_at_checked(4) {
+        let length = length
+            .iter()
+            .fold(0, |length, byte| length << 8 | usize::from(*byte));
+        let Some((field, behind)) = behind.split_at_checked(length) else {
+            break;
+        };
+        fields.push(field);
+        rest = behind;
+    }
+    if !rest.is_empty() || fields.len() < 2 || fields[0] != kind.as_bytes() {
+        sink.push(BrokenKey {
+            kind: kind.to_owned(),
+            span: key.span,
+        });
+    }
 }
 
 fn check_ids(users: &[Spanned<User>], sink: &mut Sink) {

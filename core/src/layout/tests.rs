@@ -6,7 +6,7 @@ use crate::kairos::{grub, release};
 use crate::model::{
     AbsPath, Architecture, Distro, FileBody, FileNode, Flavor, Identity, ImageSettings, Kairos, Kernel,
     Layout, LayoutRule, OnMissing, OnMissingRule, PackageRequest, Packages, PathClass, Service, ServiceVerb,
-    Size, Sysctl,
+    Size, Sysctl, User,
 };
 use crate::source::{SourceMap, Span, Spanned};
 use crate::step::{FileContent, FileEntry};
@@ -392,6 +392,10 @@ impl PackageFiles for SomePackages {
     fn unit(&self, name: &str) -> Option<String> {
         self.units.get(name).map(ToString::to_string)
     }
+
+    fn sysusers(&self, visit: &mut dyn FnMut(&str)) {
+        visit("u app - \"An application\" /var/lib/app");
+    }
 }
 
 #[track_caller]
@@ -445,6 +449,38 @@ fn files_of_packages_that_a_partition_hides_are_named_once() {
             "files of package `tool` are hidden at run time: `/usr/local/bin/a` is below `/usr/local` | `/usr/local` is a \
            partition of its own, mounted over what the image has there; a package for images ships to /usr or /opt",
         ],
+    );
+}
+
+#[test]
+fn groups_of_users_are_the_distros_the_packages_or_of_a_user() {
+    let mut flavor = flavor(STOCK, "");
+    flavor.distro.value.groups = vec!["adm".to_owned(), "sudo".to_owned()];
+    let user = |name: &str, groups: &[&str]| {
+        let group = |group: &&str| Spanned::new((*group).to_owned(), Span::new(3, 4));
+        let user = User {
+            name: Spanned::new(name.to_owned(), Span::new(1, 2)),
+            uid: None,
+            groups: groups.iter().map(group).collect(),
+            shell: None,
+            home: None,
+            comment: None,
+            password_hash: None,
+            ssh_keys: Vec::new(),
+        };
+        Spanned::new(user, Span::new(1, 2))
+    };
+    flavor.users = vec![
+        user("ann", &["sudo", "app", "ben"]),
+        user("ben", &["sudu", "wheel"]),
+    ];
+    let nothing_near =
+        "administrators are in `sudo` and `adm`; a group that a package makes needs the package";
+    let wheel = format!("the image has no group `wheel` | {nothing_near}");
+    check_proof(
+        &flavor,
+        &[],
+        &["the image has no group `sudu` | did you mean `sudo`?", &wheel],
     );
 }
 

@@ -85,6 +85,8 @@ pub struct Distro {
     pub without: Vec<PackageName>,
     /// Fixed ids of users and groups that packages make.
     pub ids: Ids,
+    /// Groups that every image has.
+    pub groups: Vec<String>,
     /// Answers for debconf.
     pub selections: Vec<String>,
     /// What the generic initrd holds.

@@ -17,6 +17,7 @@ pub use emit::{CONTEXT, EmitOptions, Emitted, UPSTREAM, emit};
 pub use graph::{Fetch, Mount, MountSource, Plan, Role, Step, StepId, StepKind};
 use programs::Declared;
 pub use strata::{Group, Strata, strata};
+pub use text::bytes;
 
 use crate::model::{FileBody, Flavor, Run};
 use crate::resolve::{LockedPackage, LockedUpstream, Resolved};

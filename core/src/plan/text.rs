@@ -141,7 +141,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// A number of bytes as people read it.
-fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     match count {
         0..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
         1_000_000..1_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),

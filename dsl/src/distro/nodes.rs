@@ -359,6 +359,22 @@ pub(crate) static ALL: &[Section<Draft>] = &[
     },
     Section {
         spec: NodeSpec {
+            name: "groups",
+            doc: "Groups that every image has.",
+            arguments: &[ArgumentSpec::many("NAME", &SYSTEM_ACCOUNT, "A group.")],
+            example: "groups \"adm\" \"sudo\"",
+            ..NodeSpec::EMPTY
+        },
+        lower: |node, draft| {
+            let names = node.all_arguments::<String>();
+            draft
+                .distro
+                .groups
+                .extend(names.into_iter().map(|name| name.value));
+        },
+    },
+    Section {
+        spec: NodeSpec {
             name: "selections",
             doc: "Answers for debconf, as `debconf-set-selections` takes them.",
             arguments: &[ArgumentSpec::many("LINE", &LINE, "An answer.")],

@@ -97,6 +97,11 @@ impl PackageFiles for Files {
             .find_map(|facts| facts.head().units.get(name))
             .map(unit_text)
     }
+
+    fn sysusers(&self, visit: &mut dyn FnMut(&str)) {
+        let lines = self.0.packages.values().flat_map(|facts| &facts.head().sysusers);
+        lines.for_each(|line| visit(line));
+    }
 }
 
 /// What the facts of a unit say, in the form of a unit file.

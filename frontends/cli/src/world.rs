@@ -16,8 +16,8 @@ use kcompose_engine::store::Store;
 
 use crate::args::Global;
 use crate::failure::{BadFlag, Failure};
-use crate::progress::bytes;
 use crate::terminal::Terminal;
+use kcompose_core::plan::bytes;
 
 /// The store, the mirrors, and what fetches.
 #[derive(Debug)]

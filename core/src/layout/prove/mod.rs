@@ -6,6 +6,7 @@
 mod layout;
 mod problems;
 mod services;
+mod users;
 
 use crate::diagnostic::{Diagnostics, Sink};
 use crate::model::Flavor;
@@ -41,12 +42,16 @@ pub trait PackageFiles {
 
     /// The text of a systemd unit file by its name, such as `ssh.service`, if a package ships it as a regular file.
     fn unit(&self, name: &str) -> Option<String>;
+
+    /// Visits every line of the packages' sysusers.d(5) files.
+    fn sysusers(&self, visit: &mut dyn FnMut(&str));
 }
 
-/// Proves layout and services against the packages. Errors say what cannot work, warnings what is easily overlooked.
+/// Proves layout, services and groups against the packages. Errors say what cannot work, warnings what is easily overlooked.
 pub fn prove(flavor: &Flavor, layout: &CompiledLayout, packages: &dyn PackageFiles) -> Diagnostics {
     let mut sink = Sink::new();
     layout::prove(flavor, layout, packages, &mut sink);
     services::prove(flavor, layout, packages, &mut sink);
+    users::prove(flavor, packages, &mut sink);
     sink.into_diagnostics()
 }

@@ -87,3 +87,13 @@ pub(super) struct LostState {
     #[label("enabled here")]
     pub(super) span: Span,
 }
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the image has no group `{group}`")]
+#[diagnostic(code("kcompose::users::unknown-group"), help("{help}"))]
+pub(super) struct UnknownGroup {
+    pub(super) group: String,
+    pub(super) help: String,
+    #[label("unknown")]
+    pub(super) span: Span,
+}

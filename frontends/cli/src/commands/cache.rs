@@ -7,9 +7,9 @@ use kcompose_engine::store::{Shelf, Store, StoreError};
 
 use crate::args::{Cache, CacheCommand, Global};
 use crate::failure::{Failure, FileFailed};
-use crate::progress::bytes;
 use crate::terminal::Terminal;
 use crate::world::cache_folder;
+use kcompose_core::plan::bytes;
 
 /// Lists, deletes from or verifies the store.
 pub(crate) fn run(global: &Global, args: &Cache, terminal: &Terminal) -> Result<(), Failure> {

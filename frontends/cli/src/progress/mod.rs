@@ -72,12 +72,3 @@ impl Show for Silent {
     fn event(&mut self, _: &Event) {}
     fn finish(&mut self) {}
 }
-
-/// Bytes as people read them.
-pub(crate) fn bytes(count: u64) -> String {
-    match count {
-        0..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
-        _ => format!("{:.2} GB", count as f64 / 1e9),
-    }
-}

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use kcompose_core::plan::bytes;
 use kcompose_engine::event::{Event, Log, State, Vertex};
 
+use super::Show;
 use super::ledger::Ledger;
-use super::{Show, bytes};
 
 /// A line an event. Operations of a group are one line when the group is over.
 #[derive(Debug, Default)]

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use kcompose_core::plan::bytes;
 use kcompose_engine::event::{Event, State, Vertex};
 
+use super::Show;
 use super::ledger::Ledger;
-use super::{Show, bytes};
 
 const PACKAGES: &str = "packages";
 

@@ -1,0 +1,255 @@
+//! What the texts of values must be like.
+
+use kcompose_core::model::InvalidValue;
+
+use super::words;
+
+pub(super) fn check_line(text: &str) -> Result<(), InvalidValue> {
+    if text.contains(['\n', '\r', '\0']) {
+        return refuse("this text has more than one line", "write it on one line");
+    }
+    Ok(())
+}
+
+pub(super) fn check_user_id(text: &str) -> Result<(), InvalidValue> {
+    match text.parse::<u32>() {
+        Ok(1..=59999) => Ok(()),
+        _ => refuse(
+            format!("`{text}` is not a user id"),
+            "choose a number from 1000 to 59999",
+        ),
+    }
+}
+
+pub(super) fn check_system_id(text: &str) -> Result<(), InvalidValue> {
+    if text.parse::<u16>().is_ok() {
+        return Ok(());
+    }
+    refuse(
+        format!("`{text}` is not a number of a user or group"),
+        "choose a number from 1 to 65535",
+    )
+}
+
+fn is_word(text: &str, also: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || also.contains(c))
+}
+
+pub(super) fn check_word(text: &str) -> Result<(), InvalidValue> {
+    if is_word(text, "-_.+") {
+        return Ok(());
+    }
+    refuse(
+        format!("`{text}` is not a word"),
+        "use letters, digits, `-`, `_`, `.` and `+`, beginning with a letter or digit",
+    )
+}
+
+pub(super) fn check_flavor_name(text: &str) -> Result<(), InvalidValue> {
+    if is_word(text, "-_.") && text.len() <= 64 && !text.contains(|c: char| c.is_ascii_uppercase()) {
+        return Ok(());
+    }
+    refuse(
+        format!("`{text}` cannot name a flavor"),
+        "use lower case letters, digits, `-`, `_` and `.`, beginning with a letter or digit, at most 64 characters",
+    )
+}
+
+pub(super) fn check_version(text: &str) -> Result<(), InvalidValue> {
+    if semver::Version::parse(text).is_ok() {
+        return Ok(());
+    }
+    let bare = text.strip_prefix('v').unwrap_or(text);
+    let dots = bare.matches('.').count();
+    let padded = format!("{bare}{}", ".0".repeat(2usize.saturating_sub(dots)));
+    let example = if semver::Version::parse(&padded).is_ok() {
+        padded
+    } else {
+        "1.0.0".to_owned()
+    };
+    refuse(
+        format!("`{text}` is not a semantic version"),
+        format!("write three numbers, as in \"{example}\""),
+    )
+}
+
+pub(super) fn check_link_target(text: &str) -> Result<(), InvalidValue> {
+    if text.is_empty() || text.contains(|c: char| c.is_control()) {
+        return refuse(
+            "this is not a link's target",
+            "write an absolute or relative path",
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn check_url(text: &str) -> Result<(), InvalidValue> {
+    let rest = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"))
+        .unwrap_or_default();
+    let host = rest.split('/').next().unwrap_or_default();
+    if !host.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Ok(());
+    }
+    refuse(
+        format!("`{text}` is not a URL"),
+        "write it as \"https://deb.example.org/path\"",
+    )
+}
+
+pub(super) fn check_account(text: &str) -> Result<(), InvalidValue> {
+    let first = text.starts_with(|first: char| first.is_ascii_lowercase() || first == '_');
+    let all = text
+        .chars()
+        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c));
+    if first && all && text.len() <= 31 {
+        return Ok(());
+    }
+    refuse(
+        format!("`{text}` cannot name an account"),
+        "use lower case letters, digits, `-` and `_`, beginning with a letter or `_`, at most 31 characters",
+    )
+}
+
+pub(super) fn check_system_account(text: &str) -> Result<(), InvalidValue> {
+    check_account(&text.to_ascii_lowercase())
+}
+
+pub(super) fn check_owner(text: &str) -> Result<(), InvalidValue> {
+    if text.parse::<u32>().is_ok() {
+        return Ok(());
+    }
+    check_system_account(text)
+}
+
+pub(super) fn check_groups(text: &str) -> Result<(), InvalidValue> {
+    words(text).try_for_each(check_account)
+}
+
+pub(super) fn check_password_hash(text: &str) -> Result<(), InvalidValue> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "./$=,_-".contains(c);
+    if text.starts_with('$') && text.matches('$').count() >= 3 && text.chars().all(legal) {
+        return Ok(());
+    }
+    refuse(
+        "this is not the hash of a password",
+        "make one with `mkpasswd -m yescrypt` and write what it prints; it begins with `$`",
+    )
+}
+
+pub(super) fn check_ssh_key(text: &str) -> Result<(), InvalidValue> {
+    let types = [
+        "ssh-ed25519 ",
+        "ssh-rsa ",
+        "ecdsa-sha2-",
+        "sk-ssh-ed25519@openssh.com ",
+        "sk-ecdsa-sha2-",
+    ];
+    if check_line(text).is_ok()
+        && types
+            .iter()
+            .any(|kind| text.starts_with(kind) || text.contains(&format!(" {kind}")))
+    {
+        return Ok(());
+    }
+    refuse(
+        "this is not a public ssh key",
+        "write the line of a `.pub` file, as in \"ssh-ed25519 AAAA… name\"",
+    )
+}
+
+pub(super) fn check_kernel_argument(text: &str) -> Result<(), InvalidValue> {
+    if text.is_empty()
+        || text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\'' || c == '`')
+    {
+        return refuse(
+            format!("`{text}` is not one kernel argument"),
+            "write each argument in quotes of its own: cmdline \"a=1\" \"b=2\"",
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn check_module(text: &str) -> Result<(), InvalidValue> {
+    if !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+    {
+        return Ok(());
+    }
+    refuse(
+        format!("`{text}` is not the name of a kernel module"),
+        "write it as `modinfo` does, without path and `.ko`",
+    )
+}
+
+pub(super) fn check_fs_label(text: &str) -> Result<(), InvalidValue> {
+    if !text.is_empty()
+        && text.len() <= 16
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    {
+        return Ok(());
+    }
+    refuse(
+        format!("`{text}` is not a file system label"),
+        "use letters, digits, `-`, `_` and `.`, at most 16 characters",
+    )
+}
+
+pub(super) fn check_sysctl_key(text: &str) -> Result<(), InvalidValue> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-_./*:@".contains(c);
+    if text.contains(['.', '/']) && text.chars().all(legal) && !text.contains("..") {
+        return Ok(());
+    }
+    refuse(
+        format!("`{text}` is not a kernel parameter"),
+        "write it as `sysctl -a` does, as in `net.ipv4.ip_forward`",
+    )
+}
+
+pub(super) fn check_date(text: &str) -> Result<(), InvalidValue> {
+    let parts: Vec<&str> = text.split('-').collect();
+    let number = |at: usize, length: usize| {
+        parts
+            .get(at)
+            .filter(|part| part.len() == length)
+            .and_then(|part| part.parse::<u32>().ok())
+    };
+    match (parts.len(), number(0, 4), number(1, 2), number(2, 2)) {
+        (3, Some(_), Some(1..=12), Some(1..=31)) => Ok(()),
+        _ => refuse(format!("`{text}` is not a date"), "write it as \"2026-12-01\""),
+    }
+}
+
+pub(super) fn check_use_target(text: &str) -> Result<(), InvalidValue> {
+    if text.starts_with("./") || text.starts_with("../") || is_word(text, "-_") {
+        return Ok(());
+    }
+    if text.contains('/') || text.ends_with(".kdl") {
+        return refuse(
+            format!("`{text}` is neither a block nor a document"),
+            format!(
+                "write a document's path as \"./{}\"",
+                text.trim_start_matches('/')
+            ),
+        );
+    }
+    refuse(
+        format!("`{text}` is neither a block nor a document"),
+        "write a block's name, or a path that begins with `./`",
+    )
+}
+
+fn refuse(fact: impl Into<String>, help: impl Into<String>) -> Result<(), InvalidValue> {
+    Err(InvalidValue {
+        fact: fact.into(),
+        help: help.into(),
+    })
+}
