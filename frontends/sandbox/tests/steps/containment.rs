@@ -20,6 +20,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "nothing_outlives_a_killed_engine",
         nothing_outlives_a_killed_engine,
     ),
+    (
+        "an_engine_may_be_killed_at_any_moment",
+        an_engine_may_be_killed_at_any_moment,
+    ),
     ("a_step_cannot_mount", a_step_cannot_mount),
     ("a_step_cannot_leave_its_root", a_step_cannot_leave_its_root),
     ("a_step_cannot_read_the_host", a_step_cannot_read_the_host),
@@ -68,6 +72,44 @@ fn nothing_outlives_a_killed_engine() {
     read.expect("the step runs");
     assert_eq!(ran, 3);
     expect_gone("4711.75");
+}
+
+/// The launcher divides itself and mounts in steps; at none of them may it stay behind.
+fn an_engine_may_be_killed_at_any_moment() {
+    for moment in 0..16 {
+        let fixture = Fixture::new();
+        let mut engine = Command::new("/proc/self/exe")
+            .env(VICTIM, fixture.folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("this program starts");
+        std::thread::sleep(Duration::from_millis(4 * moment));
+        engine.kill().expect("it can be killed");
+        engine.wait().expect("it ends");
+        expect_gone("4711.75");
+        let name = fixture.folder.path().display().to_string();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("it can be read");
+        assert!(!mounts.contains(&name), "{mounts}");
+        let start = Instant::now();
+        while launchers_of(&fixture) > 0 {
+            assert!(start.elapsed() < Duration::from_secs(5), "a launcher stayed");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Launchers that see the fixture mounted, which also those do that have not started a step yet.
+fn launchers_of(fixture: &Fixture) -> usize {
+    let name = fixture.folder.path().display().to_string();
+    let sees = |folder: &PathBuf| {
+        let mounts = fs::read_to_string(folder.join("mountinfo")).unwrap_or_default();
+        mounts.contains(&name)
+    };
+    let entries = fs::read_dir("/proc").expect("it is a folder");
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(sees)
+        .count()
 }
 
 /// Runs a step that goes on; the process is killed in the middle of it.
