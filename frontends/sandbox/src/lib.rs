@@ -21,6 +21,7 @@
 //! Docker's system calls. As an ordinary user all of that is inside of a user namespace, where root is that user.
 
 mod enter;
+mod filter;
 mod mounted;
 mod probe;
 mod problem;

@@ -100,7 +100,7 @@ fn job(folder: &Path) -> io::Result<Job> {
             ..Spec::default()
         },
         resolv_conf: String::new(),
-        filters: profile::filters(),
+        filter: profile::filter(),
         old_mounts: false,
         enter: true,
     })

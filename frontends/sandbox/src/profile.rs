@@ -1,18 +1,16 @@
 //! The system calls of a step: Docker's default profile.
 //!
-//! The lists follow moby's `profiles/seccomp` for a container that has Docker's fourteen capabilities. Two filters make it:
-//! one lets pass what is listed and answers the rest with EPERM; the other answers ENOSYS where a program is to believe that
-//! the kernel is older: `clone3`, whose flags no filter can read, and calls that are younger than the profile (as runc has
-//! it). The kernel takes the stricter answer, and of two alike the later filter's. Programs of another architecture, such as
-//! 32-bit ones, do not run.
+//! The lists follow moby's `profiles/seccomp` for a container that has Docker's fourteen capabilities. What is not listed
+//! fails with EPERM; with ENOSYS where a program is to believe that the kernel is older: `clone3`, whose flags no filter can
+//! read, and calls that are younger than the profile (as runc has it). Programs of another architecture, such as 32-bit ones,
+//! do not run.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use libc::*;
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch,
-};
+
+use crate::filter::{Answer, Test, assemble};
 
 /// Calls that every architecture has.
 const EVERYWHERE: &[c_long] = &[
@@ -338,111 +336,110 @@ const YOUNG: &[c_long] = &[
     466, // removexattrat
 ];
 
-/// The first number that the profile does not know, and one that no kernel has reached.
-const UNKNOWN: std::ops::Range<c_long> = 467..520;
+/// The first number that the profile does not know.
+const FIRST_UNKNOWN: u32 = 467;
+
+/// Numbers from here on are those of the x32 interface.
+const FIRST_OF_X32: u32 = 0x4000_0000;
 
 /// Flags of clone(2) that make namespaces.
 const NEW_NAMESPACES: c_int =
     CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP;
 
 /// Personalities: Linux, its 32-bit and short-timeout variants, both, and the question.
-const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
+const PERSONALITIES: [u32; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// Address families up to this one are allowed: the kernel's crypto is not.
-const FIRST_REFUSED_FAMILY: u64 = AF_ALG as u64;
+const FIRST_REFUSED_FAMILY: u32 = AF_ALG.cast_unsigned();
 
 /// Families above it that are allowed; the one between, of virtual machines' hosts, is not.
-const MORE_FAMILIES: [u64; 6] = [39, 41, 42, 43, 44, 45];
+const MORE_FAMILIES: [u32; 6] = [39, 41, 42, 43, 44, 45];
 
-/// The filters in the order in which they are installed, an instruction a word.
-pub(crate) fn filters() -> Vec<Vec<u64>> {
-    static FILTERS: std::sync::OnceLock<Vec<Vec<u64>>> = std::sync::OnceLock::new();
-    FILTERS
-        .get_or_init(|| vec![words(&compiled(listed(), EPERM)), words(&unknown())])
+/// `AUDIT_ARCH_…` of the machine that this is built for (linux/audit.h).
+#[cfg(target_arch = "x86_64")]
+const ARCHITECTURE: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURE: u32 = 0xc000_00b7;
+
+/// The filter, an instruction a word.
+pub(crate) fn filter() -> Vec<u64> {
+    static FILTER: OnceLock<Vec<u64>> = OnceLock::new();
+    FILTER
+        .get_or_init(|| assemble(ARCHITECTURE, &starts(&listed())))
         .clone()
 }
 
-fn listed() -> BTreeMap<c_long, Vec<SeccompRule>> {
+fn listed() -> BTreeMap<u32, Answer> {
+    let number = |call: c_long| u32::try_from(call).expect("calls are numbered from 0");
     let always = [EVERYWHERE, HERE, YOUNG].concat();
-    let mut rules: BTreeMap<_, _> = always.into_iter().map(|call| (call, Vec::new())).collect();
-    let equal = |value| rule(SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
-    rules.insert(SYS_personality, PERSONALITIES.map(equal).into());
-    let families = MORE_FAMILIES.map(equal).into_iter();
-    let first = rule(SeccompCmpArgLen::Dword, SeccompCmpOp::Lt, FIRST_REFUSED_FAMILY);
-    rules.insert(SYS_socket, families.chain([first]).collect());
-    let mask = u64::from(NEW_NAMESPACES.cast_unsigned());
-    rules.insert(
-        SYS_clone,
-        vec![rule(SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(mask), 0)],
-    );
-    rules
-}
-
-/// A rule about the first argument.
-fn rule(length: SeccompCmpArgLen, operator: SeccompCmpOp, value: u64) -> SeccompRule {
-    SeccompCondition::new(0, length, operator, value)
-        .and_then(|condition| SeccompRule::new(vec![condition]))
-        .expect("one condition about the first argument is a rule")
-}
-
-fn compiled(rules: BTreeMap<c_long, Vec<SeccompRule>>, otherwise: c_int) -> BpfProgram {
-    assemble(
-        rules,
-        SeccompAction::Errno(otherwise.cast_unsigned()),
-        SeccompAction::Allow,
-    )
-}
-
-fn unknown() -> BpfProgram {
-    let rules = UNKNOWN
-        .chain([SYS_clone3])
-        .map(|call| (call, Vec::new()))
+    let mut answers: BTreeMap<_, _> = always
+        .into_iter()
+        .map(|call| (number(call), Answer::Allow))
         .collect();
-    assemble(
-        rules,
-        SeccompAction::Allow,
-        SeccompAction::Errno(ENOSYS.cast_unsigned()),
-    )
+    let families = MORE_FAMILIES.map(Test::Equal).into_iter();
+    let families = families.chain([Test::Below(FIRST_REFUSED_FAMILY)]).collect();
+    let conditions = [
+        (SYS_personality, PERSONALITIES.map(Test::Equal).into()),
+        (SYS_socket, families),
+        (SYS_clone, vec![Test::Without(NEW_NAMESPACES.cast_unsigned())]),
+    ];
+    for (call, tests) in conditions {
+        answers.insert(number(call), Answer::When(tests, error(EPERM)));
+    }
+    answers.insert(number(SYS_clone3), Answer::Refuse(error(ENOSYS)));
+    answers
 }
 
-fn assemble(
-    rules: BTreeMap<c_long, Vec<SeccompRule>>,
-    mismatch: SeccompAction,
-    matching: SeccompAction,
-) -> BpfProgram {
-    let architecture =
-        TargetArch::try_from(std::env::consts::ARCH).expect("the sandbox is built for a known architecture");
-    SeccompFilter::new(rules, mismatch, matching, architecture)
-        .and_then(BpfProgram::try_from)
-        .expect("the profile is a filter")
+/// From which number on an answer holds.
+fn starts(listed: &BTreeMap<u32, Answer>) -> BTreeMap<u32, Answer> {
+    let mut starts = BTreeMap::new();
+    let mut last = None;
+    for number in 0..FIRST_UNKNOWN {
+        let answer = listed
+            .get(&number)
+            .cloned()
+            .unwrap_or(Answer::Refuse(error(EPERM)));
+        if last.as_ref() != Some(&answer) {
+            starts.insert(number, answer.clone());
+            last = Some(answer);
+        }
+    }
+    starts.insert(FIRST_UNKNOWN, Answer::Refuse(error(ENOSYS)));
+    starts.insert(FIRST_OF_X32, Answer::Refuse(error(EPERM)));
+    starts
 }
 
-fn words(program: &BpfProgram) -> Vec<u64> {
-    program
-        .iter()
-        .map(|step| {
-            let [a, b] = step.code.to_le_bytes();
-            let [c, d, e, f] = step.k.to_le_bytes();
-            u64::from_le_bytes([a, b, step.jt, step.jf, c, d, e, f])
-        })
-        .collect()
+fn error(number: c_int) -> u16 {
+    u16::try_from(number).expect("errors are small numbers")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filter::run;
 
-    #[test]
-    fn the_profile_fits_the_kernel() {
-        let filters = filters();
-        assert_eq!(filters.len(), 2);
-        // BPF_MAXINSNS
-        assert!(filters.iter().all(|filter| filter.len() < 4096));
+    const REFUSED: u32 = SECCOMP_RET_ERRNO | EPERM.cast_unsigned();
+
+    fn answer(call: c_long, argument: u32) -> u32 {
+        run(
+            &filter(),
+            ARCHITECTURE,
+            u32::try_from(call).expect("it is small"),
+            argument,
+        )
     }
 
     #[test]
-    fn what_needs_a_capability_is_not_listed() {
-        let rules = listed();
+    fn what_is_listed_passes() {
+        // BPF_MAXINSNS
+        assert!(filter().len() < 4096);
+        for call in [EVERYWHERE, HERE, YOUNG].concat() {
+            assert_eq!(answer(call, 0), SECCOMP_RET_ALLOW, "{call}");
+        }
+    }
+
+    #[test]
+    fn what_needs_a_capability_does_not() {
         for call in [
             SYS_bpf,
             SYS_keyctl,
@@ -460,9 +457,32 @@ mod tests {
             SYS_io_uring_setup,
             SYS_perf_event_open,
             SYS_init_module,
-            SYS_clone3,
+            0x4000_0000,
         ] {
-            assert!(!rules.contains_key(&call), "{call}");
+            assert_eq!(answer(call, 0), REFUSED, "{call}");
         }
+        let missing = SECCOMP_RET_ERRNO | ENOSYS.cast_unsigned();
+        assert_eq!(
+            (answer(SYS_clone3, 0), answer(467, 0), answer(10_000, 0)),
+            (missing, missing, missing)
+        );
+    }
+
+    #[test]
+    fn some_depend_on_their_argument() {
+        let new_user = CLONE_NEWUSER.cast_unsigned();
+        assert_eq!(answer(SYS_clone, CLONE_VM.cast_unsigned()), SECCOMP_RET_ALLOW);
+        assert_eq!(answer(SYS_clone, new_user | 17), REFUSED);
+        assert_eq!(answer(SYS_personality, 0x8), SECCOMP_RET_ALLOW);
+        assert_eq!(answer(SYS_personality, 0x4_0000), REFUSED);
+        let family = |family: c_int| answer(SYS_socket, family.cast_unsigned());
+        assert_eq!(
+            (family(AF_UNIX), family(AF_INET6), family(45)),
+            (SECCOMP_RET_ALLOW, SECCOMP_RET_ALLOW, SECCOMP_RET_ALLOW)
+        );
+        assert_eq!(
+            (family(AF_ALG), family(AF_VSOCK), family(46)),
+            (REFUSED, REFUSED, REFUSED)
+        );
     }
 }

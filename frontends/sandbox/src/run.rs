@@ -63,7 +63,7 @@ pub async fn run(
     let job = Job {
         spec: spec.clone(),
         resolv_conf: resolv_conf(spec.network),
-        filters: profile::filters(),
+        filter: profile::filter(),
         old_mounts: false,
         enter: false,
     };
@@ -323,7 +323,7 @@ mod tests {
                 ..Spec::default()
             },
             resolv_conf: String::new(),
-            filters: profile::filters(),
+            filter: profile::filter(),
             old_mounts: true,
             enter: false,
         };

@@ -90,8 +90,5 @@ fn leave_bounding_set() -> Result<(), Failure> {
 }
 
 fn install(job: &Job) -> Result<(), Failure> {
-    for filter in &job.filters {
-        system::install_filter(filter).attempt(|| "installing the seccomp filter")?;
-    }
-    Ok(())
+    system::install_filter(&job.filter).attempt(|| "installing the seccomp filter")
 }

@@ -140,8 +140,8 @@ pub struct Job {
     pub spec: Spec,
     /// The contents of `/etc/resolv.conf`.
     pub resolv_conf: String,
-    /// Seccomp filters in the order in which they are installed, each an instruction of eight bytes.
-    pub filters: Vec<Vec<u64>>,
+    /// The seccomp filter, an instruction of eight bytes each.
+    pub filter: Vec<u64>,
     /// Whether overlays are mounted in the way of kernels before 6.8.
     pub old_mounts: bool,
     /// Whether the launcher first takes the rights that building takes, and says what it got.
@@ -202,7 +202,7 @@ wire_struct!(ResourceLimit { name, soft, hard });
 wire_struct!(Job {
     spec,
     resolv_conf,
-    filters,
+    filter,
     old_mounts,
     enter
 });

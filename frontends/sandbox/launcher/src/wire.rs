@@ -201,7 +201,7 @@ mod tests {
                 ..Spec::default()
             },
             resolv_conf: "nameserver 1.1.1.1\n".into(),
-            filters: vec![vec![1, 2], vec![]],
+            filter: vec![1, 2],
             old_mounts: true,
             enter: true,
         };
