@@ -6,14 +6,19 @@ mod overlay;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use daemon::Test;
 use fs_err as fs;
 use kcompose_core::llb::proto::pb;
 use kcompose_core::llb::{Exec, Meta};
+use kcompose_engine::embedded::contenthash::{Selector, content_hash};
 use kcompose_engine::embedded::fileop::{Trees, apply};
-use kcompose_engine::layer::{diff, whole};
+use kcompose_engine::layer::{Stack, diff, settle, whole};
+use kcompose_testing::Need;
 use overlay::{Overlay, Space, archives, check_equal, names, unpack};
+use proptest::prelude::*;
+use serde_json::json;
 
 /// Gives everything that was made since the script began, and is not dated by it, one time.
 const PIN: &str = r"find . -xdev \( -path ./etc -o -path ./sys -o -path ./proc -o -path ./dev \) -prune -o -newer /began -exec touch -h -d @1600000000 {} +";
@@ -230,5 +235,90 @@ impl std::io::Write for Count {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+/// A script of changes to a few names that meet often; what cannot be done is skipped.
+fn changes() -> impl Strategy<Value = String> {
+    let path = || prop::sample::select(vec!["a", "b", "c", "a/a", "a/b", "b/a", "b/a/a", "c/b", "a/b/c"]);
+    let change = prop_oneof![
+        // Writing to a pipe would wait for somebody to read.
+        4 => (path(), 0..3_u8).prop_map(|(path, text)| format!("[ -p {path} ] || echo {text} > {path}")),
+        4 => path().prop_map(|path| format!("mkdir -p {path}")),
+        4 => path().prop_map(|path| format!("rm -r {path}")),
+        2 => path().prop_map(|path| format!("rm -r {path}; mkdir {path}")),
+        1 => (path(), path()).prop_map(|(from, to)| format!("ln {from} {to}")),
+        1 => (path(), path()).prop_map(|(from, to)| format!("mv {from} {to}")),
+        1 => (path(), 0..8_u8).prop_map(|(path, bits)| format!("chmod {bits}75 {path}")),
+        1 => (path(), 1..4_u8).prop_map(|(path, id)| format!("chown -h {id} {path}")),
+        1 => path().prop_map(|path| format!("ln -s nowhere {path}")),
+        1 => path().prop_map(|path| format!("mkfifo {path}")),
+    ];
+    prop::collection::vec(change, 1..16).prop_map(|changes| changes.join("\n"))
+}
+
+/// A layout with two layers.
+fn layout(folder: &Path, layers: &[Vec<u8>]) {
+    fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
+    let blob = |bytes: &[u8]| {
+        let digest = kcompose_engine::digest::sha256(bytes);
+        fs::write(folder.join("blobs/sha256").join(&digest[7..]), bytes).unwrap();
+        digest
+    };
+    let diff_ids: Vec<String> = layers.iter().map(|layer| blob(layer)).collect();
+    let described: Vec<_> = diff_ids
+        .iter()
+        .map(|digest| json!({"digest": digest, "mediaType": "application/vnd.oci.image.layer.v1.tar"}))
+        .collect();
+    let config =
+        json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}});
+    let config = blob(config.to_string().as_bytes());
+    let manifest = json!({"schemaVersion": 2, "config": {"digest": config}, "layers": described});
+    let manifest = blob(manifest.to_string().as_bytes());
+    let index = json!({"schemaVersion": 2, "manifests": [{"digest": manifest}]});
+    fs::write(folder.join("index.json"), index.to_string()).unwrap();
+    fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+}
+
+fn hash(layers: &[PathBuf]) -> String {
+    content_hash(&Stack::new(layers), &[Selector::whole()]).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_layer_on_what_was_below_is_what_came_of_it(before in changes(), after in changes()) {
+        if !kcompose_testing::have(&[Need::Root, Need::Program("unshare")]) {
+            return Ok(());
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let lower = folder.path().join("lower");
+        fs::create_dir(&lower).unwrap();
+        let place = folder.path().join("step");
+        let overlay = Overlay::new(&place, std::slice::from_ref(&lower));
+        let quietly = |script: &str| format!("exec 2> /dev/null; {}\n:", script.replace('\n', "\n:; "));
+        let status = Command::new("/bin/sh").args(["-c", &quietly(&before)]).current_dir(&lower).status().unwrap();
+        prop_assert!(status.success());
+        let command = r#"(cd merged; /bin/sh -c "$1"); cp -a merged result"#;
+        overlay.mounted(Space::Root, command, &[&quietly(&after)]);
+        let expected = hash(&[place.join("result")]);
+
+        // What the layers say, unpacked.
+        let layer = overlay.layer();
+        layout(&place.join("layout"), &[whole(&lower, Vec::new()).unwrap(), layer.clone()]);
+        let image = kcompose_engine::rootfs::open(&place.join("layout")).unwrap();
+        image.extract(&place.join("tree")).unwrap();
+        prop_assert_eq!(&hash(&[place.join("tree")]), &expected);
+
+        // What lies in the directories, before and after they are made fit for other mounts.
+        let stacked = [overlay.upper.clone(), lower.clone()];
+        prop_assert_eq!(&hash(&stacked), &expected);
+        settle(&overlay.upper, std::slice::from_ref(&lower)).unwrap();
+        prop_assert_eq!(&hash(&stacked), &expected);
+        prop_assert_eq!(overlay.layer(), layer);
+        let again = Overlay::new(&folder.path().join("again"), &stacked);
+        again.mounted(Space::Root, "cp -a merged result", &[]);
+        prop_assert_eq!(hash(&[folder.path().join("again/result")]), expected);
     }
 }

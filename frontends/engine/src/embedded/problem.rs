@@ -113,6 +113,11 @@ impl From<LayerError> for Problem {
                 path,
                 error: reason,
             },
+            LayerError::Change { path, reason } => Problem::Io {
+                action: "change",
+                path,
+                error: reason,
+            },
             LayerError::Write(error) => Problem::Io {
                 action: "write",
                 path: PathBuf::from("the layer"),

@@ -4,7 +4,7 @@
 //! (`pkg/archive`): a layer's digest depends on what is left out as much as on what is in.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -215,7 +215,8 @@ impl<'a, W: Write> Layer<'a, W> {
     }
 }
 
-fn sorted_names(directory: &Path) -> Result<BTreeSet<std::ffi::OsString>, LayerError> {
+/// The names in a directory of this machine, sorted by bytes.
+pub(super) fn sorted_names(directory: &Path) -> Result<BTreeSet<OsString>, LayerError> {
     let entries = std::fs::read_dir(directory).map_err(LayerError::read(directory))?;
     entries
         .map(|entry| Ok(entry.map_err(LayerError::read(directory))?.file_name()))

@@ -196,3 +196,25 @@ pub(super) fn attribute(path: &Path, name: &str) -> Result<Option<Vec<u8>>, Laye
         }
     }
 }
+
+/// The names of all attributes of a file or of a link itself, sorted; none where there can be none.
+pub(crate) fn all_attribute_names(path: &Path) -> Vec<Vec<u8>> {
+    // The kernel's limit for a list.
+    let mut buffer = vec![0; 1 << 16];
+    let length = rustix::fs::llistxattr(path, buffer.as_mut_slice()).unwrap_or(0);
+    let mut names: Vec<Vec<u8>> = buffer[..length]
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+        .map(<[u8]>::to_vec)
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+/// The names of the notes that overlayfs keeps on a file.
+pub(super) fn notes(path: &Path, marks: Marks) -> Vec<Vec<u8>> {
+    let prefix = marks.attribute("");
+    let mut names = all_attribute_names(path);
+    names.retain(|name| name.starts_with(prefix.as_bytes()));
+    names
+}

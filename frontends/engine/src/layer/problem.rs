@@ -22,6 +22,19 @@ pub enum LayerError {
         reason: io::Error,
     },
 
+    /// Something in the tree cannot be changed.
+    #[error("cannot change `{}`: {reason}", .path.display())]
+    #[diagnostic(
+        code(kcompose::layer::change),
+        help("see to it that the disk has room and is sound")
+    )]
+    Change {
+        /// What was to be changed.
+        path: PathBuf,
+        /// What the system says.
+        reason: io::Error,
+    },
+
     /// The archive cannot be written.
     #[error("cannot write the layer: {0}")]
     #[diagnostic(code(kcompose::layer::write), help("see to it that the disk has room"))]
@@ -43,5 +56,10 @@ impl LayerError {
     pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |reason| LayerError::Read { path, reason }
+    }
+
+    pub(super) fn change(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |reason| LayerError::Change { path, reason }
     }
 }
