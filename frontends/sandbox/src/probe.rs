@@ -65,12 +65,24 @@ fn try_step(folder: &Path) -> io::Result<Vec<Report>> {
     let mut said = Vec::new();
     let heard = ours.read_to_end(&mut said);
     child.wait()?;
+    open_up(&folder.path().join("work"));
     // A launcher that fails early hangs up, and has said why.
     if said.is_empty() {
         sent?;
         heard?;
     }
     Ok(run::reports(&said))
+}
+
+/// Overlayfs leaves folders without any mode, which an ordinary user could not delete.
+fn open_up(folder: &Path) {
+    // What stays closed stays behind; the next one is another folder.
+    let _ = fs_err::set_permissions(folder, PermissionsExt::from_mode(0o700));
+    for entry in fs_err::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
+        }
+    }
 }
 
 /// A step whose program is the launcher, which ends at once when it is given a word it does not know.

@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         containment::be_victim(Path::new(&spec));
     }
     if let Some(ids) = std::env::var_os(AS_USER) {
+        expect_probe();
         let standing = kcompose_sandbox::enter().expect("a user namespace can be entered");
         if ids == RANGE {
             assert_eq!(standing.ids, Ids::Range(65_537));
@@ -53,6 +54,21 @@ fn main() -> ExitCode {
         return run_all("lone user", filter.as_deref(), NEED_IDS);
     }
     as_root(filter.as_deref())
+}
+
+/// The machine that runs these tests allows steps to whoever runs them, and a probe leaves nothing.
+fn expect_probe() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let findings = kcompose_sandbox::probe(folder.path());
+    let sandbox = findings
+        .iter()
+        .find(|finding| finding.subject == "sandbox of steps");
+    assert!(
+        sandbox.is_some_and(|finding| finding.found.is_ok()),
+        "{findings:?}"
+    );
+    let left = std::fs::read_dir(folder.path()).expect("it is there").count();
+    assert_eq!(left, 0);
 }
 
 fn as_root(filter: Option<&str>) -> ExitCode {
@@ -69,6 +85,7 @@ fn as_root(filter: Option<&str>) -> ExitCode {
                     Program("newuidmap"),
                     Program("setpriv")
                 );
+                expect_probe();
                 let root = run_all("root", filter.as_deref(), &[]);
                 let user = as_user(RANGE, filter.as_deref());
                 let lone_user = as_user("none", filter.as_deref());
