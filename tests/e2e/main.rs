@@ -9,6 +9,7 @@ mod boots;
 mod daemon;
 mod errors;
 mod faults;
+mod frontend;
 mod image;
 mod locks;
 mod outputs;

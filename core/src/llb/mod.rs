@@ -31,7 +31,7 @@ pub use exec::{CacheSharing, Exec, Mount, MountKind, Network};
 pub use file::{Copy, FileAction, MakeDirectory, MakeFile, Owner, Remove, Symlink};
 pub use graph::{Graph, Group, Meta, Output, Platform};
 pub use http::Http;
-pub use source::{Image, Local, OciLayout};
+pub use source::{Image, Local, OciLayout, Whose};
 
 #[cfg(test)]
 mod tests;

@@ -24,12 +24,13 @@ pub struct OciLayout {
 
 /// A directory of the client's, read through its session.
 ///
-/// Owners are lost on the way (all become 0), so a root file system must never enter like this. The session is not
-/// named: the daemon takes the one of the solve, and the digest stays the same in every run.
+/// Owners are lost on the way (all become 0), so a root file system must never enter like this.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Local {
     /// The name under which the client offers it.
     pub name: String,
+    /// Whose directory it is.
+    pub owner: Whose,
     /// Only what matches one of these patterns; all if there is none.
     pub include: Vec<String>,
     /// Nothing that matches these patterns; `!` takes back in. The syntax is that of `.dockerignore`.
@@ -40,6 +41,21 @@ pub struct Local {
     pub shared_key_hint: Option<String>,
     /// Whether the daemon takes the directory whole instead of comparing it with its earlier copy.
     pub no_differ: bool,
+}
+
+/// Whose directory a local source is.
+///
+/// A daemon takes equal operations of builds that run at the same time for one, and reads the directory of either. So a
+/// build says that its directories are its own; no cache key depends on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Whose {
+    /// Nobody's in particular: for definitions that are looked at, not solved.
+    #[default]
+    Anyone,
+    /// That of a session, by its id.
+    Session(String),
+    /// That of a build, by an id that no other has. The daemon takes the session of the solve.
+    Build(String),
 }
 
 impl Image {
@@ -74,6 +90,17 @@ impl Local {
             if !list.is_empty() {
                 caps.push(cap);
                 attrs.insert(key.to_owned(), json(list));
+            }
+        }
+        match &self.owner {
+            Whose::Anyone => {}
+            Whose::Session(id) => {
+                caps.push(caps::LOCAL_SESSION);
+                attrs.insert("local.session".to_owned(), id.clone());
+            }
+            Whose::Build(id) => {
+                caps.push(caps::LOCAL_UNIQUE);
+                attrs.insert("local.unique".to_owned(), id.clone());
             }
         }
         if let Some(hint) = &self.shared_key_hint {

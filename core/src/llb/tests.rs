@@ -28,6 +28,7 @@ fn everything() -> (Graph, Output, SourceMap) {
         Meta::default(),
     );
     let context = Local {
+        owner: Whose::default(),
         name: "context".into(),
         include: vec!["overlay".into()],
         exclude: vec!["**/*.swp".into(), "!keep.swp".into()],

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::llb::{
     Copy, Definition, Exec, FileAction, Graph, Group, Http, Image, Local, MakeDirectory, MakeFile, Meta,
-    MountKind, Network, Output, Platform,
+    MountKind, Network, Output, Platform, Whose,
 };
 use crate::resolve::LockedUpstream;
 use crate::source::SourceMap;
@@ -37,6 +37,12 @@ pub struct EmitOptions<'a> {
     pub sources: &'a SourceMap,
     /// The architecture, in Go's words.
     pub architecture: &'a str,
+    /// The name under which the client offers the build context; [`CONTEXT`] unless it says another.
+    pub context: &'a str,
+    /// Whose the build context is.
+    pub owner: &'a Whose,
+    /// What of the build context never enters an image, as `.dockerignore` writes it.
+    pub ignored: &'a [String],
 }
 
 impl std::fmt::Debug for EmitOptions<'_> {
@@ -102,7 +108,7 @@ impl<'a> Emitter<'a> {
         let inputs = plan.inputs(id);
         let output = match &step.kind {
             StepKind::Fetch(fetch) => self.fetch(fetch, meta),
-            StepKind::Context(path) => self.local(CONTEXT, path, meta),
+            StepKind::Context(path) => self.local(self.options.context, path, meta),
             StepKind::Upstream(upstream) => self.upstream(upstream, meta),
             StepKind::Exec {
                 program,
@@ -144,8 +150,15 @@ impl<'a> Emitter<'a> {
 
     /// A path of a folder of the client's alone in a tree.
     fn local(&mut self, folder: &str, path: &str, meta: Meta) -> Output {
+        let exclude = if folder == UPSTREAM {
+            Vec::new()
+        } else {
+            self.options.ignored.to_vec()
+        };
         let local = Local {
             name: folder.to_owned(),
+            owner: self.options.owner.clone(),
+            exclude,
             follow: vec![path.to_owned()],
             shared_key_hint: Some(format!("{folder}:{path}")),
             ..Local::default()

@@ -30,7 +30,7 @@ use crate::check::check_document;
 use crate::schema::{NodeSpec, Section};
 use crate::syntax::{Document, Node};
 
-pub(crate) use parameter::{Parameter, parameters};
+pub use parameter::{Parameter, parameters};
 
 /// Every node that stands at the top of a document, in the order in which a flavor is usually written.
 pub static ALL: &[Section<Fragment>] = &[

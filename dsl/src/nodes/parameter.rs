@@ -35,19 +35,19 @@ pub(super) const NODE: Section<Fragment> = Section {
 
 /// A parameter that a document declares.
 #[derive(Clone, Debug)]
-pub(crate) struct Parameter {
+pub struct Parameter {
     /// Its name.
-    pub(crate) name: Spanned<String>,
+    pub name: Spanned<String>,
     /// The value when none is chosen.
-    pub(crate) default: Option<String>,
+    pub default: Option<String>,
     /// The only values; any when empty.
-    pub(crate) choices: Vec<String>,
+    pub choices: Vec<String>,
     /// Where it is declared.
-    pub(crate) span: Span,
+    pub span: Span,
 }
 
-/// The parameters that a document declares.
-pub(crate) fn parameters(nodes: &[Node]) -> Vec<Parameter> {
+/// The parameters that the nodes of a document declare.
+pub fn parameters(nodes: &[Node]) -> Vec<Parameter> {
     let declared = nodes.iter().filter(|node| node.name.value == "parameter");
     declared
         .filter_map(|node| {

@@ -47,6 +47,11 @@ pub fn render_one(problem: &dyn Diagnostic, sources: &SourceMap, style: Style) -
     human::render(&[Finding::of(problem, sources)], sources, style)
 }
 
+/// One problem as [`Format::Lines`].
+pub fn render_one_as_lines(problem: &dyn Diagnostic, sources: &SourceMap) -> String {
+    machine::lines(&[Finding::of(problem, sources)])
+}
+
 /// A problem, taken apart.
 #[derive(Debug)]
 struct Finding {

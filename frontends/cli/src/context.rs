@@ -5,6 +5,31 @@ use std::path::Path;
 use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::model::Flavor;
 
+use crate::failure::{Failure, FileFailed};
+
+/// The names of the files that say what is left out of the build context, the first that is there counts.
+fn ignore_files(flavor: &Path) -> [std::path::PathBuf; 2] {
+    let mut own = flavor.as_os_str().to_owned();
+    own.push(".dockerignore");
+    [own.into(), ".dockerignore".into()]
+}
+
+/// The patterns of what is left out of the build context.
+pub(crate) fn ignored(context: &Path, flavor: &Path) -> Result<Vec<String>, Failure> {
+    let [own, common] = ignore_files(flavor);
+    for file in [own, context.join(common)] {
+        match std::fs::read_to_string(&file) {
+            Ok(text) => return Ok(kcompose_engine::dockerignore(&text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let what = format!("cannot read `{}`", file.display());
+                return Err(Failure::world(FileFailed::new(what, error)));
+            }
+        }
+    }
+    Ok(Vec::new())
+}
+
 /// What the flavor takes from its folder and is not there.
 pub(crate) fn missing(flavor: &Flavor, folder: &Path) -> Diagnostics {
     kcompose_compile::missing(

@@ -9,6 +9,7 @@ mod difference;
 mod engine;
 mod failure;
 mod interrupt;
+mod loading;
 mod pinning;
 mod progress;
 mod project;

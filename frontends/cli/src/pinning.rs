@@ -78,7 +78,13 @@ pub(crate) async fn pin(
             Resolution::Failed(problems) => return Err(Failure::Wrong(problems)),
         }
     };
-    let lock = Lock::new(&project.flavor, resolved.clone());
+    let mut lock = Lock::new(&project.flavor, resolved.clone());
+    let mirrors = world.fetcher.mirrors();
+    lock.mirrors = match &before {
+        // Where the same was found before is as good, and another machine's mirror is no reason to write a lock anew.
+        Some(before) if before.resolved == resolved => before.mirrors.clone(),
+        Some(_) | None => mirrors.worth_locking(&project.flavor, &resolved),
+    };
     Ok(Pinned {
         resolved,
         lock,

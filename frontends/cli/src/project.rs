@@ -21,6 +21,8 @@ const FLAVOR: &str = "flavor.kdl";
 pub(crate) struct Project {
     /// The folder of the flavor: the build context.
     pub(crate) folder: PathBuf,
+    /// The file of the flavor.
+    pub(crate) file: PathBuf,
     /// The lock beside the flavor.
     pub(crate) lock_file: PathBuf,
     /// What the flavor says.
@@ -56,6 +58,7 @@ impl Project {
         Ok((
             Project {
                 folder,
+                file,
                 lock_file,
                 flavor: loaded.value,
             },

@@ -13,5 +13,5 @@ mod urls;
 pub use arguments::{BadFlag, EPOCH, architecture, epoch, options};
 pub use context::{missing, paths};
 pub use locked::{must_fit, read_lock};
-pub use stages::{Compiled, Wiring, compile, definition, layout, runtime_text};
+pub use stages::{Compiled, Wiring, compile, config, definition, layout, runtime_text};
 pub use urls::Urls;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use kcompose_core::diagnostic::{Diagnostics, Warned};
 use kcompose_core::image::{ImageConfig, Runtime};
 use kcompose_core::layout::{self, CompiledLayout};
+use kcompose_core::llb::Whose;
 use kcompose_core::model::Flavor;
 use kcompose_core::plan::{EmitOptions, Emitted, Fetch, Input, Plan, emit, plan};
 use kcompose_core::resolve::Resolved;
@@ -43,7 +44,17 @@ pub fn compile(flavor: &Flavor, resolved: &Resolved, layout: &CompiledLayout, ep
     });
     Compiled {
         plan,
-        config: config(flavor, epoch),
+        config: described(flavor, epoch),
+    }
+}
+
+/// The image's config for an engine with or without MergeOp.
+///
+/// Without a history of its own an exporter tells one by what happens to be cached, and the digest changes with it.
+pub fn config(compiled: &Compiled, merge: bool) -> ImageConfig {
+    ImageConfig {
+        history: vec!["kcompose".to_owned(); compiled.plan.layers(merge)],
+        ..compiled.config.clone()
     }
 }
 
@@ -59,6 +70,12 @@ pub struct Wiring<'a> {
     pub pulls_upstream: bool,
     /// The texts, for the places of operations.
     pub sources: &'a SourceMap,
+    /// The name under which the client offers the build context.
+    pub context: &'a str,
+    /// Whose the build context is.
+    pub owner: &'a Whose,
+    /// The patterns of the context's `.dockerignore`.
+    pub ignored: &'a [String],
 }
 
 impl std::fmt::Debug for Wiring<'_> {
@@ -81,13 +98,16 @@ pub fn definition(compiled: &Compiled, flavor: &Flavor, wiring: &Wiring<'_>) -> 
             no_cache: wiring.no_cache,
             pulls_upstream: wiring.pulls_upstream,
             sources: wiring.sources,
+            context: wiring.context,
+            owner: wiring.owner,
+            ignored: wiring.ignored,
             architecture: flavor.architecture.as_str(),
         },
     )
 }
 
 /// The OCI config: the annotations of the image spec as labels, then those of the flavor.
-fn config(flavor: &Flavor, epoch: i64) -> ImageConfig {
+fn described(flavor: &Flavor, epoch: i64) -> ImageConfig {
     let identity = &flavor.identity;
     let title = identity
         .title

@@ -40,6 +40,8 @@ pub struct Job {
     pub layers: LayerStore,
     /// Whether anybody wants the layers; otherwise the engine only builds.
     pub wants_layers: bool,
+    /// Where the engine writes the tree of the image as one archive, if somebody wants that.
+    pub tree: Option<PathBuf>,
     /// Names under which the engine keeps the image itself.
     pub engine_images: Vec<String>,
 }
@@ -49,6 +51,8 @@ pub struct Job {
 pub struct Solved {
     /// The layers of the image from the lowest, all of them in the layer store; empty if nobody wanted them.
     pub layers: Vec<Layer>,
+    /// What the engine says of what it wrote itself, by its keys.
+    pub exported: BTreeMap<String, String>,
 }
 
 /// A future that a bridge returns.
@@ -64,6 +68,16 @@ pub trait Bridge: Send + Sync {
 
     /// Whether it reaches servers on this machine's loopback.
     fn reaches_loopback(&self) -> bool;
+
+    /// Whether it gives the layers of what it builds away. One that does not keeps the image itself, or writes its tree.
+    fn hands_out_layers(&self) -> bool {
+        true
+    }
+
+    /// Whether it is Docker's engine: images that it keeps are those that `docker` shows.
+    fn is_docker(&self) -> bool {
+        false
+    }
 
     /// Builds, and puts the layers where the job says.
     fn solve<'a>(&'a self, job: &'a Job, events: &'a Events, cancel: &'a CancellationToken) -> Solving<'a>;

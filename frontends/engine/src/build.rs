@@ -14,6 +14,7 @@ use crate::digest::sha256;
 use crate::error::EngineError;
 use crate::event::{Event, Events, State, Vertex};
 use crate::export::{self, Export, Image, Output, OutputKind};
+use crate::inside;
 use crate::layers::{Compression, Layer, LayerStore};
 use crate::policy::SourceRule;
 use crate::secret::Secret;
@@ -87,6 +88,9 @@ pub async fn build(
     cancel: &CancellationToken,
 ) -> Result<BuildResult, EngineError> {
     check(request)?;
+    if !bridge.hands_out_layers() {
+        return inside::build(bridge, request, events, cancel).await;
+    }
     let layers = LayerStore::new(&request.layer_directory, compression(request));
     let solved = bridge
         .solve(&job(request, layers.clone()), events, cancel)
@@ -152,14 +156,14 @@ fn check(request: &BuildRequest) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn names(output: &Output, request: &BuildRequest) -> Vec<String> {
+pub(crate) fn names(output: &Output, request: &BuildRequest) -> Vec<String> {
     output
         .name
         .clone()
         .map_or_else(|| request.tags.clone(), |name| vec![name])
 }
 
-fn job(request: &BuildRequest, layers: LayerStore) -> Job {
+pub(crate) fn job(request: &BuildRequest, layers: LayerStore) -> Job {
     let kept = request
         .outputs
         .iter()
@@ -174,6 +178,7 @@ fn job(request: &BuildRequest, layers: LayerStore) -> Job {
         no_cache: request.no_cache,
         layers,
         wants_layers: true,
+        tree: None,
         engine_images: kept.flat_map(|output| names(output, request)).collect(),
     }
 }
@@ -240,7 +245,9 @@ async fn write(
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, EngineError> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, EngineError> {
     let failed = |error: tokio::task::JoinError| EngineError::Failed {
         reason: error.to_string(),
         log: Vec::new(),

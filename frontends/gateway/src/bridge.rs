@@ -6,8 +6,8 @@ use kcompose_core::llb::Definition;
 use kcompose_core::llb::proto::google::rpc;
 use kcompose_core::llb::proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
 use kcompose_core::llb::proto::moby::buildkit::v1::frontend::{
-    CacheOptionsEntry, PingRequest, ReadFileRequest, Ref, Result as Built, ReturnRequest, SolveRequest,
-    StatFileRequest, result,
+    CacheOptionsEntry, PingRequest, ReadFileRequest, Ref, RefMap, Result as Built, ReturnRequest,
+    SolveRequest, StatFileRequest, WarnRequest, result,
 };
 use kcompose_engine::Capabilities;
 use tonic::transport::Channel;
@@ -20,6 +20,8 @@ use crate::connection;
 pub(crate) struct Answer {
     /// The file system of the image; none for an answer that is only text.
     pub(crate) reference: Option<Reference>,
+    /// The platform that it is the file system of, where a list of platforms was asked for.
+    pub(crate) platform: Option<String>,
     /// What is said about it, by the daemon's keys.
     pub(crate) metadata: BTreeMap<String, Vec<u8>>,
 }
@@ -99,13 +101,19 @@ impl Bridge {
         found(self.client.stat_file(request).await).map(|answer| answer.is_some())
     }
 
+    /// Shows a warning. One that the daemon cannot take is nobody's failure.
+    pub(crate) async fn warn(&mut self, warning: WarnRequest) {
+        let _ = self.client.warn(warning).await;
+    }
+
     /// Ends the build with an answer or an error.
     pub(crate) async fn finish(&mut self, answer: Result<Answer, rpc::Status>) -> Result<(), Status> {
         let request = match answer {
             Ok(answer) => ReturnRequest {
                 result: Some(Built {
                     metadata: answer.metadata.into_iter().collect::<HashMap<_, _>>(),
-                    result: answer.reference.map(|reference| result::Result::Ref(reference.0)),
+                    result: result(answer.reference, answer.platform),
+
                     ..Built::default()
                 }),
                 error: None,
@@ -117,6 +125,16 @@ impl Bridge {
         };
         self.client.r#return(request).await.map(drop)
     }
+}
+
+fn result(reference: Option<Reference>, platform: Option<String>) -> Option<result::Result> {
+    let reference = reference?.0;
+    Some(match platform {
+        None => result::Result::Ref(reference),
+        Some(platform) => result::Result::Refs(RefMap {
+            refs: HashMap::from([(platform, reference)]),
+        }),
+    })
 }
 
 /// When steps run.

@@ -8,13 +8,11 @@ use kcompose_core::llb::proto::google::protobuf::Any;
 use kcompose_core::llb::proto::google::rpc;
 use kcompose_core::source::{Place, SourceFile, SourceMap, Span};
 use kcompose_dsl::report::{self, Format};
+use kcompose_engine::EngineError;
 use miette::Diagnostic;
 use prost::Message;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
-
-/// Problems that are ours to explain.
-pub(crate) type Failed = Diagnostics;
 
 /// Why a build failed.
 #[derive(Debug)]
@@ -23,6 +21,17 @@ pub(crate) enum Failure {
     Problems(Diagnostics),
     /// The daemon says so.
     Daemon(Status),
+    /// The daemon says so of an operation that we know.
+    Explained(Explained),
+}
+
+/// What the daemon says, and what it means.
+#[derive(Debug)]
+pub(crate) struct Explained {
+    /// What it means.
+    pub(crate) error: EngineError,
+    /// What it says.
+    pub(crate) status: Status,
 }
 
 impl Failure {
@@ -31,6 +40,7 @@ impl Failure {
         match self {
             Failure::Problems(problems) => from_problems(problems, sources),
             Failure::Daemon(status) => forwarded(status),
+            Failure::Explained(explained) => from_explained(explained, sources),
         }
     }
 
@@ -64,6 +74,19 @@ fn from_problems(problems: &Diagnostics, sources: &SourceMap) -> rpc::Status {
     }
 }
 
+/// Our words, with the details of the daemon: clients find the place, the operation and the exit code in them.
+fn from_explained(explained: &Explained, sources: &SourceMap) -> rpc::Status {
+    let mut error = forwarded(&explained.status);
+    let said = report::render_one_as_lines(&explained.error, sources);
+    let is_source = |detail: &Any| detail.type_url.contains("errdefs.Source");
+    if !error.details.iter().any(is_source) {
+        let span = primary_span(&explained.error);
+        error.details.extend(span.and_then(|span| detail(span, sources)));
+    }
+    error.message = said.trim_end().to_owned();
+    error
+}
+
 /// What the daemon said of a step, unchanged, so that clients find their own details in it.
 fn forwarded(status: &Status) -> rpc::Status {
     let mut error = rpc::Status::decode(status.details()).unwrap_or_default();
@@ -87,7 +110,7 @@ fn detail(span: Span, sources: &SourceMap) -> Option<Any> {
 }
 
 /// A file, with its text.
-fn info(file: &SourceFile) -> Value {
+pub(crate) fn info(file: &SourceFile) -> Value {
     use base64::Engine as _;
     json!({
         "filename": &*file.name,
@@ -97,7 +120,7 @@ fn info(file: &SourceFile) -> Value {
 }
 
 /// Lines count from one, characters from zero.
-fn range(span: Span, sources: &SourceMap) -> Option<Value> {
+pub(crate) fn range(span: Span, sources: &SourceMap) -> Option<Value> {
     let position = |place: &Place| json!({ "line": place.line, "character": place.column - 1 });
     let start = sources.place(span)?;
     let end = sources.end_place(span)?;

@@ -1,25 +1,64 @@
-//! The image of a flavor: texts, stages, solve, answer.
+//! The image of a flavor: compiled for what the daemon can do, solved, described.
 
 use std::collections::BTreeMap;
 
-use kcompose_compile::{Urls, Wiring, compile, definition, layout, must_fit, options, read_lock};
-use kcompose_core::diagnostic::Diagnostics;
-use kcompose_core::model::Flavor;
-use kcompose_core::resolve::Resolved;
-use kcompose_core::source::{SourceMap, Span};
-use kcompose_engine::fetch::Mirrors;
+use kcompose_compile::{Wiring, config, definition};
+use kcompose_core::image::ImageConfig;
+use kcompose_core::llb::proto::moby::buildkit::v1::frontend::CacheOptionsEntry;
+use kcompose_core::llb::{Definition, Whose};
+use kcompose_core::source::SourceMap;
+use kcompose_engine::Capabilities;
+use kcompose_engine::buildkit::{Seen, explain};
 use miette::Diagnostic;
 use serde_json::json;
 use thiserror::Error;
 
 use crate::asked::Asked;
 use crate::bridge::{Answer, Bridge, Solving};
-use crate::context;
-use crate::failure::Failure;
-use crate::texts;
+use crate::failure::{Explained, Failure};
+use crate::ready::{Ready, ready};
+use crate::warn;
 
-/// The build argument that names a mirror.
-const MIRROR: &str = "KCOMPOSE_MIRROR";
+/// Daemons since BuildKit 0.17 take messages of 16 MiB, those before it of 4 MiB; they tell it by this capability only.
+const TAKES_LARGE_MESSAGES: &str = "exec.validexitcode";
+const SMALL_MESSAGE: usize = 4 << 20;
+const LARGE_MESSAGE: usize = 16 << 20;
+/// What a message holds beside the definition.
+const SLACK: usize = 16 << 10;
+
+/// Graph drivers stack at most 128 layers, and need some for a container.
+const LAYER_LIMIT: usize = 120;
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("this BuildKit lacks what the build needs: {}", .missing.join(", "))]
+#[diagnostic(
+    code(kcompose::engine::capability),
+    help("use a newer Docker or BuildKit, or another builder: `docker buildx create --use`")
+)]
+struct Lacking {
+    missing: Vec<String>,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the build is described by {size} bytes, and this BuildKit takes {limit}")]
+#[diagnostic(
+    code(kcompose::engine::message_size),
+    help("move long texts of the flavor into files that it copies, or use a newer Docker or BuildKit")
+)]
+struct TooLarge {
+    size: usize,
+    limit: usize,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the image would have {layers} layers, and this engine stacks at most {LAYER_LIMIT}")]
+#[diagnostic(
+    code(kcompose::engine::layers),
+    help("join `run` steps, or turn on the containerd image store of Docker")
+)]
+struct TooManyLayers {
+    layers: usize,
+}
 
 /// Builds the image.
 pub(crate) async fn build(
@@ -27,76 +66,144 @@ pub(crate) async fn build(
     asked: &Asked,
     sources: &mut SourceMap,
 ) -> Result<Answer, Failure> {
-    let mut arguments = asked.arguments.clone();
-    let mirror = arguments.remove(MIRROR);
-    let options = options(asked.platform.as_deref(), &arguments).map_err(Failure::of)?;
-    let texts = texts::read(bridge, asked, &options, sources).await?;
-    let flavor = &texts.flavor.value;
-    let lock = texts.lock.as_deref();
-    let lock = lock.map(|text| read_lock(&texts.lock_file, text)).transpose()?;
-    let lock = must_fit(&texts.lock_file, lock.as_ref(), flavor)?;
-    let missing = context::missing(bridge, asked, flavor).await?;
-    if missing.has_errors() {
-        return Err(missing.into());
+    let ready = ready(bridge, asked, sources).await?;
+    warn::all(bridge, asked, &ready.warnings, sources).await;
+    let merge = bridge.capabilities().merge();
+    let definition = wired(&ready, asked, sources, (merge, &asked.owner));
+    let layers = ready.compiled.plan.layers(merge);
+    guard(bridge.capabilities(), &definition, layers)?;
+    let reference = bridge.solve(&definition, &caches(asked), Solving::Now).await;
+    let reference = reference.map_err(|status| {
+        let seen = Seen {
+            place: "the other end",
+            definition: &definition,
+            failed: None,
+            log: &|_| Vec::new(),
+        };
+        Failure::Explained(Explained {
+            error: explain(&status, &seen),
+            status,
+        })
+    })?;
+    Ok(described(&config(&ready.compiled, merge), asked, reference))
+}
+
+/// The definition for a daemon with or without MergeOp.
+pub(crate) fn wired(
+    ready: &Ready,
+    asked: &Asked,
+    sources: &SourceMap,
+    (merge, owner): (bool, &Whose),
+) -> Definition {
+    let wiring = Wiring {
+        url: &|fetch| ready.urls.of(fetch),
+        merge,
+        no_cache: asked.no_cache,
+        pulls_upstream: true,
+        sources,
+        context: &asked.context,
+        owner,
+        ignored: &ready.ignored,
+    };
+    definition(&ready.compiled, &ready.flavor, &wiring).definition
+}
+
+/// What can be known to fail before anything is built.
+fn guard(capabilities: &Capabilities, definition: &Definition, layers: usize) -> Result<(), Failure> {
+    let missing = capabilities.missing(definition.capabilities());
+    if !missing.is_empty() {
+        let missing = missing.into_iter().map(str::to_owned).collect();
+        return Err(Failure::of(Lacking { missing }));
     }
-    refuse_path(flavor, &lock.resolved)?;
-    let layout = layout(flavor)?.value;
-    let said = asked.arguments.get(kcompose_compile::EPOCH).map(String::as_str);
-    let epoch = kcompose_compile::epoch(said, lock.resolved.epoch).map_err(Failure::of)?;
-    let mut compiled = compile(flavor, &lock.resolved, &layout, epoch);
-    compiled.config.runtime.labels.extend(asked.labels.clone());
-    let urls = Urls::new(&Mirrors::only(mirror.as_deref()), flavor, &lock.resolved)
-        .map_err(|error| Failure::from(Diagnostics::from(error)))?;
-    let emitted = definition(
-        &compiled,
-        flavor,
-        &Wiring {
-            url: &|fetch| urls.of(fetch),
-            merge: bridge.capabilities().merge(),
-            no_cache: asked.no_cache,
-            pulls_upstream: true,
-            sources,
-        },
-    );
-    let reference = bridge.solve(&emitted.definition, &[], Solving::Now).await?;
-    let architecture = flavor.architecture.as_str();
+    let limit = if capabilities.has(TAKES_LARGE_MESSAGES) {
+        LARGE_MESSAGE
+    } else {
+        SMALL_MESSAGE
+    };
+    let size = definition.bytes().len();
+    if size + SLACK > limit {
+        return Err(Failure::of(TooLarge { size, limit }));
+    }
+    if layers > LAYER_LIMIT && !capabilities.merge() {
+        return Err(Failure::of(TooManyLayers { layers }));
+    }
+    Ok(())
+}
+
+fn caches(asked: &Asked) -> Vec<CacheOptionsEntry> {
+    let caches = asked.caches.iter().map(|cache| CacheOptionsEntry {
+        r#type: cache.kind.clone(),
+        attrs: cache.attributes.clone().into_iter().collect(),
+    });
+    caches.collect()
+}
+
+/// The file system with what the exporter is to write about it.
+fn described(config: &ImageConfig, asked: &Asked, reference: crate::bridge::Reference) -> Answer {
+    let architecture = &config.architecture;
+    let platform = format!("linux/{architecture}");
     let platforms = json!({ "Platforms": [{
-        "ID": format!("linux/{architecture}"),
+        "ID": &platform,
         "Platform": { "architecture": architecture, "os": "linux" },
     }]});
-    Ok(Answer {
-        reference: Some(reference),
-        metadata: BTreeMap::from([
-            ("containerimage.config".to_owned(), compiled.config.request()),
-            ("refs.platforms".to_owned(), platforms.to_string().into_bytes()),
-        ]),
-    })
-}
-
-#[derive(Debug, Error, Diagnostic)]
-#[error("`{from}` is on the machine that made the lock, and this engine cannot read it")]
-#[diagnostic(
-    code("kcompose::gateway::upstream-path"),
-    help("name an image, such as \"quay.io/kairos/kairos-init:v0.17.3\", or build with `kcompose build`")
-)]
-struct UpstreamPath {
-    from: String,
-    #[label("comes from here")]
-    span: Option<Span>,
-}
-
-/// A program on the client's disk stays there.
-fn refuse_path(flavor: &Flavor, resolved: &Resolved) -> Result<(), Failure> {
-    let on_a_path = resolved
-        .upstream
-        .as_ref()
-        .filter(|upstream| upstream.pinned_image().is_none());
-    let Some(upstream) = on_a_path else {
-        return Ok(());
+    let of_platform = |key: &str| {
+        if asked.multi_platform {
+            format!("{key}/{platform}")
+        } else {
+            key.to_owned()
+        }
     };
-    let from = flavor.kairos.value.from.as_ref();
-    Err(Failure::of(UpstreamPath {
-        from: upstream.from.to_string(),
-        span: from.map(|from| from.span).filter(|span| span.is_some()),
-    }))
+    let metadata = BTreeMap::from([
+        (of_platform("containerimage.config"), config.request()),
+        (
+            of_platform("source.date.epoch"),
+            config.created.to_string().into_bytes(),
+        ),
+        ("refs.platforms".to_owned(), platforms.to_string().into_bytes()),
+    ]);
+    Answer {
+        reference: Some(reference),
+        platform: asked.multi_platform.then_some(platform),
+        metadata,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definition(size: usize) -> Definition {
+        use kcompose_core::llb::{FileAction, Graph, MakeFile, Meta};
+        let mut graph = Graph::new();
+        let file = FileAction::MakeFile(MakeFile::new("/f", 0o644, vec![b'x'; size]));
+        let output = graph.file(None, [file], Meta::named("f"));
+        graph.definition(Some(output), &SourceMap::new())
+    }
+
+    fn refused(names: &[&str], definition: &Definition, layers: usize) -> Option<String> {
+        let mut names: Vec<&str> = names.to_vec();
+        names.extend(definition.capabilities());
+        match guard(&Capabilities::new(names), definition, layers) {
+            Err(Failure::Problems(problems)) => problems.iter().next().map(ToString::to_string),
+            Err(Failure::Daemon(_) | Failure::Explained(_)) | Ok(()) => None,
+        }
+    }
+
+    #[test]
+    fn limits_of_engines_are_kept() {
+        assert_eq!(refused(&[], &definition(1000), 10), None);
+        assert!(refused(&[], &definition(5 << 20), 10).is_some());
+        assert_eq!(refused(&[TAKES_LARGE_MESSAGES], &definition(5 << 20), 10), None);
+        assert!(refused(&[], &definition(10), 121).is_some());
+        assert_eq!(refused(&["mergeop"], &definition(10), 121), None);
+    }
+
+    #[test]
+    fn a_missing_capability_is_named() {
+        let Err(Failure::Problems(problems)) = guard(&Capabilities::new(["file.base"; 0]), &definition(1), 1)
+        else {
+            panic!("nothing is missing");
+        };
+        assert!(problems.iter().next().unwrap().to_string().contains("file.base"));
+    }
 }

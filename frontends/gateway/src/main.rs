@@ -13,13 +13,17 @@ mod connection;
 mod context;
 mod failure;
 mod image;
+mod ready;
+mod requests;
 mod texts;
+mod warn;
 
 use std::process::ExitCode;
 
 use asked::Asked;
 use bridge::Bridge;
-use failure::{Failed, Failure};
+use failure::Failure;
+use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::source::SourceMap;
 
 fn main() -> ExitCode {
@@ -50,11 +54,14 @@ async fn serve() -> ExitCode {
 
 async fn answer(
     bridge: &mut Bridge,
-    asked: Result<Asked, Failed>,
+    asked: Result<Asked, Diagnostics>,
     sources: &mut SourceMap,
 ) -> Result<bridge::Answer, Failure> {
     let asked = asked?;
-    image::build(bridge, &asked, sources).await
+    match &asked.request {
+        Some(name) => requests::answer(name, bridge, &asked, sources).await,
+        None => image::build(bridge, &asked, sources).await,
+    }
 }
 
 #[expect(

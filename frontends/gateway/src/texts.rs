@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use kcompose_core::diagnostic::{Diagnostics, Warned};
-use kcompose_core::llb::{Graph, Local, Meta};
+use kcompose_core::llb::{Definition, Graph, Local, Meta};
 use kcompose_core::model::Flavor;
 use kcompose_core::source::SourceMap;
 use kcompose_dsl::{LoadError, Options};
@@ -39,8 +39,8 @@ struct NotText {
 /// What documents say.
 #[derive(Debug)]
 pub(crate) struct Texts {
-    /// The flavor, with what a person should hear about it.
-    pub(crate) flavor: Warned<Flavor>,
+    /// The flavor with what a person should hear about it, or what is wrong with it.
+    pub(crate) flavor: Result<Warned<Flavor>, Diagnostics>,
     /// The name of the lock.
     pub(crate) lock_file: String,
     /// The text of the lock, if there is one.
@@ -58,14 +58,9 @@ pub(crate) async fn read(
     options: &Options,
     sources: &mut SourceMap,
 ) -> Result<Texts, Failure> {
-    let lock_file = Path::new(&asked.file)
-        .with_extension("lock")
-        .display()
-        .to_string();
+    let lock_file = lock_file(asked);
     let mut files = Files::default();
-    files
-        .fetch(bridge, asked, [asked.file.clone(), lock_file.clone()].into())
-        .await?;
+    files.fetch(bridge, asked, first(asked)).await?;
     let text = match &files.0[&asked.file] {
         Ok(text) => text.clone(),
         Err(error) => return Err(no_flavor(&asked.file, error)),
@@ -76,7 +71,7 @@ pub(crate) async fn read(
         let loaded = load(&asked.file, &text, &files, &mut missed, &mut fresh, options);
         if missed.is_empty() {
             *sources = fresh;
-            break loaded?;
+            break loaded;
         }
         files.fetch(bridge, asked, missed).await?;
     };
@@ -90,6 +85,27 @@ pub(crate) async fn read(
         lock_file,
         lock,
     })
+}
+
+/// The text of the flavor alone.
+pub(crate) async fn flavor(bridge: &mut Bridge, asked: &Asked) -> Result<String, Failure> {
+    let text = read_one(bridge, asked, &asked.file).await?;
+    text.ok_or_else(|| no_flavor(&asked.file, &LoadError::Missing))
+}
+
+/// One text of the documents, if it is there.
+pub(crate) async fn read_one(
+    bridge: &mut Bridge,
+    asked: &Asked,
+    path: &str,
+) -> Result<Option<String>, Failure> {
+    let mut files = Files::default();
+    files.fetch(bridge, asked, [path.to_owned()].into()).await?;
+    match files.0.remove(path) {
+        Some(Ok(text)) => Ok(Some(text)),
+        Some(Err(LoadError::Unreadable(reason))) => Err(not_text(path, &reason)),
+        Some(Err(LoadError::Missing)) | None => Ok(None),
+    }
 }
 
 fn load(
@@ -117,15 +133,7 @@ impl Files {
         asked: &Asked,
         paths: BTreeSet<String>,
     ) -> Result<(), Failure> {
-        let mut graph = Graph::new();
-        let local = Local {
-            name: asked.documents.clone(),
-            follow: paths.iter().cloned().collect(),
-            shared_key_hint: Some(format!("{}:{}", asked.documents, asked.file)),
-            ..Local::default()
-        };
-        let output = graph.local(&local, Meta::named(format!("read {}", listed(&paths))));
-        let definition = graph.definition(Some(output), &SourceMap::new());
+        let definition = reading(asked, &paths);
         let tree = bridge.solve(&definition, &[], Solving::Later).await?;
         for path in paths {
             let content = bridge.read(&tree, &path).await?;
@@ -138,6 +146,37 @@ impl Files {
         }
         Ok(())
     }
+}
+
+/// The files of the first read: the flavor and its lock.
+fn first(asked: &Asked) -> BTreeSet<String> {
+    [asked.file.clone(), lock_file(asked)].into()
+}
+
+fn lock_file(asked: &Asked) -> String {
+    Path::new(&asked.file)
+        .with_extension("lock")
+        .display()
+        .to_string()
+}
+
+/// The operation that reads the flavor, by which clients show what is said about it.
+pub(crate) fn vertex(asked: &Asked) -> Option<String> {
+    reading(asked, &first(asked)).vertices().keys().next().cloned()
+}
+
+/// The operation that reads some files of the documents' local source.
+fn reading(asked: &Asked, paths: &BTreeSet<String>) -> Definition {
+    let mut graph = Graph::new();
+    let local = Local {
+        owner: asked.owner.clone(),
+        name: asked.documents.clone(),
+        follow: paths.iter().cloned().collect(),
+        shared_key_hint: Some(format!("{}:{}", asked.documents, asked.file)),
+        ..Local::default()
+    };
+    let output = graph.local(&local, Meta::named(format!("read {}", listed(paths))));
+    graph.definition(Some(output), &SourceMap::new())
 }
 
 fn listed(paths: &BTreeSet<String>) -> String {

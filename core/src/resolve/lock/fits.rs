@@ -3,20 +3,18 @@
 use miette::Diagnostic;
 use thiserror::Error;
 
-use crate::diagnostic::{Diagnostics, Sink};
-use crate::model::Flavor;
+use crate::diagnostic::{Diagnostics, Sink, did_you_mean};
+use crate::model::{Flavor, PackageName};
 use crate::source::Span;
 
 use super::{LANGUAGE, Lock, Request};
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("{what} is asked for and not locked")]
-#[diagnostic(
-    code("kcompose::lock::not-locked"),
-    help("`kcompose lock` adds it, and moves nothing else")
-)]
+#[diagnostic(code("kcompose::lock::not-locked"), help("{help}"))]
 struct NotLocked {
     what: String,
+    help: String,
     #[label("asked for here")]
     span: Option<Span>,
 }
@@ -71,6 +69,7 @@ impl Lock {
         for (line, span) in &new {
             sink.push(NotLocked {
                 what: in_words(line),
+                help: self.help(line),
                 span: some(**span),
             });
         }
@@ -94,6 +93,22 @@ impl Lock {
             .into();
         }
         differences
+    }
+}
+
+impl Lock {
+    /// What to do about a line that is not locked. A name that is nearly one that was locked is likely a slip.
+    fn help(&self, line: &str) -> String {
+        let adds = "`kcompose lock` adds it, and moves nothing else";
+        let ("package" | "kernel", name) = subject(line) else {
+            return adds.to_owned();
+        };
+        let known = self.resolved.packages.keys().map(PackageName::as_str);
+        let known: Vec<&str> = known.filter(|known| *known != name).collect();
+        match did_you_mean(name, &known, String::new) {
+            nothing if nothing.is_empty() => adds.to_owned(),
+            meant => format!("{meant} Else {adds}"),
+        }
     }
 }
 

@@ -36,6 +36,9 @@ pub struct Lock {
     pub asked: Vec<String>,
     /// The sha256 over everything that was asked for, in hex, with what the distro's data add.
     pub request: String,
+    /// Where the archives of the distro were read from, by their names, if not from the distro's own mirrors: for builds
+    /// that know no mirror of their own. No part of what a flavor asks for.
+    pub mirrors: BTreeMap<String, String>,
     /// What it came to.
     pub resolved: Resolved,
 }
@@ -48,6 +51,7 @@ impl Lock {
             language: LANGUAGE,
             request: request.digest(),
             asked: request.visible(),
+            mirrors: BTreeMap::new(),
             resolved,
         }
     }

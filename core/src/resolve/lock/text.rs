@@ -75,6 +75,9 @@ pub fn render(lock: &Lock) -> String {
             .text("sha256", &index.inrelease_sha256);
         line(&mut out, middle.text("signed-by", &index.signed_by.join(" ")));
     }
+    for (archive, url) in &lock.mirrors {
+        line(&mut out, Line::new("mirror").value(archive).value(url));
+    }
     for (kind, ids) in [
         ("group", &resolved.ids.groups),
         ("user", &resolved.ids.users),
@@ -298,6 +301,7 @@ struct Draft {
     request: Option<String>,
     asked: Vec<String>,
     indexes: Vec<LockedIndex>,
+    mirrors: BTreeMap<String, String>,
     ids: Ids,
     accounts: BTreeMap<String, u32>,
     upstream: Option<Box<LockedUpstream>>,
@@ -319,6 +323,10 @@ impl Draft {
             "request" => self.request = Some(digest(node.text("sha256")?)?),
             "asked" => self.asked.push(node.value(0)?.to_owned()),
             "index" => self.indexes.push(index(node)?),
+            "mirror" => {
+                let (archive, url) = (node.value(0)?.to_owned(), node.value(1)?.to_owned());
+                self.mirrors.insert(archive, url);
+            }
             "group" => insert(&mut self.ids.groups, node)?,
             "user" => insert(&mut self.ids.users, node)?,
             "account" => insert(&mut self.accounts, node)?,
@@ -348,6 +356,7 @@ impl Draft {
         self.asked.sort();
         self.indexes.sort();
         Ok(Lock {
+            mirrors: self.mirrors,
             language: self.language.ok_or_else(|| lacks("lock"))?,
             asked: self.asked,
             request: self.request.ok_or_else(|| lacks("request"))?,

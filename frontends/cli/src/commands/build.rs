@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use kcompose_core::diagnostic::Diagnostics;
+use kcompose_core::llb::Whose;
 use kcompose_core::model::Flavor;
 use kcompose_core::plan::{CONTEXT, Plan, UPSTREAM};
 use kcompose_core::source::SourceMap;
@@ -18,6 +19,7 @@ use crate::context;
 use crate::engine;
 use crate::failure::{BadFlag, Failure};
 use crate::interrupt;
+use crate::loading::Loading;
 use crate::pinning::{self, Pinned, Pinning};
 use crate::progress::Shown;
 use crate::project::{self, Project};
@@ -34,12 +36,16 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let cancel = interrupt::token();
     let project = Project::load(&args.source, sources, terminal)?;
-    let outputs = outputs(args, &project.flavor)?;
+    let mut outputs = outputs(args, &project.flavor)?;
     let secrets = secrets(&args.secrets)?;
     let context = context(args, &project)?;
     let layout = compile::layout(&project.flavor, sources, terminal)?;
     let mut world = World::new(global, args.lock.offline(), terminal)?;
     let engine = engine::choose(args, &world.store, terminal).await?;
+    let loading = args
+        .load
+        .then(|| Loading::into(&mut outputs, engine.is_docker()))
+        .transpose()?;
     let pinned = tokio::select! {
         pinned = prepare(args, &project, &layout, &mut world, sources, terminal) => pinned?,
         () = cancel.cancelled() => return Err(Failure::Interrupted),
@@ -64,15 +70,22 @@ pub(crate) async fn run(
             no_cache: args.no_cache,
             pulls_upstream: false,
             sources,
+            context: CONTEXT,
+            owner: &Whose::Build(kcompose_engine::random_id()),
+            ignored: &context::ignored(&context, &project.file)?,
         },
     );
     let mut request = BuildRequest::new(
         emitted.definition,
-        compiled.config.clone(),
+        kcompose_compile::config(&compiled, merge),
         world.store.root().join("layers"),
     );
     request.outputs = outputs;
     request.tags = tags(args, &project.flavor);
+    if args.load && request.tags.is_empty() {
+        let identity = &project.flavor.identity;
+        request.tags = vec![format!("{}:{}", identity.name.value, identity.version.value)];
+    }
     request.locals = BTreeMap::from([(CONTEXT.to_owned(), context)]);
     request
         .locals
@@ -85,6 +98,10 @@ pub(crate) async fn run(
     drop(events);
     shown.end().await;
     let result = result.map_err(|error| engine_failed(placed(error, &compiled.plan, sources)))?;
+    if let Some(loading) = loading {
+        loading.finish(&mut request.outputs).await?;
+        terminal.say(&format!("loaded into Docker: {}", request.tags.join(", ")));
+    }
     finish(args, &request, &result, terminal)
 }
 
@@ -167,13 +184,7 @@ fn outputs(args: &Build, flavor: &Flavor) -> Result<Vec<Output>, Failure> {
     if args.push {
         outputs.push(named(OutputKind::Registry));
     }
-    if args.load {
-        return Err(Failure::usage(BadFlag::new(
-            "`--load` needs Docker's engine, which this kcompose does not talk to yet",
-            "write `-o type=docker,dest=image.tar`, then `docker load -i image.tar`",
-        )));
-    }
-    if outputs.is_empty() {
+    if outputs.is_empty() && !args.load {
         outputs.push(Output::oci(default_name(flavor, OutputKind::Oci)));
     }
     let unnamed = outputs
@@ -289,6 +300,12 @@ fn finish(
         pinning::whole(file, text.as_bytes())?;
     }
     if let Some(file) = &args.iidfile {
+        if result.image.config_digest.is_empty() {
+            return Err(Failure::usage(BadFlag::new(
+                "only an image has a digest to write, and a tree was made",
+                "leave `--iidfile` out, or add an output that is an image",
+            )));
+        }
         pinning::whole(file, result.image.config_digest.as_bytes())?;
     }
     report(&request.outputs, &request.tags, result, terminal);
@@ -308,5 +325,7 @@ pub(crate) fn report(outputs: &[Output], tags: &[String], result: &BuildResult, 
             .unwrap_or_else(|| tags.join(", "));
         terminal.say(&format!("{}: {place}", output.kind.word()));
     }
-    terminal.say(&result.image.digest);
+    if !result.image.digest.is_empty() {
+        terminal.say(&result.image.digest);
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use kcompose_core::source::SourceMap;
+use kcompose_engine::layers::Compression;
 use kcompose_engine::pack::{Packing, pack};
 use kcompose_engine::{Credentials, EngineError, Output, OutputKind};
 
@@ -87,6 +88,10 @@ fn outputs(args: &FrontendImage) -> Result<Vec<Output>, Failure> {
         if output.kind.is_path() && output.destination.is_none() {
             output.destination = Some(PathBuf::from(format!("{PROGRAM}.{}.tar", output.kind.word())));
         }
+        // Docker 20.10 reads no zstd.
+        if !text.contains("compression=") {
+            output.compression = Compression::Gzip;
+        }
         if output.kind == OutputKind::Image {
             return Err(Failure::usage(BadFlag::new(
                 "no engine takes part, so none can keep the image",
@@ -100,7 +105,7 @@ fn outputs(args: &FrontendImage) -> Result<Vec<Output>, Failure> {
             kind: OutputKind::Registry,
             destination: None,
             name: None,
-            compression: Default::default(),
+            compression: Compression::Gzip,
         });
     }
     if outputs.is_empty() {

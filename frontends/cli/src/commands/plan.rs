@@ -3,6 +3,8 @@
 use std::io::Write;
 
 use kcompose_compile::Urls;
+use kcompose_core::llb::Whose;
+use kcompose_core::plan::CONTEXT;
 use kcompose_core::source::SourceMap;
 
 use crate::args::{Global, Plan, PlanFormat};
@@ -48,6 +50,9 @@ fn llb(compiled: &Compiled, project: &Project, urls: &Urls, sources: &SourceMap)
             no_cache: false,
             pulls_upstream: false,
             sources,
+            context: CONTEXT,
+            owner: &Whose::Anyone,
+            ignored: &crate::context::ignored(&project.folder, &project.file)?,
         },
     );
     let mut out = std::io::stdout().lock();

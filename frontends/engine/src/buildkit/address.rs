@@ -6,10 +6,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, UnixStream};
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
+use super::{builder, transport};
 use crate::error::EngineError;
 
 use super::failure::root_cause;
@@ -24,6 +24,19 @@ pub enum Address {
     Tcp(String),
     /// A host that is reached by TLS.
     Tls(Box<Tls>),
+    /// Docker's engine, which has a BuildKit inside.
+    Docker(Host),
+    /// A BuildKit in a container of that name, reached through Docker's client.
+    Container(String),
+}
+
+/// Where Docker's engine listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Host {
+    /// A socket of this machine.
+    Unix(PathBuf),
+    /// `host:port`, without encryption.
+    Tcp(String),
 }
 
 impl Address {
@@ -34,7 +47,7 @@ impl Address {
     ) -> Result<Vec<Address>, EngineError> {
         let host = variable("BUILDKIT_HOST").filter(|host| !host.is_empty());
         if let Some(address) = builder.map(str::to_owned).or(host) {
-            return Ok(vec![address.parse()?]);
+            return Ok(vec![builder::address(&address, &variable)?]);
         }
         let user = variable("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty());
         let user = user.map(|directory| PathBuf::from(directory).join("buildkit/buildkitd.sock"));
@@ -47,6 +60,8 @@ impl Address {
         match self {
             Address::Unix(_) => true,
             Address::Tls(tls) => Address::Tcp(tls.host.clone()).is_local(),
+            // On many machines Docker lives in a virtual one.
+            Address::Docker(_) | Address::Container(_) => false,
             Address::Tcp(host) => {
                 let host = host.rsplit_once(':').map_or(host.as_str(), |(host, _)| host);
                 let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
@@ -61,31 +76,34 @@ impl Address {
             .initial_stream_window_size(8 << 20)
             .initial_connection_window_size(16 << 20)
             .connect_timeout(std::time::Duration::from_secs(10));
-        let connected = match self.clone() {
-            Address::Unix(path) => {
-                let connect = move |_| {
-                    let path = path.clone();
-                    async move { UnixStream::connect(path).await.map(TokioIo::new) }
-                };
-                endpoint.connect_with_connector(service_fn(connect)).await
-            }
-            Address::Tcp(host) => {
-                let connect = move |_| {
-                    let host = host.clone();
-                    async move { TcpStream::connect(host).await.map(TokioIo::new) }
-                };
-                endpoint.connect_with_connector(service_fn(connect)).await
-            }
-            Address::Tls(tls) => {
-                let client = Arc::new(tls.client()?);
-                let connect = move |_| {
-                    let (tls, client) = (tls.clone(), client.clone());
-                    async move { tls.connect(client).await.map(TokioIo::new) }
-                };
-                endpoint.connect_with_connector(service_fn(connect)).await
-            }
+        // Files of certificates are read before anything is dialled, so that their problems are said.
+        let client = match self {
+            Address::Tls(tls) => Some(Arc::new(tls.client()?)),
+            Address::Unix(_) | Address::Tcp(_) | Address::Docker(_) | Address::Container(_) => None,
         };
+        let address = self.clone();
+        let connect = service_fn(move |_| {
+            let (address, client) = (address.clone(), client.clone());
+            async move { transport::connect(&address, client).await.map(TokioIo::new) }
+        });
+        let connected = endpoint.connect_with_connector(connect).await;
         connected.map_err(|error| root_cause(&error))
+    }
+}
+
+impl FromStr for Host {
+    type Err = EngineError;
+
+    /// As DOCKER_HOST writes it.
+    fn from_str(text: &str) -> Result<Self, EngineError> {
+        match text.parse()? {
+            Address::Unix(path) => Ok(Host::Unix(path)),
+            Address::Tcp(host) => Ok(Host::Tcp(host)),
+            Address::Tls(_) | Address::Docker(_) | Address::Container(_) => Err(EngineError::Address {
+                address: text.to_owned(),
+                reason: "Docker listens at `unix://` or `tcp://`".to_owned(),
+            }),
+        }
     }
 }
 
@@ -103,8 +121,23 @@ impl FromStr for Address {
                 .then(|| Address::Unix(path.into()))
                 .ok_or_else(|| invalid("the path of the socket is not absolute"));
         }
+        if let Some(host) = text.strip_prefix("docker://") {
+            let scheme = if host.starts_with('/') { "unix" } else { "tcp" };
+            let host: Host = format!("{scheme}://{host}")
+                .parse()
+                .map_err(|_| invalid("it names no socket and no port"))?;
+            return Ok(Address::Docker(host));
+        }
+        if let Some(name) = text.strip_prefix("docker-container://") {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+            return (name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(plain))
+                .then(|| Address::Container(name.into()))
+                .ok_or_else(|| invalid("it is not the name of a container"));
+        }
         let Some(host) = text.strip_prefix("tcp://") else {
-            return Err(invalid("it begins with neither `unix://` nor `tcp://`"));
+            return Err(invalid(
+                "it begins with none of `unix://`, `tcp://`, `docker://` and `docker-container://`",
+            ));
         };
         let (host, query) = host
             .split_once('?')
@@ -130,6 +163,9 @@ impl fmt::Display for Address {
             Address::Unix(path) => write!(f, "unix://{}", path.display()),
             Address::Tcp(host) => write!(f, "tcp://{host}"),
             Address::Tls(tls) => tls.fmt(f),
+            Address::Docker(Host::Unix(path)) => write!(f, "docker://{}", path.display()),
+            Address::Docker(Host::Tcp(host)) => write!(f, "docker://{host}"),
+            Address::Container(name) => write!(f, "docker-container://{name}"),
         }
     }
 }
@@ -165,7 +201,10 @@ mod tests {
         check("unix://run/x.sock", None);
         check("tcp://host", None);
         check("/run/x.sock", None);
-        check("docker-container://x", None);
+        check("docker:///run/docker.sock", Some(false));
+        check("docker://h:2375", Some(false));
+        check("docker-container://x", Some(false));
+        check("docker-container://-x", None);
     }
 
     #[test]

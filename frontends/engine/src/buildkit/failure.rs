@@ -9,8 +9,6 @@ use prost::Message;
 use serde::Deserialize;
 use tonic::{Code, Status};
 
-use super::BuildKit;
-use super::status::Monitor;
 use crate::error::{EngineError, place};
 
 /// What the details of an error say, as far as a report needs it.
@@ -31,26 +29,39 @@ struct ExitDetail {
     code: u32,
 }
 
-pub(super) fn explain(
-    status: &Status,
-    daemon: &BuildKit,
-    definition: &Definition,
-    monitor: &Monitor<'_>,
-) -> EngineError {
+/// What is known beside the error itself.
+pub struct Seen<'a> {
+    /// Where the daemon is.
+    pub place: &'a str,
+    /// The definition that was solved.
+    pub definition: &'a Definition,
+    /// The operation that was seen to fail.
+    pub failed: Option<&'a str>,
+    /// The end of what an operation printed.
+    pub log: &'a dyn Fn(&str) -> Vec<String>,
+}
+
+impl std::fmt::Debug for Seen<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Seen")
+            .field("place", &self.place)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a daemon's error means.
+pub fn explain(status: &Status, seen: &Seen<'_>) -> EngineError {
+    let definition = seen.definition;
     if let Some(reason) = connection_loss(status) {
         return EngineError::Lost {
-            address: daemon.address.to_string(),
+            address: seen.place.to_owned(),
             reason,
         };
     }
     let details = details(status);
-    let vertex = details
-        .vertex
-        .or_else(|| monitor.failed().map(|(digest, _)| digest.to_owned()));
-    let log = vertex
-        .as_deref()
-        .map(|digest| monitor.tail(digest))
-        .unwrap_or_default();
+    let vertex = details.vertex.or_else(|| seen.failed.map(str::to_owned));
+    let log = vertex.as_deref().map(seen.log).unwrap_or_default();
     let reason = reason(status.message());
     if is_full(&reason) || log.iter().any(|line| is_full(line)) {
         return EngineError::EngineFull { reason };

@@ -1,10 +1,13 @@
 //! A BuildKit daemon as an engine.
 
 mod address;
+mod builder;
 mod failure;
+mod load;
 mod solve;
 mod status;
 mod tls;
+pub(crate) mod transport;
 
 use kcompose_core::llb::proto::moby::buildkit::v1::control_client::ControlClient;
 use kcompose_core::llb::proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
@@ -17,7 +20,9 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-pub use address::Address;
+pub use address::{Address, Host};
+pub use failure::{Seen, explain};
+pub use load::load;
 pub use tls::Tls;
 
 use crate::bridge::{Bridge, Job, Solving};
@@ -68,6 +73,14 @@ impl Bridge for BuildKit {
 
     fn reaches_loopback(&self) -> bool {
         self.address.is_local()
+    }
+
+    fn hands_out_layers(&self) -> bool {
+        !self.is_docker() || self.capabilities.merge()
+    }
+
+    fn is_docker(&self) -> bool {
+        matches!(self.address, Address::Docker(_))
     }
 
     fn solve<'a>(&'a self, job: &'a Job, events: &'a Events, cancel: &'a CancellationToken) -> Solving<'a> {

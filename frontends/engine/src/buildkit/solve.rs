@@ -20,11 +20,11 @@ use tonic::Status;
 
 use super::status::Monitor;
 use super::{BuildKit, bridge, failure};
-use crate::bridge::{Job, Solved};
+use crate::bridge::{Bridge as _, Job, Solved};
 use crate::error::EngineError;
 use crate::event::Events;
 use crate::policy;
-use crate::session::{ImageReceiver, Services, Session, random_id};
+use crate::session::{ImageReceiver, Services, Session, TreeReceiver, random_id};
 
 pub(super) async fn solve(
     daemon: &BuildKit,
@@ -53,16 +53,29 @@ async fn try_solve(
     cancel: &CancellationToken,
 ) -> Result<Solved, EngineError> {
     let receiver = ImageReceiver::new(job.layers.clone());
+    let tree = job.tree.clone().map(TreeReceiver::new);
     let mut monitor = Monitor::new(&job.definition, events);
     let outcome = tokio::select! {
         biased;
         () = cancel.cancelled() => return Err(EngineError::Cancelled),
-        outcome = build(daemon, job, &receiver, &mut monitor) => outcome,
+        outcome = build(daemon, job, (&receiver, tree.as_ref()), &mut monitor) => outcome,
     };
     if let Some(error) = receiver.take_failure() {
         return Err(EngineError::io("write", job.layers.root(), error));
     }
-    let exported = outcome.map_err(|status| failure::explain(&status, daemon, &job.definition, &monitor))?;
+    if let Some((tree, error)) = tree.as_ref().and_then(|tree| Some((tree, tree.take_failure()?))) {
+        return Err(EngineError::io("write", tree.file(), error));
+    }
+    let explain = |status| {
+        let seen = failure::Seen {
+            place: &daemon.address.to_string(),
+            definition: &job.definition,
+            failed: monitor.failed().map(|(digest, _)| digest),
+            log: &|digest| monitor.tail(digest),
+        };
+        failure::explain(&status, &seen)
+    };
+    let exported = outcome.map_err(explain)?;
     let failed = |reason| EngineError::Failed {
         reason,
         log: Vec::new(),
@@ -87,18 +100,19 @@ fn check_capabilities(daemon: &BuildKit, job: &Job) -> Result<(), EngineError> {
 async fn build(
     daemon: &BuildKit,
     job: &Job,
-    receiver: &ImageReceiver,
+    (receiver, tree): (&ImageReceiver, Option<&TreeReceiver>),
     monitor: &mut Monitor<'_>,
 ) -> Result<HashMap<String, String>, Status> {
     let services = Services {
         image: job.wants_layers.then(|| receiver.clone()),
+        tree: tree.cloned(),
         locals: job.locals.clone(),
         secrets: job.secrets.clone(),
         credentials: job.credentials.clone(),
     };
-    let session = Session::open(&daemon.channel, services);
+    let session = Session::open(&daemon.address, &daemon.channel, services);
     let id = random_id();
-    let request = request(job, &id, session.id());
+    let request = request(daemon, job, &id, session.id());
     let mut control = daemon.control();
     let solve = async {
         let (answer, returned) = tokio::join!(control.solve(request), run_frontend(daemon, job, &id));
@@ -121,8 +135,8 @@ async fn build(
     }
 }
 
-fn request(job: &Job, id: &str, session: &str) -> SolveRequest {
-    let exporters = exporters(job);
+fn request(daemon: &BuildKit, job: &Job, id: &str, session: &str) -> SolveRequest {
+    let exporters = exporters(job, daemon.is_docker());
     let first = exporters.first().cloned().unwrap_or_default();
     SolveRequest {
         r#ref: id.to_owned(),
@@ -136,7 +150,7 @@ fn request(job: &Job, id: &str, session: &str) -> SolveRequest {
     }
 }
 
-fn exporters(job: &Job) -> Vec<Exporter> {
+fn exporters(job: &Job, is_docker: bool) -> Vec<Exporter> {
     let epoch = job.config.created.to_string();
     let layers = [
         ("tar", "false"),
@@ -146,6 +160,17 @@ fn exporters(job: &Job) -> Vec<Exporter> {
         ("source-date-epoch", &epoch),
     ];
     let layers = job.wants_layers.then(|| exporter("oci", &layers));
+    let tree = job
+        .tree
+        .as_ref()
+        .map(|_| exporter("tar", &[("source-date-epoch", &epoch)]));
+    if is_docker {
+        // Docker's own exporter takes all names at once, and writes them as `docker images` shows them.
+        let names = job.engine_images.join(",");
+        let image =
+            (!names.is_empty()).then(|| exporter("moby", &[("name", &names), ("source-date-epoch", &epoch)]));
+        return layers.into_iter().chain(tree).chain(image).collect();
+    }
     let images = job.engine_images.iter().map(|name| {
         let attributes = [
             ("name", name.as_str()),
@@ -154,7 +179,7 @@ fn exporters(job: &Job) -> Vec<Exporter> {
         ];
         exporter("image", &attributes)
     });
-    layers.into_iter().chain(images).collect()
+    layers.into_iter().chain(tree).chain(images).collect()
 }
 
 fn exporter(kind: &str, attributes: &[(&str, &str)]) -> Exporter {
@@ -258,8 +283,15 @@ struct Descriptor {
 
 /// The layers of what was exported: uncompressed, so their digests are the diff ids.
 fn solved(job: &Job, receiver: &ImageReceiver, exported: &HashMap<String, String>) -> Result<Solved, String> {
+    let said = exported
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
     if !job.wants_layers {
-        return Ok(Solved::default());
+        return Ok(Solved {
+            exported: said,
+            ..Solved::default()
+        });
     }
     let digest = exported
         .get("containerimage.digest")
@@ -274,5 +306,8 @@ fn solved(job: &Job, receiver: &ImageReceiver, exported: &HashMap<String, String
         layer.ok_or_else(|| format!("it did not send the layer {}", descriptor.digest))
     };
     let layers = manifest.layers.into_iter().map(layer).collect::<Result<_, _>>()?;
-    Ok(Solved { layers })
+    Ok(Solved {
+        layers,
+        exported: said,
+    })
 }

@@ -372,7 +372,10 @@ impl<'a> Scheduler<'a> {
             () = self.work.cancel.cancelled() => return Err(EngineError::Cancelled),
             layers = self.layers.of(&trees) => layers,
         };
-        layers.map(|layers| Solved { layers })
+        layers.map(|layers| Solved {
+            layers,
+            ..Solved::default()
+        })
     }
 }
 

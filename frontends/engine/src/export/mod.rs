@@ -7,7 +7,7 @@ mod docker;
 mod image;
 mod oci;
 mod output;
-mod place;
+pub(crate) mod place;
 mod pull;
 mod reference;
 mod registry;

@@ -92,6 +92,8 @@ impl FromStr for Output {
         };
         let mut fields = fields(text).map_err(invalid)?;
         let word = fields.remove("type").unwrap_or_default();
+        // Docker's own name for it.
+        let word = if word == "moby" { "image".to_owned() } else { word };
         let kind = OutputKind::ALL.into_iter().find(|kind| kind.word() == word);
         let kind = kind.ok_or_else(|| invalid(format!("unknown type `{word}`")))?;
         let compression = fields

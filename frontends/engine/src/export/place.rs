@@ -26,7 +26,7 @@ pub(super) fn file(
 }
 
 /// Fills a folder beside its destination and renames it when it is whole. What was there before is replaced.
-pub(super) fn directory(
+pub(crate) fn directory(
     destination: &Path,
     fill: impl FnOnce(&Path) -> Result<(), EngineError>,
 ) -> Result<(), EngineError> {
@@ -56,7 +56,8 @@ fn replace(new: &Path, destination: &Path) -> io::Result<()> {
     }
 }
 
-fn folder(destination: &Path) -> PathBuf {
+/// The folder that a destination lies in.
+pub(crate) fn folder(destination: &Path) -> PathBuf {
     let parent = destination
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());

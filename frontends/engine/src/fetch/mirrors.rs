@@ -1,7 +1,10 @@
 //! Which mirror a distro is fetched from.
 
+use std::collections::BTreeMap;
+
 use kcompose_core::model::Flavor;
-use kcompose_core::resolve::{Location, LockedPackage, beside, location_of};
+use kcompose_core::resolve::lock::Lock;
+use kcompose_core::resolve::{Location, LockedPackage, Resolved, beside, location_of};
 
 use super::apt::{self, AptSource};
 use super::error::FetchError;
@@ -13,6 +16,8 @@ pub struct Mirrors {
     wanted: Option<String>,
     /// The package sources of the build host.
     host: Vec<AptSource>,
+    /// What a lock was made from, by the names of archives.
+    locked: BTreeMap<String, String>,
 }
 
 impl Mirrors {
@@ -21,6 +26,7 @@ impl Mirrors {
         Mirrors {
             wanted: wanted.map(without_slash),
             host: apt::read("/etc/apt".as_ref()),
+            locked: BTreeMap::new(),
         }
     }
 
@@ -28,8 +34,36 @@ impl Mirrors {
     pub fn only(wanted: Option<&str>) -> Self {
         Mirrors {
             wanted: wanted.map(without_slash),
-            host: Vec::new(),
+            ..Mirrors::default()
         }
+    }
+
+    /// This mirror, what a lock was made from, and what the distro names itself.
+    pub fn of_lock(wanted: Option<&str>, lock: &Lock) -> Self {
+        Mirrors {
+            locked: lock.mirrors.clone(),
+            ..Mirrors::only(wanted)
+        }
+    }
+
+    /// What a lock should say of where it was made from. The distro's own mirrors go without saying, and what is on this
+    /// machine only would mean something else elsewhere.
+    pub fn worth_locking(&self, flavor: &Flavor, resolved: &Resolved) -> BTreeMap<String, String> {
+        let locations = resolved
+            .packages
+            .values()
+            .filter_map(|package| location_of(flavor, &package.source, &package.suite));
+        let mut found = BTreeMap::new();
+        for location in locations.filter(|location| location.url.is_none()) {
+            let base = self.base(&location);
+            if let Some(archive) = archive(&location)
+                && base != location.fallback
+                && !is_loopback(&base)
+            {
+                found.insert(archive, base);
+            }
+        }
+        found
     }
 
     /// The URL that a package source is fetched from.
@@ -49,10 +83,10 @@ impl Mirrors {
                 Some(url.clone())
             }
         });
-        let host = location
-            .distro
-            .as_deref()
-            .and_then(|distro| self.host_mirror(distro, location.security));
+        let host = archive(location).and_then(|archive| {
+            self.host_mirror(&archive)
+                .or_else(|| self.locked.get(&archive).cloned())
+        });
         let mut bases: Vec<String> = match (wanted, location.security) {
             // A mirror that is asked for is meant; only the security archive may lie elsewhere.
             (Some(wanted), false) => vec![wanted],
@@ -80,18 +114,30 @@ impl Mirrors {
             .collect())
     }
 
-    fn host_mirror(&self, distro: &str, security: bool) -> Option<String> {
-        let name = if security {
-            format!("{distro}-security")
-        } else {
-            distro.to_owned()
-        };
+    fn host_mirror(&self, archive: &str) -> Option<String> {
         let found = self
             .host
             .iter()
-            .find(|source| source.url.rsplit('/').next() == Some(&name));
+            .find(|source| source.url.rsplit('/').next() == Some(archive));
         found.map(|source| source.url.clone())
     }
+}
+
+/// The name of a distro's archive, which is the last part of the URLs of its mirrors.
+fn archive(location: &Location) -> Option<String> {
+    let distro = location.distro.as_deref()?;
+    Some(if location.security {
+        format!("{distro}-security")
+    } else {
+        distro.to_owned()
+    })
+}
+
+fn is_loopback(url: &str) -> bool {
+    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
+    ["localhost", "127.", "[::1]"]
+        .iter()
+        .any(|name| host.starts_with(name))
 }
 
 fn without_slash(url: &str) -> String {
@@ -121,8 +167,27 @@ mod tests {
         let mirrors = Mirrors {
             wanted: wanted.map(str::to_owned),
             host: apt::parse_list(host),
+            locked: BTreeMap::new(),
         };
         assert_eq!(mirrors.bases(location), expected);
+    }
+
+    #[test]
+    fn a_lock_says_where_it_was_made_from() {
+        let mirrors = |locked: &[(&str, &str)]| Mirrors {
+            locked: locked
+                .iter()
+                .map(|(archive, url)| ((*archive).to_owned(), (*url).to_owned()))
+                .collect(),
+            ..Mirrors::default()
+        };
+        let locked = mirrors(&[("debian", "http://near/debian")]);
+        assert_eq!(locked.bases(&location(None, false)), ["http://near/debian"]);
+        assert_eq!(
+            locked.bases(&location(None, true)),
+            ["http://own/debian-security"]
+        );
+        assert!(is_loopback("http://127.0.0.1:80/debian") && !is_loopback("http://near/debian"));
     }
 
     #[test]

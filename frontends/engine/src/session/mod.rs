@@ -5,6 +5,7 @@
 
 mod auth;
 mod content;
+mod filesend;
 mod filesync;
 mod health;
 mod secrets;
@@ -18,16 +19,19 @@ use kcompose_core::llb::proto::moby::buildkit::secrets::v1::secrets_server::Secr
 use kcompose_core::llb::proto::moby::buildkit::v1::control_client::ControlClient;
 use kcompose_core::llb::proto::moby::filesync::packet::file_sync_server::FileSyncServer;
 use kcompose_core::llb::proto::moby::filesync::v1::auth_server::AuthServer;
+use kcompose_core::llb::proto::moby::filesync::v1::file_send_server::FileSendServer;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::transport::{Channel, Server};
 
 use content::ContentServer;
 pub(crate) use content::ImageReceiver;
+pub(crate) use filesend::TreeReceiver;
 pub use filesync::dockerignore;
 pub(crate) use filesync::patterns;
 pub(crate) use filesync::{Entry, Filter, walk};
 
+use crate::buildkit::Address;
 use crate::credentials::Credentials;
 use crate::secret::Secret;
 
@@ -43,11 +47,16 @@ const METHODS: [&str; 4] = [
     "/moby.filesync.v1.Auth/Credentials",
 ];
 
+/// What the `tar` exporter calls.
+const TREE: &str = "/moby.filesync.v1.FileSend/DiffCopy";
+
 /// What a session serves.
 #[derive(Debug, Default)]
 pub(crate) struct Services {
     /// Where the image goes.
     pub(crate) image: Option<ImageReceiver>,
+    /// Where the tree of the image goes.
+    pub(crate) tree: Option<TreeReceiver>,
     /// Directories that it may read, by name.
     pub(crate) locals: BTreeMap<String, PathBuf>,
     /// Secrets that steps may read, by name.
@@ -65,10 +74,9 @@ pub(crate) struct Session {
 
 impl Session {
     /// Opens a session; it serves in the background, and the daemon waits for it when a solve names it.
-    pub(crate) fn open(channel: &Channel, services: Services) -> Self {
+    pub(crate) fn open(address: &Address, channel: &Channel, services: Services) -> Self {
         let id = random_id();
         let stop = CancellationToken::new();
-        let (ours, theirs) = tokio::io::duplex(1 << 20);
         let mut methods = METHODS.to_vec();
         let mut router = Server::builder()
             .max_frame_size(Some(1 << 20))
@@ -82,6 +90,19 @@ impl Session {
             methods.extend(ContentServer::METHODS);
             router = router.add_service(ContentServer::new(image));
         }
+        if let Some(tree) = services.tree {
+            methods.push(TREE);
+            router = router.add_service(FileSendServer::new(tree).max_decoding_message_size(MESSAGE_LIMIT));
+        }
+        if let Address::Docker(host) = address {
+            let served = tunnel::serve_docker(router, host.clone(), id.clone(), methods);
+            tokio::spawn(stop.clone().run_until_cancelled_owned(served));
+            return Session {
+                id,
+                _running: stop.drop_guard(),
+            };
+        }
+        let (ours, theirs) = tokio::io::duplex(1 << 20);
         let client = ControlClient::new(channel.clone()).max_decoding_message_size(MESSAGE_LIMIT);
         let metadata = metadata(&id, &methods);
         tokio::spawn(
@@ -126,7 +147,7 @@ fn metadata(id: &str, methods: &[&'static str]) -> MetadataMap {
 }
 
 /// 25 letters and digits that nobody else has, which is how BuildKit names things.
-pub(crate) fn random_id() -> String {
+pub fn random_id() -> String {
     const DIGITS: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     let mut bytes = [0; 25];
     fill_random(&mut bytes);

@@ -2,20 +2,43 @@
 
 use kcompose_core::llb::proto::moby::buildkit::v1::BytesMessage;
 use kcompose_core::llb::proto::moby::buildkit::v1::control_client::ControlClient;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Request;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
-use tonic::transport::server::Router;
+use tonic::transport::server::{Connected, Router};
+
+use crate::buildkit::{Host, transport};
 
 /// Serves the one connection of a session.
-pub(super) async fn serve(router: Router, stream: DuplexStream) {
+pub(super) async fn serve<S>(router: Router, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     // A server whose stream of connections ends stops, and takes the running connection with it.
     let connections = tokio_stream::once(Ok::<_, std::io::Error>(stream)).chain(tokio_stream::pending());
     // It ends when the daemon hangs up, which the solve notices by itself.
     let _ = router.serve_with_incoming(connections).await;
+}
+
+/// Serves a session of Docker's engine, which gives us the connection itself.
+pub(super) async fn serve_docker(router: Router, host: Host, id: String, methods: Vec<&'static str>) {
+    let mut headers = vec![
+        ("X-Docker-Expose-Session-Uuid", id.as_str()),
+        ("X-Docker-Expose-Session-Name", "kcompose"),
+        ("X-Docker-Expose-Session-Sharedkey", ""),
+    ];
+    headers.extend(
+        methods
+            .iter()
+            .map(|method| ("X-Docker-Expose-Session-Grpc-Method", *method)),
+    );
+    // Without a session the solve fails, and says so.
+    if let Ok(wire) = transport::session(&host, &headers).await {
+        serve(router, wire).await;
+    }
 }
 
 /// Carries bytes between the connection and the call until either ends.
