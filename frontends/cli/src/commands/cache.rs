@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use kcompose_engine::embedded::Trees;
 use kcompose_engine::store::{Shelf, Store, StoreError};
 
 use crate::args::{Cache, CacheCommand, Global};
@@ -40,10 +41,18 @@ fn list(store: &Store, terminal: &Terminal) -> Result<(), Failure> {
     }
     let (count, size) = folder_size(&layers(store));
     terminal.data(&format!("{:<10} {count:>6} {:>10}\n", "layers", bytes(size)));
+    let trees = Trees::beside(store);
+    let kept = trees.summary().map_err(|error| engine_failed(&trees, error))?;
+    terminal.data(&format!(
+        "{:<10} {:>6} {:>10}\n",
+        "engine",
+        kept.trees,
+        bytes(kept.size)
+    ));
     Ok(())
 }
 
-/// Without `--all` the archives and layers go, which are the bulk; indexes stay, so that `check` still works.
+/// Without `--all` the archives, layers and trees go, which are the bulk; indexes stay, so that `check` still works.
 fn prune(store: &Store, all: bool, terminal: &Terminal) -> Result<(), Failure> {
     let gone = store.prune(&BTreeSet::new()).map_err(failed)?;
     let mut freed: u64 = gone.iter().map(|blob| blob.size).sum();
@@ -64,15 +73,22 @@ fn prune(store: &Store, all: bool, terminal: &Terminal) -> Result<(), Failure> {
         }
         Ok(()) | Err(_) => {}
     }
+    let trees = Trees::beside(store);
+    freed += trees.prune(0).map_err(|error| engine_failed(&trees, error))?.size;
     terminal.say(&format!("freed {}", bytes(freed)));
     Ok(())
 }
 
 fn verify(store: &Store, terminal: &Terminal) -> Result<(), Failure> {
     let broken = store.verify().map_err(failed)?;
-    if broken.is_empty() {
+    let trees = Trees::beside(store);
+    let damaged = trees.verify().map_err(|error| engine_failed(&trees, error))?;
+    if broken.is_empty() && damaged.is_empty() {
         terminal.say("everything is as its checksum says");
         return Ok(());
+    }
+    for tree in &damaged {
+        terminal.data(&format!("damaged: engine/trees/{tree}\n"));
     }
     for blob in &broken {
         terminal.data(&format!("damaged: {}\n", blob.sha256));
@@ -98,6 +114,14 @@ fn folder_size(folder: &Path) -> (usize, u64) {
             Ok(metadata) => (count + 1, size + metadata.len()),
             Err(_) => (count, size),
         })
+}
+
+fn engine_failed(trees: &Trees, error: std::io::Error) -> Failure {
+    let place = trees.root().display();
+    Failure::world(FileFailed::new(
+        format!("cannot use the trees of the embedded engine in `{place}`"),
+        error,
+    ))
 }
 
 fn failed(error: StoreError) -> Failure {

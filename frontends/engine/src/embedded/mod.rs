@@ -66,7 +66,7 @@ impl Settings {
     /// An engine that keeps its trees beside a store.
     pub fn beside(store: Store, reach: Reach) -> Self {
         Settings {
-            folder: store.root().join("engine"),
+            folder: Trees::beside(&store).root().to_owned(),
             store,
             reach,
             parallelism: None,

@@ -16,11 +16,12 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// The directory of its layers; it names the level, so that another level is another directory.
+    /// The directory of its layers; it names what their bytes depend on: the level, and the blocks in which they are
+    /// compressed.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Compression::Zstd => "zstd-3",
-            Compression::Gzip => "gzip-6",
+            Compression::Zstd => "zstd-3-128k",
+            Compression::Gzip => "gzip-6-128k",
             Compression::Uncompressed => "none",
         }
     }

@@ -87,6 +87,11 @@ impl Trees {
         Trees { root: root.into() }
     }
 
+    /// The trees beside a store.
+    pub fn beside(store: &crate::store::Store) -> Self {
+        Trees::new(store.root().join("engine"))
+    }
+
     /// Where they are.
     pub fn root(&self) -> &Path {
         &self.root
