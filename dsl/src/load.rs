@@ -380,6 +380,9 @@ impl<'a, 'l> Loading<'a, 'l> {
             }
         }
         for config in &mut fragment.cloud_configs {
+            if let Some(text) = &config.value.text {
+                config.value.lines = self.lines_of(text);
+            }
             let (Some(from), None) = (&config.value.from, &config.value.text) else {
                 continue;
             };
@@ -391,6 +394,26 @@ impl<'a, 'l> Loading<'a, 'l> {
         if let Some(overriding) = &mut fragment.overriding {
             self.take_texts(overriding, by);
         }
+    }
+
+    /// Where each line of a text is that is written over several lines; nothing for one that is not.
+    fn lines_of(&self, text: &Spanned<String>) -> Vec<Span> {
+        let raw = self.sources.text(text.span).unwrap_or_default();
+        let Some(first) = raw
+            .find('\n')
+            .filter(|_| raw.trim_start_matches('#').starts_with("\"\"\""))
+        else {
+            return Vec::new();
+        };
+        let mut place = first + 1;
+        let lines = raw[place..].split('\n').filter_map(|line| {
+            let indent = line.len() - line.trim_start().len();
+            let begin = u32::try_from(place + indent).ok()?;
+            let length = u32::try_from(line.trim().len()).ok()?;
+            place += line.len() + 1;
+            Some(Span::new(text.span.start + begin, length))
+        });
+        lines.collect()
     }
 
     /// A file of the build context; for a block of the library, of the block's folder.

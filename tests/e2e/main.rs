@@ -12,6 +12,7 @@ mod errors;
 mod faults;
 mod frontend;
 mod image;
+mod immucore;
 mod locks;
 mod outputs;
 mod rootless;

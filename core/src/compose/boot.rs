@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use super::Parts;
 use super::conflict::{Said, choose, choose_each, said};
+use super::stages;
 use crate::diagnostic::Sink;
 use crate::model::{CloudConfig, FileBody, FileNode, ImageSettings, Kairos, Label, Runtime, Sysctl, Variant};
 use crate::source::{Span, Spanned};
@@ -161,6 +162,9 @@ pub(super) fn cloud_configs(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<Cloud
     let read = immucore || parts.blocks().iter().any(|block| block == "cloud-init");
     for config in &chosen {
         check_text(config, sink);
+        if immucore {
+            stages::check(config.value, sink);
+        }
         if !read && parts.complete {
             sink.push(NoReader {
                 name: config.value.name.value.clone(),
@@ -200,7 +204,7 @@ pub(super) fn cloud_config_file(
 
 /// A file that was read has both: its path and its text at the same place.
 fn check_text(config: &Said<'_, CloudConfig>, sink: &mut Sink) {
-    let CloudConfig { name, text, from } = config.value;
+    let CloudConfig { name, text, from, .. } = config.value;
     let count = match (text, from) {
         (None, None) => "neither",
         (Some(text), Some(from)) if text.span != from.span => "both",

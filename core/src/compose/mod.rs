@@ -14,6 +14,7 @@ mod packages;
 mod run;
 mod runtime;
 mod services;
+mod stages;
 
 use std::collections::BTreeSet;
 

@@ -36,6 +36,7 @@ fn lower(node: &Node, fragment: &mut Fragment) {
     let config = CloudConfig {
         name,
         text: node.argument(1),
+        lines: Vec::new(),
         from: node.value("from"),
     };
     fragment.cloud_configs.push(Spanned::new(config, node.span));
