@@ -167,7 +167,7 @@ pub(super) fn chosen(number: i64, inputs: &[Vec<TreeId>]) -> Result<Vec<TreeId>,
 pub(super) async fn seal_tree(work: &Work, folder: PathBuf, below: &[TreeId]) -> Result<TreeId, Problem> {
     let (lower, below) = (work.build.trees().lowers(below), below.to_vec());
     let sealed = blocking(move || {
-        snapshot::seal(&folder.join("fs"), &lower)?;
+        crate::layer::settle(&folder.join("fs"), &lower)?;
         Ok((facts(&folder, &below)?, folder))
     });
     let (facts, folder) = sealed.await?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
 
-use super::seal::set_time;
+use super::times::set_time;
 use crate::embedded::problem::Problem;
 use crate::layer::Stack;
 

@@ -2,8 +2,8 @@
 
 mod flatten;
 mod listing;
-mod seal;
+mod times;
 
 pub(super) use flatten::flatten;
 pub(super) use listing::{contents, listing};
-pub(super) use seal::{seal, set_epoch};
+pub(super) use times::set_epoch;
