@@ -13,11 +13,13 @@ depends() {
 }
 
 install() {
+    # shellcheck disable=SC2154 # dracut sets it.
     local file="${initdir}/usr/lib/initrd-release"
     if [ ! -e "$file" ] || grep -q '^PRETTY_NAME=' "$file"; then
         return 0
     fi
     (
+        # shellcheck disable=SC1091 # It is the image's.
         . "${dracutsysrootdir-}/etc/os-release"
         printf 'PRETTY_NAME="%s (initrd)"\n' "${PRETTY_NAME:?}" >> "$file"
     )

@@ -122,7 +122,7 @@ impl Bridge for Embedded {
 }
 
 /// What it does, in `BuildKit`'s words (`solver/pb/caps.go`).
-const CAPABILITIES: [&str; 28] = [
+const CAPABILITIES: [&str; 30] = [
     "diffop",
     "exec.meta.base",
     "exec.meta.network",
@@ -151,4 +151,6 @@ const CAPABILITIES: [&str; 28] = [
     "source.local.excludepatterns",
     "source.local.followpaths",
     "source.local.includepatterns",
+    "source.local.sharedkeyhint",
+    "source.local.unique",
 ];
