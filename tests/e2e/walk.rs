@@ -6,7 +6,7 @@ use std::path::Path;
 use kcompose_testing::needs;
 use serde_json::Value;
 
-use crate::run::{copy_folder, kcompose, probe, scratch};
+use crate::run::{copy_folder, kcompose, kcompose_with, probe, scratch};
 
 #[test]
 fn a_new_flavor_goes_all_the_way() {
@@ -121,11 +121,15 @@ fn every_command_has_help_and_a_wrong_word_is_exit_2() {
 
 #[test]
 fn doctor_names_what_is_there() {
-    needs!(BuildKit);
+    needs!(Root, BuildKit);
     let folder = scratch();
     let doctor = kcompose(folder.path(), "doctor --format json").ok();
     serde_json::from_str::<Value>(&doctor.data).unwrap();
     kcompose(folder.path(), "doctor").ok().says("BuildKit");
+    // Without a daemon the engine inside builds.
+    let alone = [("BUILDKIT_HOST", "unix:///nowhere.sock")];
+    let alone = kcompose_with(folder.path(), &alone, "doctor").ok();
+    alone.says("missing  BuildKit").says("ok       sandbox of steps");
 }
 
 /// The one archive that a build without `-o` left.

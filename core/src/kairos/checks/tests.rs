@@ -471,6 +471,7 @@ fn initrd(change: impl FnOnce(&mut Vec<(String, usize, String)>)) -> Vec<u8> {
     ] {
         text(&format!("usr/lib/modules/6.12-amd64/kernel/{driver}.ko.xz"), "");
     }
+    text("usr/lib/modules/keys/distro.x509", "");
     change(&mut files);
     let files: Vec<(&str, usize, &str)> = files
         .iter()
