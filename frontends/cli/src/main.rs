@@ -62,7 +62,7 @@ fn take_rights(command: &Command) {
         Command::Boot(_) | Command::Cache(_) => drop(kcompose_sandbox::enter()),
         // The owners of a tree that a build has left are themselves only there.
         Command::Verify(args) if std::path::Path::new(&args.image).is_dir() => {
-            drop(kcompose_sandbox::enter())
+            drop(kcompose_sandbox::enter());
         }
         Command::New(_)
         | Command::Check(_)
