@@ -126,7 +126,7 @@ fn a_step_fails_at_its_line(place: &Place) {
         .ends(1)
         .says("kcompose::engine::step")
         .says(&format!("flavor.kdl:{number}:"))
-        .says("exit code 9")
+        .says("exit status: 9")
         .says("about to fail");
     fs::write(&flavor, text).unwrap();
 }
