@@ -17,3 +17,16 @@ pub const MODELS: &[&str] = &[
     "nvidia-jetson-thor",
     "nvidia-dgx-spark",
 ];
+
+/// A value of a release file, to stand between double quotes: shells and GRUB read the file alike.
+pub fn quoted(value: &str) -> String {
+    let mut text = String::new();
+    for character in value.chars() {
+        match character {
+            '"' | '\\' | '$' | '`' => text.extend(['\\', character]),
+            character if character.is_control() => text.push(' '),
+            character => text.push(character),
+        }
+    }
+    text
+}

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use crate::model::{Flavor, Variant};
 
 pub use super::MODELS;
+use super::quoted;
 
 /// The word that `PRETTY_NAME` must keep on a distro, because Kairos' steps are gated on it; by the distro's `ID`.
 pub fn kept_words(id: &str) -> Option<&'static str> {
@@ -90,17 +91,4 @@ pub fn brand(flavor: &Flavor) -> BTreeMap<&'static str, String> {
         keys.insert("KAIROS_IMAGE_REPO", repository.value.clone());
     }
     keys
-}
-
-/// A value between double quotes, for shells and GRUB alike.
-fn quoted(value: &str) -> String {
-    let mut text = String::new();
-    for character in value.chars() {
-        match character {
-            '"' | '\\' | '$' | '`' => text.extend(['\\', character]),
-            character if character.is_control() => text.push(' '),
-            character => text.push(character),
-        }
-    }
-    text
 }

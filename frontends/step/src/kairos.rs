@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use kcompose_core::kairos::quoted;
 use kcompose_core::packages::{hex, sha256};
 use kcompose_core::step::{Brand, FileContent, FileEntry, Files, KairosInit};
 
@@ -140,19 +141,6 @@ fn with_keys(text: &str, brand: &Brand) -> String {
     );
     lines.sort_by_key(|line| key(line));
     lines.join("\n") + "\n"
-}
-
-/// A value between double quotes, for shells and GRUB alike.
-fn quoted(value: &str) -> String {
-    let mut text = String::new();
-    for character in value.chars() {
-        match character {
-            '"' | '\\' | '$' | '`' => text.extend(['\\', character]),
-            character if character.is_control() => text.push(' '),
-            character => text.push(character),
-        }
-    }
-    text
 }
 
 #[cfg(test)]

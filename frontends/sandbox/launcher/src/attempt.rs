@@ -3,10 +3,10 @@
 use std::fmt::Display;
 use std::io;
 
-use kcompose_launcher::report::Failure;
+use crate::report::Failure;
 
 /// Adds to an error what was attempted.
-pub(crate) trait Attempt<T> {
+pub trait Attempt<T> {
     /// The attempt is spelled out only when it fails.
     fn attempt<D: Display>(self, what: impl FnOnce() -> D) -> Result<T, Failure>;
 }
@@ -18,7 +18,7 @@ impl<T, E: Into<io::Error>> Attempt<T> for Result<T, E> {
 }
 
 /// A failure of the sandbox.
-pub(crate) fn failure(attempt: impl Display, error: impl Display) -> Failure {
+pub fn failure(attempt: impl Display, error: impl Display) -> Failure {
     Failure {
         attempt: attempt.to_string(),
         error: error.to_string(),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use kcompose_launcher::Limits;
 use kcompose_launcher::report::Failure;
 
-use crate::attempt::Attempt;
+use kcompose_launcher::attempt::Attempt;
 
 /// The groups that were made for a step, one for each hierarchy; they go when this is dropped.
 #[derive(Debug, Default)]

@@ -5,8 +5,8 @@ use kcompose_launcher::{Job, User};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use crate::attempt::{Attempt, failure};
 use crate::system;
+use kcompose_launcher::attempt::{Attempt, failure};
 
 /// The fourteen that Docker leaves a container.
 const KEPT: CapabilitySet = CapabilitySet::CHOWN

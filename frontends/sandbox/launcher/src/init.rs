@@ -11,10 +11,10 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, set_parent_process_death_signal, wait};
 
-use crate::attempt::{Attempt, failure};
 use crate::cgroup::Cgroup;
 use crate::world::World;
 use crate::{confine, namespace, say, system};
+use kcompose_launcher::attempt::{Attempt, failure};
 
 /// Where programs are when the step names no `PATH`, as runc and BuildKit have it.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 const MOST_LINKS: usize = 255;
 
 /// Opens what a path inside a root names, following links inside of it.
-pub(crate) fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+pub fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let relative = path.strip_prefix("/").unwrap_or(path);
     let name = if relative.as_os_str().is_empty() {
         Path::new(".")
@@ -37,7 +37,7 @@ pub(crate) fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> rustix::
 }
 
 /// Where a path leads: absolute, without links and dots; parts that do not exist stand for themselves.
-pub(crate) fn real_path(root: BorrowedFd<'_>, path: &Path) -> io::Result<PathBuf> {
+pub fn real_path(root: BorrowedFd<'_>, path: &Path) -> io::Result<PathBuf> {
     let mut real = PathBuf::from("/");
     let mut rest: Vec<Part> = parts(path);
     let mut links = 0;
@@ -69,7 +69,7 @@ pub(crate) fn real_path(root: BorrowedFd<'_>, path: &Path) -> io::Result<PathBuf
 }
 
 /// Makes a folder at a real path, and those above it.
-pub(crate) fn make_folder(root: BorrowedFd<'_>, real: &Path) -> io::Result<OwnedFd> {
+pub fn make_folder(root: BorrowedFd<'_>, real: &Path) -> io::Result<OwnedFd> {
     if let Some(folder) = existing(root, real, OFlags::PATH | OFlags::DIRECTORY)? {
         return Ok(folder);
     }
@@ -82,7 +82,7 @@ pub(crate) fn make_folder(root: BorrowedFd<'_>, real: &Path) -> io::Result<Owned
 }
 
 /// Makes an empty file at a real path, and the folders above it.
-pub(crate) fn make_file(root: BorrowedFd<'_>, real: &Path) -> io::Result<OwnedFd> {
+pub fn make_file(root: BorrowedFd<'_>, real: &Path) -> io::Result<OwnedFd> {
     if let Some(file) = existing(root, real, OFlags::PATH)? {
         return Ok(file);
     }
@@ -93,7 +93,7 @@ pub(crate) fn make_file(root: BorrowedFd<'_>, real: &Path) -> io::Result<OwnedFd
 }
 
 /// The folder that holds a real path, made if need be, and the last part of the path.
-pub(crate) fn parent_and_name<'a>(root: BorrowedFd<'_>, real: &'a Path) -> io::Result<(OwnedFd, &'a OsStr)> {
+pub fn parent_and_name<'a>(root: BorrowedFd<'_>, real: &'a Path) -> io::Result<(OwnedFd, &'a OsStr)> {
     let (Some(parent), Some(name)) = (real.parent(), real.file_name()) else {
         return Err(Errno::BUSY.into());
     };
@@ -101,7 +101,7 @@ pub(crate) fn parent_and_name<'a>(root: BorrowedFd<'_>, real: &'a Path) -> io::R
 }
 
 /// Whether the folder that a descriptor names is one.
-pub(crate) fn is_folder(file: impl AsFd) -> io::Result<bool> {
+pub fn is_folder(file: impl AsFd) -> io::Result<bool> {
     Ok(FileType::from_raw_mode(fs::fstat(file)?.st_mode) == FileType::Directory)
 }
 

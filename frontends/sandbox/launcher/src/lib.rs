@@ -6,8 +6,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub mod attempt;
+pub mod attributes;
 pub mod identity;
+pub mod inside;
 pub mod report;
+pub mod tree;
 pub mod wire;
 
 use wire::wire_struct;

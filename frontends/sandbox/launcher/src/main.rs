@@ -4,15 +4,12 @@
 //! is the first process of the step's namespaces; the step is the child of that. When the first process of a process
 //! namespace ends, the kernel kills all others in it, so ending that one ends everything.
 
-mod attempt;
 mod cgroup;
 mod confine;
 mod init;
-mod inside;
 mod namespace;
 mod stubs;
 mod system;
-mod tree;
 mod world;
 
 use std::io::{Read, Write};
@@ -27,7 +24,7 @@ use kcompose_launcher::{Job, identity};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
 use rustix::thread::UnshareFlags;
 
-use attempt::{Attempt, failure};
+use kcompose_launcher::attempt::{Attempt, failure};
 
 /// A job is text and paths; what is longer is none.
 const LONGEST_JOB: u64 = 64 << 20;

@@ -10,11 +10,12 @@ use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 use rustix::thread::UnshareFlags;
 
-use crate::attempt::{Attempt, failure};
-use crate::inside;
-use crate::system::{self, Attributes};
-use crate::tree;
+use crate::system;
 use crate::world::World;
+use kcompose_launcher::attempt::{Attempt, failure};
+use kcompose_launcher::attributes::{self, Attributes};
+use kcompose_launcher::inside;
+use kcompose_launcher::tree;
 
 /// What Docker hides.
 const MASKED: &[&str] = &[
@@ -74,7 +75,7 @@ pub(crate) fn enter(spec: &Spec, world: &World) -> Result<(), Failure> {
     kernel_file_systems(&root, spec)?;
     for (file, target) in &world.files {
         let tree = tree::clone_of(file)?;
-        system::set_attributes(tree.as_fd(), RESTRICTED, false)
+        attributes::set_attributes(tree.as_fd(), RESTRICTED, false)
             .attempt(|| format!("restricting {target}"))?;
         mount_on(&root, &tree, Path::new(target))?;
     }
@@ -89,7 +90,8 @@ pub(crate) fn enter(spec: &Spec, world: &World) -> Result<(), Failure> {
     mask()?;
     if spec.root_read_only || spec.root.upper.is_none() {
         let root = tree::folder(Path::new("/"))?;
-        system::set_attributes(root.as_fd(), RESTRICTED, false).attempt(|| "making the root read-only")?;
+        attributes::set_attributes(root.as_fd(), RESTRICTED, false)
+            .attempt(|| "making the root read-only")?;
     }
     Ok(())
 }
@@ -146,7 +148,7 @@ fn system_tree(network: Network) -> Result<OwnedFd, Failure> {
         return made;
     }
     let host = tree::clone_of(Path::new("/sys"))?;
-    system::set_attributes(host.as_fd(), RESTRICTED, true).attempt(|| "restricting /sys")?;
+    attributes::set_attributes(host.as_fd(), RESTRICTED, true).attempt(|| "restricting /sys")?;
     Ok(host)
 }
 
@@ -217,7 +219,7 @@ fn mask() -> Result<(), Failure> {
             read_only: true,
             no_devices: false,
         };
-        system::set_attributes(tree.as_fd(), attributes, true).attempt(what)?;
+        attributes::set_attributes(tree.as_fd(), attributes, true).attempt(what)?;
         tree::attach(tree.as_fd(), place.as_fd()).attempt(what)?;
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 
-use crate::inside;
+use kcompose_launcher::inside;
 
 /// The paths that the step's mounts will bring into being.
 #[derive(Debug)]

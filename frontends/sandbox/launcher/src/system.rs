@@ -5,7 +5,7 @@
 
 use std::ffi::{CString, c_int};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
@@ -31,44 +31,6 @@ pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
 pub(crate) fn exit() -> ! {
     // SAFETY: it does not return, and runs nothing of ours.
     unsafe { libc::_exit(0) }
-}
-
-/// What a mount must have on top of what it has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Attributes {
-    pub(crate) read_only: bool,
-    pub(crate) no_devices: bool,
-}
-
-/// Sets attributes of a mount and of those below it; none is taken away.
-pub(crate) fn set_attributes(
-    mount: BorrowedFd<'_>,
-    attributes: Attributes,
-    recursive: bool,
-) -> io::Result<()> {
-    let mut set = 0;
-    if attributes.read_only {
-        set |= libc::MOUNT_ATTR_RDONLY;
-    }
-    if attributes.no_devices {
-        set |= libc::MOUNT_ATTR_NODEV;
-    }
-    // SAFETY: all-zero is a value of this plain struct.
-    let mut request: libc::mount_attr = unsafe { std::mem::zeroed() };
-    request.attr_set = set;
-    let recursion = if recursive { libc::AT_RECURSIVE } else { 0 };
-    // SAFETY: the path is a string, and the request lives and has the size that is told.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            mount.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH | recursion,
-            &raw const request,
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    checked(result)
 }
 
 /// Lets go of all files but the first three: what the caller left open is not the step's.

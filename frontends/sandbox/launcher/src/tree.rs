@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use kcompose_launcher::report::Failure;
-use kcompose_launcher::{Mount, Overlay, Source};
+use crate::report::Failure;
+use crate::{Mount, Overlay, Source};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
@@ -16,21 +16,21 @@ use rustix::mount::{
 };
 
 use crate::attempt::{Attempt, failure};
+use crate::attributes::{self, Attributes};
 use crate::inside;
-use crate::system::{self, Attributes};
 
 /// How overlays are mounted here.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Manner {
+pub struct Manner {
     /// Only the owner of the first user namespace may keep `trusted.` attributes.
-    pub(crate) user_attributes: bool,
+    pub user_attributes: bool,
     /// `mount(2)` instead of `fsconfig(2)`, as before Linux 6.8.
-    pub(crate) old: bool,
+    pub old: bool,
 }
 
 impl Manner {
     /// How overlays are mounted for this process.
-    pub(crate) fn of_this_process(old: bool) -> Self {
+    pub fn of_this_process(old: bool) -> Self {
         let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
         let first = map.split_whitespace().eq(["0", "0", "4294967295"]);
         Manner {
@@ -41,7 +41,7 @@ impl Manner {
 }
 
 /// The file system of a mount.
-pub(crate) fn of_mount(mount: &Mount, manner: Manner) -> Result<Option<OwnedFd>, Failure> {
+pub fn of_mount(mount: &Mount, manner: Manner) -> Result<Option<OwnedFd>, Failure> {
     match &mount.source {
         Source::Bind(path) => bind(path, mount.read_only).map(Some),
         Source::Overlay(overlay) => of_overlay(overlay, mount.read_only, manner).map(Some),
@@ -52,7 +52,7 @@ pub(crate) fn of_mount(mount: &Mount, manner: Manner) -> Result<Option<OwnedFd>,
 }
 
 /// Trees as one file system.
-pub(crate) fn of_overlay(overlay: &Overlay, read_only: bool, manner: Manner) -> Result<OwnedFd, Failure> {
+pub fn of_overlay(overlay: &Overlay, read_only: bool, manner: Manner) -> Result<OwnedFd, Failure> {
     match (&overlay.lower[..], &overlay.upper) {
         ([], None) => Err(failure("mounting a file system of trees", "there is no tree")),
         ([], Some(only)) => bind(only, read_only),
@@ -63,7 +63,7 @@ pub(crate) fn of_overlay(overlay: &Overlay, read_only: bool, manner: Manner) -> 
 }
 
 /// Memory as a file system; `options` are pairs of name and value.
-pub(crate) fn of_memory(options: &[(&str, &str)], read_only: bool) -> Result<OwnedFd, Failure> {
+pub fn of_memory(options: &[(&str, &str)], read_only: bool) -> Result<OwnedFd, Failure> {
     let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     let read_only = if read_only {
         MountAttrFlags::MOUNT_ATTR_RDONLY
@@ -74,7 +74,7 @@ pub(crate) fn of_memory(options: &[(&str, &str)], read_only: bool) -> Result<Own
 }
 
 /// A file system of the kernel.
-pub(crate) fn made(kind: &str, options: &[(&str, &str)], flags: MountAttrFlags) -> Result<OwnedFd, Failure> {
+pub fn made(kind: &str, options: &[(&str, &str)], flags: MountAttrFlags) -> Result<OwnedFd, Failure> {
     let what = || format!("mounting {kind}");
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).attempt(what)?;
     for (name, value) in options {
@@ -85,20 +85,20 @@ pub(crate) fn made(kind: &str, options: &[(&str, &str)], flags: MountAttrFlags) 
 }
 
 /// A copy of the mount at a path, with what is mounted below it.
-pub(crate) fn clone_of(path: &Path) -> Result<OwnedFd, Failure> {
+pub fn clone_of(path: &Path) -> Result<OwnedFd, Failure> {
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     open_tree(CWD, path, flags).attempt(|| format!("binding {}", path.display()))
 }
 
 /// Hangs a file system onto an opened file or folder.
-pub(crate) fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> rustix::io::Result<()> {
+pub fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> rustix::io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(tree, "", target, "", flags)
 }
 
 /// Opens a folder of the host.
-pub(crate) fn folder(path: &Path) -> Result<OwnedFd, Failure> {
+pub fn folder(path: &Path) -> Result<OwnedFd, Failure> {
     rustix::fs::open(
         path,
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
@@ -119,7 +119,7 @@ fn restrict(tree: &OwnedFd, read_only: bool, path: &Path) -> Result<(), Failure>
         read_only,
         no_devices: true,
     };
-    system::set_attributes(tree.as_fd(), attributes, true)
+    attributes::set_attributes(tree.as_fd(), attributes, true)
         .attempt(|| format!("restricting the mount of {}", path.display()))
 }
 
@@ -149,7 +149,7 @@ fn through_descriptor(file: &OwnedFd) -> PathBuf {
 }
 
 /// A folder of the overlay that something can be mounted onto.
-pub(crate) fn place(overlay: &Overlay) -> PathBuf {
+pub fn place(overlay: &Overlay) -> PathBuf {
     let first = overlay.upper.as_ref().or(overlay.lower.first());
     first.cloned().unwrap_or_default()
 }

@@ -12,10 +12,11 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::thread::UnshareFlags;
 
-use crate::attempt::{Attempt, failure};
 use crate::stubs::Stubs;
-use crate::tree::{self, Manner};
-use crate::{inside, system};
+use crate::system;
+use kcompose_launcher::attempt::{Attempt, failure};
+use kcompose_launcher::inside;
+use kcompose_launcher::tree::{self, Manner};
 
 /// What stands before the step's first process is.
 #[derive(Debug)]
