@@ -83,7 +83,7 @@ pub struct Configure {
     pub first: Vec<String>,
     /// Users and groups of packages with their fixed ids; an id that appears and is not listed is an error.
     pub ids: Ids,
-    /// Answers for debconf, as `debconf-set-selections` lines, sorted.
+    /// Answers for debconf, as `debconf-set-selections` lines, sorted. Empty in a later stratum: debconf keeps them.
     pub selections: Vec<String>,
     /// Whether `depmod` is stubbed, because a [`Depmod`] step writes the indexes.
     pub stub_depmod: bool,

@@ -166,13 +166,18 @@ pub fn load(
         .iter()
         .map(|(name, value)| (name.clone(), Spanned::unplaced(value.clone())))
         .collect();
-    let mut loading = Loading::new(sources, loader, folder_of(name));
-    loading.document(&Request {
+    let request = Request {
         name: name.to_owned(),
         text: text.to_owned(),
         block: None,
         chosen,
         used: None,
+    };
+    let (loading, ahead) = std::thread::scope(|scope| {
+        let ahead = scope.spawn(|| distro::Ahead::of(text));
+        let mut loading = Loading::new(sources, loader, folder_of(name));
+        loading.document(&request);
+        (loading, ahead.join().expect("parsing does not panic"))
     });
     let Loading {
         sources,
@@ -188,7 +193,7 @@ pub fn load(
         meant,
         complete,
     };
-    let composed = compose(&parts, &mut |base| distro::distro(sources, base));
+    let composed = compose(&parts, &mut |base| distro::distro(sources, base, &ahead));
     match composed {
         Ok(composed) => {
             sink.extend(composed.warnings);

@@ -11,6 +11,8 @@ mod graph;
 mod layers;
 mod programs;
 mod strata;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use emit::{CONTEXT, EmitOptions, Emitted, UPSTREAM, emit};
@@ -152,15 +154,16 @@ impl Planner<'_> {
         self.configure("configure rest", merged, &groups, program)
     }
 
-    /// The flavor's own packages are unpacked and configured by one exec: a merge onto a whole root costs more than that.
+    /// A group of the flavor's own packages is unpacked and configured by one exec: a merge onto a whole root costs more.
     fn user(&mut self, below: StepId, strata: &Strata) -> StepId {
-        let Some(group) = &strata.user else { return below };
-        let fetched = self.fetch(&group.packages);
-        let program = self.program(programs::user(self.input, group));
-        let mut links = vec![(below, Role::Root)];
-        links.extend(archive_mounts("/run/kcompose/debs", &fetched));
-        self.plan
-            .add(&group.name, StepKind::exec(program, ["/"]), group.span, links)
+        strata.user.iter().fold(below, |root, group| {
+            let fetched = self.fetch(&group.packages);
+            let program = self.program(programs::user(self.input, group));
+            let mut links = vec![(root, Role::Root)];
+            links.extend(archive_mounts("/run/kcompose/debs", &fetched));
+            self.plan
+                .add(&group.name, StepKind::exec(program, ["/"]), group.span, links)
+        })
     }
 
     fn unpack(&mut self, group: &Group) -> StepId {

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::kairos::{grub, release};
 use crate::layout::{IMAGE_ID, SEED_MANIFEST};
-use crate::model::{
-    AbsPath, Distro, FileBody, FileNode, Flavor, PackageName, Run, Service, ServiceVerb, User,
-};
+use crate::model::{AbsPath, Distro, FileBody, FileNode, Flavor, Run, Service, ServiceVerb, User};
 use crate::resolve::{LockedUpstream, SKIPPED};
 use crate::source::{Span, Spanned};
 use crate::step::{
@@ -48,31 +46,43 @@ pub(super) fn file_name(path: &str) -> &str {
 }
 
 pub(super) fn configure_core(input: &Input, strata: &Strata) -> Vec<Action> {
-    configure(input, strata.core.len(), &strata.essential)
-}
-
-pub(super) fn configure_rest(input: &Input, strata: &Strata) -> Vec<Action> {
-    configure(input, strata.rest.len(), &[])
-}
-
-fn configure(input: &Input, groups: usize, first: &[PackageName]) -> Vec<Action> {
-    let parts = (0..groups).map(part).collect();
+    let configure = Configure {
+        first: strata
+            .essential
+            .iter()
+            .map(|name| name.as_str().to_owned())
+            .collect(),
+        // debconf keeps them for the strata above.
+        selections: input.flavor.distro.value.selections.clone(),
+        ..configure(input, parts(strata.core.len()))
+    };
     // base-files makes this link when it is configured; the persistent partition at /usr/local would hide it.
     let delete = vec!["/usr/local/man".to_owned()];
     vec![
-        configure_action(input, parts, first),
+        Action::Configure(configure),
         Action::Normalise(Normalise { delete }),
     ]
 }
 
-fn configure_action(input: &Input, parts: Vec<String>, first: &[PackageName]) -> Action {
-    Action::Configure(Configure {
+pub(super) fn configure_rest(input: &Input, strata: &Strata) -> Vec<Action> {
+    vec![
+        Action::Configure(configure(input, parts(strata.rest.len()))),
+        Action::Normalise(Normalise::default()),
+    ]
+}
+
+fn parts(groups: usize) -> Vec<String> {
+    (0..groups).map(part).collect()
+}
+
+fn configure(input: &Input, parts: Vec<String>) -> Configure {
+    Configure {
         parts,
-        first: first.iter().map(|name| name.as_str().to_owned()).collect(),
+        first: Vec::new(),
         ids: input.resolved.ids.clone(),
-        selections: input.flavor.distro.value.selections.clone(),
+        selections: Vec::new(),
         stub_depmod: true,
-    })
+    }
 }
 
 pub(super) fn user(input: &Input, group: &Group) -> Vec<Action> {
@@ -84,7 +94,7 @@ pub(super) fn user(input: &Input, group: &Group) -> Vec<Action> {
             parts: PARTS.to_owned(),
             merged_usr: false,
         }),
-        configure_action(input, vec![PARTS.to_owned()], &[]),
+        Action::Configure(configure(input, vec![PARTS.to_owned()])),
         Action::Normalise(Normalise::default()),
     ]
 }

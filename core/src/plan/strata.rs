@@ -30,8 +30,10 @@ pub struct Strata {
     pub core: Vec<Group>,
     /// The other packages of distro and blocks.
     pub rest: Vec<Group>,
-    /// What the flavor adds.
-    pub user: Option<Group>,
+    /// What the flavor adds: first what runs scripts, with what that needs, then the [plain](LockedPackage::plain) ones.
+    ///
+    /// Each group is one exec. One more plain package, which most of the small tools are, makes only the last one again.
+    pub user: Vec<Group>,
 }
 
 /// A group holds about this many KiB of unpacked files; six to sixteen groups are equally fast, one or hundreds are not.
@@ -41,16 +43,13 @@ const MOST_GROUPS: u64 = 8;
 /// Divides the packages of a flavor.
 pub fn strata(flavor: &Flavor, resolved: &Resolved) -> Strata {
     let distro = &flavor.distro.value;
-    let essential = closure(
-        resolved,
-        resolved
-            .packages
-            .values()
-            .filter(|p| p.essential)
-            .map(|p| &p.name),
+    let all = resolved.packages.values();
+    let essential = resolved.closure(
+        all.filter(|package| package.essential)
+            .map(|package| &package.name),
     );
-    let kernel = closure(resolved, [&flavor.kernel.value.package.value]);
-    let boot = closure(resolved, &distro.core_packages);
+    let kernel = resolved.closure([&flavor.kernel.value.package.value]);
+    let boot = resolved.closure(&distro.core_packages);
     let core: BTreeSet<&PackageName> = essential
         .union(&kernel)
         .copied()
@@ -61,16 +60,26 @@ pub fn strata(flavor: &Flavor, resolved: &Resolved) -> Strata {
         .requests
         .iter()
         .map(|request| &request.value.name);
-    let rest: BTreeSet<&PackageName> = closure(resolved, distro.packages.iter().chain(blocks))
+    let rest: BTreeSet<&PackageName> = resolved
+        .closure(distro.packages.iter().chain(blocks))
         .difference(&core)
         .copied()
         .collect();
-    let user: Vec<LockedPackage> = resolved
+    let added: BTreeSet<&PackageName> = resolved
         .packages
-        .values()
-        .filter(|p| !core.contains(&p.name) && !rest.contains(&p.name))
-        .cloned()
+        .keys()
+        .filter(|name| !core.contains(name) && !rest.contains(name))
         .collect();
+    // What runs scripts is made once, with all that it needs; a plain package that nothing there needs goes on top.
+    let scripted = resolved.closure(
+        added
+            .iter()
+            .copied()
+            .filter(|name| !resolved.packages[*name].plain),
+    );
+    let (user, plain) = added
+        .into_iter()
+        .partition::<Vec<_>, _>(|name| scripted.contains(name));
     let only_kernel = kernel
         .iter()
         .filter(|name| !essential.contains(*name) && !boot.contains(*name))
@@ -82,6 +91,8 @@ pub fn strata(flavor: &Flavor, resolved: &Resolved) -> Strata {
         merged_usr,
         span,
     };
+    let first = flavor.packages.requests.first();
+    let asked = first.map_or(Span::NONE, |request| request.span);
     let core_groups = [
         group("kernel", only_kernel.collect(), flavor.kernel.span, false),
         group(
@@ -99,35 +110,20 @@ pub fn strata(flavor: &Flavor, resolved: &Resolved) -> Strata {
             .filter(|group| !group.packages.is_empty())
             .collect(),
         rest: by_hash(pick(resolved, rest), flavor.distro.span),
-        user: (!user.is_empty()).then(|| Group {
-            name: "install the flavor's packages".to_owned(),
-            packages: user,
+        user: [
+            ("install the flavor's packages", user),
+            ("install its plain packages", plain),
+        ]
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(name, names)| Group {
+            name: name.to_owned(),
+            packages: pick(resolved, names),
             merged_usr: false,
-            span: flavor
-                .packages
-                .requests
-                .first()
-                .map_or(Span::NONE, |request| request.span),
-        }),
+            span: asked,
+        })
+        .collect(),
     }
-}
-
-/// Everything that the given packages need, themselves included.
-fn closure<'a>(
-    resolved: &'a Resolved,
-    names: impl IntoIterator<Item = &'a PackageName>,
-) -> BTreeSet<&'a PackageName> {
-    let mut found = BTreeSet::new();
-    let mut open: Vec<&PackageName> = names.into_iter().collect();
-    while let Some(name) = open.pop() {
-        let Some((name, package)) = resolved.packages.get_key_value(name) else {
-            continue;
-        };
-        if found.insert(name) {
-            open.extend(&package.depends);
-        }
-    }
-    found
 }
 
 fn pick<'a>(resolved: &Resolved, names: impl IntoIterator<Item = &'a PackageName>) -> Vec<LockedPackage> {

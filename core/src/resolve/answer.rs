@@ -173,7 +173,16 @@ impl<'a> Answer<'a> {
 
     /// The answer as the stages behind see it.
     pub(crate) fn resolved(&self, flavor: &Flavor, facts: &Facts) -> Resolved {
-        let packages: Vec<LockedPackage> = self.packages.values().map(|place| self.locked(*place)).collect();
+        let mut packages: Vec<LockedPackage> =
+            self.packages.values().map(|place| self.locked(*place)).collect();
+        // An archive that the lock knows was looked into already.
+        for package in &mut packages {
+            let before = facts
+                .lock
+                .as_ref()
+                .and_then(|lock| lock.resolved.packages.get(&package.name));
+            package.plain = before.is_some_and(|before| before.plain && before.sha256 == package.sha256);
+        }
         let used: BTreeSet<(&str, &str)> = packages
             .iter()
             .map(|package| (package.source.as_str(), package.suite.as_str()))
@@ -223,6 +232,7 @@ impl<'a> Answer<'a> {
             essential: package.essential,
             installed_size: u64::from(package.installed_size),
             depends: self.depends(place),
+            plain: false,
         }
     }
 }

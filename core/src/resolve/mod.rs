@@ -13,7 +13,7 @@ pub mod lock;
 mod problems;
 mod solve;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod universe;
 mod upstream;
 mod wishes;
@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::{Diagnostics, Sink, Warned};
 use crate::model::{Architecture, Flavor, PackageName};
+use crate::packages::deb::facts::PackageFacts;
 use crate::step::Ids;
 
 pub use facts::{Facts, Location, Movement, Need, SuiteFacts, SuiteKey, SuiteNeed};
@@ -57,6 +58,8 @@ pub struct LockedPackage {
     pub installed_size: u64,
     /// Names of locked packages that satisfy its Depends and Pre-Depends, sorted.
     pub depends: BTreeSet<PackageName>,
+    /// Whether its archive was seen to be [plain](PackageFacts::is_plain); false for one that nobody has looked into.
+    pub plain: bool,
 }
 
 /// An index that was read: what the lock says about it.
@@ -94,6 +97,15 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// Notes which packages are plain, as their archives say.
+    pub fn look_into(&mut self, archives: &BTreeMap<PackageName, PackageFacts>) {
+        for (name, facts) in archives {
+            if let Some(package) = self.packages.get_mut(name) {
+                package.plain = facts.is_plain();
+            }
+        }
+    }
+
     /// The packages that some packages need, with themselves: the closure over `depends`.
     pub fn closure<'a>(
         &'a self,

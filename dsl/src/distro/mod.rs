@@ -4,6 +4,8 @@
 
 mod nodes;
 
+use std::collections::BTreeMap;
+
 use kcompose_core::diagnostic::{Diagnostics, Sink, did_you_mean};
 use kcompose_core::layout::systemd::initrd_recipe;
 use kcompose_core::model::{Base, Distro};
@@ -14,7 +16,7 @@ use thiserror::Error;
 
 use crate::check::{check_document, listed};
 use crate::schema::NodeSpec;
-use crate::syntax;
+use crate::syntax::{self, Parsed};
 
 pub(crate) use nodes::{ALL, Draft};
 
@@ -51,15 +53,45 @@ struct NoInitrd {
     release: Span,
 }
 
+/// Documents of the library by path, parsed before it is known whether they are needed.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead(BTreeMap<&'static str, Parsed>);
+
+impl Ahead {
+    /// Parses what a flavor with this text may build on: the distros that it names, with the releases that it names or
+    /// all of them. Parsing is what reading a flavor costs, so it is done beside the flavor's own.
+    pub(crate) fn of(text: &str) -> Self {
+        let named = |name: &str| text.contains(name);
+        let mut documents = BTreeMap::new();
+        for distro in kcompose_library::distros() {
+            if !named(distro.name) {
+                continue;
+            }
+            documents.insert(distro.path, Parsed::of(distro.text));
+            let any = distro.releases.iter().any(|release| named(release.name));
+            let wanted = distro
+                .releases
+                .iter()
+                .filter(|release| !any || named(release.name));
+            documents.extend(wanted.map(|release| (release.path, Parsed::of(release.text))));
+        }
+        Ahead(documents)
+    }
+}
+
 /// The data of the distro and release that a flavor builds on.
-pub(crate) fn distro(sources: &mut SourceMap, base: &Spanned<Base>) -> Result<Distro, Diagnostics> {
+pub(crate) fn distro(
+    sources: &mut SourceMap,
+    base: &Spanned<Base>,
+    ahead: &Ahead,
+) -> Result<Distro, Diagnostics> {
     let wanted = &base.value.distro;
     let Some(found) = kcompose_library::distro(&wanted.value) else {
         return Err(unknown_distro(wanted).into());
     };
     let mut sink = Sink::new();
     let mut draft = Draft::new(found.name);
-    read(sources, found.path, found.text, &mut draft, &mut sink);
+    read(sources, (found.path, found.text), ahead, &mut draft, &mut sink);
     let name = base
         .value
         .release
@@ -73,7 +105,13 @@ pub(crate) fn distro(sources: &mut SourceMap, base: &Spanned<Base>) -> Result<Di
             .map_or(wanted.span, |release| release.span);
         return Err(unknown_release(&found, name, span).into());
     };
-    draft.distro.span = read(sources, release.path, release.text, &mut draft, &mut sink);
+    draft.distro.span = read(
+        sources,
+        (release.path, release.text),
+        ahead,
+        &mut draft,
+        &mut sink,
+    );
     let mut distro = draft.finish(&base.value);
     distro.immucore.initrd_files.extend(release_module());
     let texts = |path: &str| kcompose_library::file(&format!("runtime/systemd/{path}"));
@@ -128,9 +166,16 @@ fn unknown_release(distro: &kcompose_library::Distro, name: &str, span: Span) ->
 }
 
 /// Reads one document into the draft; its span.
-fn read(sources: &mut SourceMap, path: &'static str, text: &str, draft: &mut Draft, sink: &mut Sink) -> Span {
+fn read(
+    sources: &mut SourceMap,
+    (path, text): (&'static str, &str),
+    ahead: &Ahead,
+    draft: &mut Draft,
+    sink: &mut Sink,
+) -> Span {
     let file = sources.add(format!("library:{path}"), text).clone();
-    let document = match syntax::parse(&file) {
+    let parsed = ahead.0.get(path);
+    let document = match parsed.map_or_else(|| syntax::parse(&file), |parsed| parsed.document(&file)) {
         Ok(document) => document,
         Err(problems) => {
             sink.extend(problems);

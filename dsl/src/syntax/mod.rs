@@ -99,13 +99,28 @@ impl Node {
 
 /// Parses a file. All syntax errors of the file are reported together.
 pub fn parse(file: &SourceFile) -> Result<Document, Diagnostics> {
-    let text = kdl_text(&file.text);
-    match text.parse::<kdl::KdlDocument>() {
-        Ok(document) => Ok(Document {
-            nodes: nodes_of(&document, file),
-            span: file.whole(),
-        }),
-        Err(error) => Err(problems::syntax_problems(file, &text, &error)),
+    Parsed::of(&file.text).document(file)
+}
+
+/// A text that was parsed before it has a place among the sources.
+#[derive(Debug)]
+pub(crate) struct Parsed(Result<kdl::KdlDocument, (String, kdl::KdlError)>);
+
+impl Parsed {
+    pub(crate) fn of(text: &str) -> Self {
+        let text = kdl_text(text);
+        Parsed(text.parse().map_err(|error| (text, error)))
+    }
+
+    /// The document of the file that has this text.
+    pub(crate) fn document(&self, file: &SourceFile) -> Result<Document, Diagnostics> {
+        match &self.0 {
+            Ok(document) => Ok(Document {
+                nodes: nodes_of(document, file),
+                span: file.whole(),
+            }),
+            Err((text, error)) => Err(problems::syntax_problems(file, text, error)),
+        }
     }
 }
 

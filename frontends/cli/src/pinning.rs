@@ -1,5 +1,6 @@
 //! The lock beside a flavor: read, compared, completed, written.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::args::LockMode;
@@ -7,6 +8,8 @@ use crate::failure::{Failure, FileFailed};
 use crate::project::Project;
 use crate::terminal::Terminal;
 use crate::world::{World, fetch_failed};
+use kcompose_core::model::PackageName;
+use kcompose_core::packages::deb::facts::PackageFacts;
 use kcompose_core::resolve::lock::{self, Lock};
 use kcompose_core::resolve::{Movement, Resolution, Resolved, resolve};
 use kcompose_core::source::SourceMap;
@@ -40,9 +43,20 @@ pub(crate) struct Pinned {
     pub(crate) lock: Lock,
     /// The lock that was there before.
     pub(crate) before: Option<Lock>,
+    /// Whether the lock must stay as it is.
+    fixed: bool,
 }
 
 impl Pinned {
+    /// Notes what the archives say of the packages, in a lock that may change.
+    pub(crate) fn look_into(&mut self, archives: &BTreeMap<PackageName, PackageFacts>) {
+        if self.fixed {
+            return;
+        }
+        self.resolved.look_into(archives);
+        self.lock.resolved.look_into(archives);
+    }
+
     /// Whether the lock on disk has to be written.
     pub(crate) fn changed(&self) -> bool {
         self.before.as_ref() != Some(&self.lock)
@@ -58,6 +72,7 @@ pub(crate) async fn pin(
     terminal: &Terminal,
 ) -> Result<Pinned, Failure> {
     let before = read(&project.lock_file)?;
+    let fixed = pinning == Pinning::Locked;
     let movement = match pinning {
         Pinning::Free(movement) => movement,
         Pinning::Locked => {
@@ -89,6 +104,7 @@ pub(crate) async fn pin(
         resolved,
         lock,
         before,
+        fixed,
     })
 }
 

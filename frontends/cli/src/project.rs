@@ -54,17 +54,21 @@ impl Project {
             .filter(|folder| !folder.as_os_str().is_empty())
             .unwrap_or(Path::new("."))
             .to_owned();
-        let lock_file = file.with_extension("lock");
         Ok((
             Project {
                 folder,
                 file,
-                lock_file,
+                lock_file: lock_file(source),
                 flavor: loaded.value,
             },
             loaded.warnings,
         ))
     }
+}
+
+/// The lock beside the flavor that is asked for.
+pub(crate) fn lock_file(source: &Source) -> PathBuf {
+    flavor_file(&source.path).with_extension("lock")
 }
 
 fn flavor_file(path: &Path) -> PathBuf {

@@ -1,16 +1,21 @@
 //! What the packages' own file lists prove about a flavor.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
 
 use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::layout::CompiledLayout;
 use kcompose_core::layout::prove::{PackageFiles, Shipped, ShippedKind};
-use kcompose_core::packages::deb::facts::{PathKind, UnitFacts};
+use kcompose_core::model::PackageName;
+use kcompose_core::packages::deb::facts::{PackageFacts, PathKind, UnitFacts};
+use kcompose_core::resolve::lock::Lock;
 use kcompose_core::resolve::{Resolved, judge_modules};
 use kcompose_core::source::SourceMap;
 use kcompose_engine::fetch::Contents;
 
 use crate::failure::Failure;
+use crate::pinning::{self, Pinned};
 use crate::project::Project;
 use crate::terminal::Terminal;
 use crate::world::{World, fetch_failed};
@@ -22,18 +27,22 @@ pub(crate) struct Proof {
     pub(crate) problems: Diagnostics,
     /// Why some of it was not looked at.
     pub(crate) note: Option<String>,
+    /// What the archives hold; nothing if one of them is unknown.
+    pub(crate) archives: BTreeMap<PackageName, PackageFacts>,
 }
 
-/// Proves the kernel, the layout and the services, reports warnings, and fails on errors.
+/// Proves the kernel, the layout and the services, reports warnings, and fails on errors. A lock that may change learns
+/// what the archives say.
 pub(crate) fn prove(
     project: &Project,
     layout: &CompiledLayout,
-    resolved: &Resolved,
+    pinned: &mut Pinned,
     world: &World,
     sources: &SourceMap,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    let proof = proof(project, layout, resolved, world)?;
+    let proof = proof(project, layout, contents(world, &pinned.resolved)?);
+    pinned.look_into(&proof.archives);
     if proof.problems.has_errors() {
         return Err(Failure::Wrong(proof.problems));
     }
@@ -42,38 +51,46 @@ pub(crate) fn prove(
 }
 
 /// Looks at the files of the packages that the store has; with one of them unknown, nothing can be said.
-pub(crate) fn proof(
-    project: &Project,
-    layout: &CompiledLayout,
-    resolved: &Resolved,
-    world: &World,
-) -> Result<Proof, Failure> {
-    let contents = world.fetcher.contents(resolved).map_err(fetch_failed)?;
+pub(crate) fn proof(project: &Project, layout: &CompiledLayout, contents: Contents) -> Proof {
     if let Some(first) = contents.unknown.first() {
         let count = contents.unknown.len();
         let note = format!(
             "files and services were not checked: {count} packages were never fetched, `{first}` among them; `kcompose lock` fetches them"
         );
-        return Ok(Proof {
-            problems: Diagnostics::default(),
+        return Proof {
             note: Some(note),
-        });
+            ..Proof::default()
+        };
     }
-    let mut problems = judge_modules(&project.flavor, &contents.packages);
-    problems.extend(kcompose_core::layout::prove(
-        &project.flavor,
-        layout,
-        &Files(contents),
-    ));
-    Ok(Proof { problems, note: None })
+    let archives = contents.packages;
+    let mut problems = judge_modules(&project.flavor, &archives);
+    let files = Files(&archives);
+    problems.extend(kcompose_core::layout::prove(&project.flavor, layout, &files));
+    Proof {
+        problems,
+        note: None,
+        archives,
+    }
+}
+
+/// What the packages hold, as far as the store knows.
+pub(crate) fn contents(world: &World, resolved: &Resolved) -> Result<Contents, Failure> {
+    world.fetcher.contents(resolved).map_err(fetch_failed)
+}
+
+/// The lock, if there is one, and what the packages hold that it pins.
+pub(crate) fn ahead(file: &Path, world: &World) -> Result<(Option<Lock>, Option<Contents>), Failure> {
+    let lock = pinning::read(file)?;
+    let contents = lock.as_ref().map(|lock| contents(world, &lock.resolved));
+    Ok((lock, contents.transpose()?))
 }
 
 /// The packages of a lock, as the proof asks for them.
-struct Files(Contents);
+struct Files<'a>(&'a BTreeMap<PackageName, PackageFacts>);
 
-impl PackageFiles for Files {
+impl PackageFiles for Files<'_> {
     fn paths(&self, visit: &mut dyn FnMut(Shipped<'_>)) {
-        for (name, facts) in &self.0.packages {
+        for (name, facts) in self.0 {
             for path in facts.paths() {
                 let kind = match path.kind {
                     PathKind::File => ShippedKind::File,
@@ -92,14 +109,13 @@ impl PackageFiles for Files {
 
     fn unit(&self, name: &str) -> Option<String> {
         self.0
-            .packages
             .values()
             .find_map(|facts| facts.head().units.get(name))
             .map(unit_text)
     }
 
     fn sysusers(&self, visit: &mut dyn FnMut(&str)) {
-        let lines = self.0.packages.values().flat_map(|facts| &facts.head().sysusers);
+        let lines = self.0.values().flat_map(|facts| &facts.head().sysusers);
         lines.for_each(|line| visit(line));
     }
 }

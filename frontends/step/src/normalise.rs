@@ -64,7 +64,7 @@ pub(crate) fn run(normalise: &Normalise, root: &Path, epoch: i64) -> Outcome<()>
     if etc.is_dir() {
         walk::walk(&etc, &mut |path, found| forget_builder(path, found))?;
     }
-    walk::walk(root, &mut |path, found| set_time(path, found, epoch))
+    walk::everywhere(root, &|path, found| set_time(path, found, epoch))
 }
 
 fn delete(root: &Path, pattern: &str) -> Outcome<()> {

@@ -3,6 +3,7 @@
 use std::fs::Metadata;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::problem::{Doing, Outcome};
 
@@ -33,6 +34,100 @@ fn descend(
         }
     }
     visit(path, found)
+}
+
+/// Visits the same paths in any order, on a few threads: looking at each path is what such a visit costs.
+pub(crate) fn everywhere(
+    root: &Path,
+    visit: &(dyn Fn(&Path, &Metadata) -> Outcome<()> + Sync),
+) -> Outcome<()> {
+    let mounts = mounts_below(root)?;
+    let found = root.symlink_metadata().doing("look at", root)?;
+    visit(root, &found)?;
+    let queue = Queue::new(found.is_dir().then(|| root.to_owned()));
+    let work = || -> Outcome<()> {
+        while let Some(directory) = queue.take() {
+            let (below, failed) = match visit_below(&directory, &mounts, visit) {
+                Ok(below) => (below, Ok(())),
+                Err(problems) => (Vec::new(), Err(problems)),
+            };
+            // The others wait for what this directory has, even if that could not be read.
+            queue.done(below);
+            failed?;
+        }
+        Ok(())
+    };
+    let outcomes: Vec<Outcome<()>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..WALKERS).map(|_| scope.spawn(work)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("a walking thread does not panic"))
+            .collect()
+    });
+    outcomes.into_iter().collect()
+}
+
+/// Threads that walk a root.
+const WALKERS: usize = 4;
+
+/// Visits what is in a directory; returns the directories among it.
+fn visit_below(
+    directory: &Path,
+    mounts: &[PathBuf],
+    visit: &(dyn Fn(&Path, &Metadata) -> Outcome<()> + Sync),
+) -> Outcome<Vec<PathBuf>> {
+    let mut directories = Vec::new();
+    for entry in std::fs::read_dir(directory).doing("list", directory)? {
+        let entry = entry.doing("list", directory)?;
+        let path = entry.path();
+        if mounts.contains(&path) {
+            continue;
+        }
+        let found = entry.metadata().doing("look at", &path)?;
+        visit(&path, &found)?;
+        if found.is_dir() {
+            directories.push(path);
+        }
+    }
+    Ok(directories)
+}
+
+/// Directories that are still to be listed, and how many threads may bring more.
+#[derive(Debug)]
+struct Queue {
+    state: Mutex<(Vec<PathBuf>, usize)>,
+    changed: Condvar,
+}
+
+impl Queue {
+    fn new(first: Option<PathBuf>) -> Self {
+        Queue {
+            state: Mutex::new((first.into_iter().collect(), 0)),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// The next directory; none when all are done.
+    fn take(&self) -> Option<PathBuf> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(next) = state.0.pop() {
+                state.1 += 1;
+                return Some(next);
+            }
+            if state.1 == 0 {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn done(&self, more: Vec<PathBuf>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0.extend(more);
+        state.1 -= 1;
+        self.changed.notify_all();
+    }
 }
 
 /// Whether something is mounted exactly here.
@@ -80,6 +175,7 @@ fn mount_point(line: &[u8]) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::problem::Problem;
 
     #[test]
     fn mount_points_are_unescaped() {
@@ -99,5 +195,43 @@ mod tests {
         .unwrap();
         assert_eq!(seen, [Path::new("a/b"), Path::new("a"), Path::new("")]);
         assert!(is_mount(Path::new("/proc")).unwrap() && !is_mount(root.path()).unwrap());
+    }
+
+    #[test]
+    fn every_path_is_visited_once_by_many() {
+        let root = tempfile::tempdir().unwrap();
+        for number in 0..300 {
+            let directory = root.path().join(format!("{}/{}", number % 7, number % 31));
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(directory.join(number.to_string()), "").unwrap();
+        }
+        let mut one_by_one = Vec::new();
+        walk(root.path(), &mut |path, _| {
+            one_by_one.push(path.to_owned());
+            Ok(())
+        })
+        .unwrap();
+        let seen = Mutex::new(Vec::new());
+        everywhere(root.path(), &|path, _| {
+            seen.lock().unwrap().push(path.to_owned());
+            Ok(())
+        })
+        .unwrap();
+        let mut seen = seen.into_inner().unwrap();
+        seen.sort();
+        one_by_one.sort();
+        assert_eq!(seen, one_by_one);
+    }
+
+    #[test]
+    fn a_visit_that_fails_ends_the_walk_with_its_problem() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("a/b/c")).unwrap();
+        let refuse = |path: &Path, _: &Metadata| match path.ends_with("b") {
+            true => Err(Problem::new("kcompose::step::refused", "no").into()),
+            false => Ok(()),
+        };
+        let problems = everywhere(root.path(), &refuse).unwrap_err();
+        assert_eq!(problems.0.len(), 1);
     }
 }

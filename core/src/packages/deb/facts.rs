@@ -114,6 +114,14 @@ impl PackageFacts {
         &self.head
     }
 
+    /// Whether installing it runs nothing: no script of its own, and no trigger that it takes part in.
+    ///
+    /// What runs when a package goes (`prerm`, `postrm`) does not count, as no package leaves an image.
+    pub fn is_plain(&self) -> bool {
+        let runs = |script: &String| matches!(script.as_str(), "config" | "preinst" | "postinst");
+        self.head.triggers.is_empty() && !self.head.scripts.iter().any(runs)
+    }
+
     /// The paths, sorted.
     pub fn paths(&self) -> impl Iterator<Item = PathFact<'_>> {
         self.paths.lines().filter_map(path_fact)
@@ -409,6 +417,33 @@ mod tests {
         assert_eq!(paths, expected);
         let link = facts.paths().next().unwrap();
         assert_eq!(link.target, "../lib/y");
+    }
+
+    #[test]
+    fn a_package_is_plain_if_installing_it_runs_nothing() {
+        let plain = |control: &[(&str, EntryType, &str)]| {
+            let (control, data) = (tar_of(control), tar_of(&[]));
+            let members: [(&str, &[u8]); 3] = [
+                ("debian-binary", b"2.0\n"),
+                ("control.tar", &control),
+                ("data.tar", &data),
+            ];
+            PackageFacts::of(&ar(&members)).unwrap().is_plain()
+        };
+        let with = |name, text| {
+            plain(&[
+                ("./control", EntryType::Regular, "Package: x\n"),
+                (name, EntryType::Regular, text),
+            ])
+        };
+        assert!(with("./conffiles", "/etc/x\n"));
+        assert!(with("./prerm", "#!/bin/sh\n") && with("./postrm", "#!/bin/sh\n"));
+        for script in ["./config", "./preinst", "./postinst"] {
+            assert!(!with(script, "#!/bin/sh\n"), "{script}");
+        }
+        assert!(with("./triggers", "# none\n"));
+        assert!(!with("./triggers", "activate-noawait ldconfig\n"));
+        assert!(!with("./triggers", "interest /usr/share/x\n"));
     }
 
     #[test]

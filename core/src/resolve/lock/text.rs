@@ -123,6 +123,11 @@ fn package_line(package: &LockedPackage) -> Line {
     } else {
         line
     };
+    let line = if package.plain {
+        line.raw("plain", "#true")
+    } else {
+        line
+    };
     line.text("depends", &depends.join(" "))
 }
 
@@ -251,6 +256,11 @@ impl Node {
             .get(at)
             .map(String::as_str)
             .ok_or_else(|| format!("`{}` lacks a value", self.name))
+    }
+
+    /// Whether a property is there and says `#true`.
+    fn flag(&self, key: &str) -> bool {
+        self.properties.get(key).is_some_and(|value| value == "#true")
     }
 
     fn text(&self, key: &str) -> Result<&str, String> {
@@ -428,12 +438,10 @@ fn package(node: &Node) -> Result<LockedPackage, String> {
         path: path.to_owned(),
         size: node.number("size")?,
         sha256: digest(node.text("sha256")?)?,
-        essential: node
-            .properties
-            .get("essential")
-            .is_some_and(|value| value == "#true"),
+        essential: node.flag("essential"),
         installed_size: node.number("installed")?,
         depends: depends?,
+        plain: node.flag("plain"),
     })
 }
 

@@ -68,7 +68,7 @@ fn suite(worlds: &[(&str, &str)], date: i64, flags: &str) -> SuiteFacts {
 }
 
 /// A world of two suites; `main` of the first also has the kernel.
-fn facts(main: &str, updates: &str, other: &str) -> Facts {
+pub(crate) fn facts(main: &str, updates: &str, other: &str) -> Facts {
     let main = format!("{KERNEL}{main}");
     let key = |suite: &str| SuiteKey {
         source: "debian".to_owned(),
@@ -91,7 +91,7 @@ fn facts(main: &str, updates: &str, other: &str) -> Facts {
 }
 
 /// A flavor of wishes, one a line, and the map in which they stand.
-pub(super) fn flavor(wishes: &str) -> (Flavor, SourceMap) {
+pub(crate) fn flavor(wishes: &str) -> (Flavor, SourceMap) {
     let mut sources = SourceMap::new();
     let file = sources
         .add("flavor.kdl", format!("base\nkernel\n{wishes}"))

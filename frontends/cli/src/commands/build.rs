@@ -118,11 +118,11 @@ async fn prepare(
     if missing.has_errors() {
         return Err(Failure::Wrong(missing));
     }
-    let pinned = pinning::pin(project, world, Pinning::of(args.lock), sources, terminal).await?;
+    let mut pinned = pinning::pin(project, world, Pinning::of(args.lock), sources, terminal).await?;
     if !args.lock.offline() {
         world.fetch_archives(&project.flavor, &pinned.resolved).await?;
     }
-    prove::prove(project, layout, &pinned.resolved, world, sources, terminal)?;
+    prove::prove(project, layout, &mut pinned, world, sources, terminal)?;
     if !args.lock.locked() && pinned.changed() {
         lock::finish(project, &pinned, terminal)?;
     }

@@ -9,8 +9,7 @@ use kcompose_dsl::report::{self, Format};
 use crate::args::{Check, Global, ReportFormat};
 use crate::context;
 use crate::failure::Failure;
-use crate::pinning;
-use crate::project::Project;
+use crate::project::{self, Project};
 use crate::prove;
 use crate::terminal::Terminal;
 use crate::world::World;
@@ -44,11 +43,20 @@ async fn problems(
     terminal: &Terminal,
     sources: &mut SourceMap,
 ) -> Result<(Diagnostics, Vec<String>), Failure> {
-    let (project, warnings) = match Project::read(&args.source, sources) {
+    let mut world = World::new(global, true, terminal)?;
+    let lock_file = project::lock_file(&args.source);
+    let (read, ahead) = std::thread::scope(|scope| {
+        // What the lock pins is looked at while the flavor is parsed: an editor waits for both.
+        let ahead = scope.spawn(|| prove::ahead(&lock_file, &world));
+        let read = Project::read(&args.source, sources);
+        (read, ahead.join().expect("reading a lock does not panic"))
+    });
+    let (project, warnings) = match read {
         Ok(read) => read,
         Err(Failure::Wrong(problems)) => return Ok((problems, Vec::new())),
         Err(other) => return Err(other),
     };
+    let (lock, contents) = ahead?;
     let mut sink = Sink::new();
     sink.extend(warnings);
     sink.extend(context::missing(&project.flavor, &project.folder));
@@ -62,11 +70,16 @@ async fn problems(
             None
         }
     };
-    let mut world = World::new(global, true, terminal)?;
+    world.fetcher.facts.lock.clone_from(&lock);
     let mut notes = Vec::new();
     let resolved = resolved(&project, &mut world, &mut sink, &mut notes).await?;
     if let (Some(layout), Some(resolved)) = (layout, resolved) {
-        let proof = prove::proof(&project, &layout, &resolved, &world)?;
+        let same = lock.is_some_and(|lock| lock.resolved.packages == resolved.packages);
+        let contents = match contents.filter(|_| same) {
+            Some(contents) => contents,
+            None => prove::contents(&world, &resolved)?,
+        };
+        let proof = prove::proof(&project, &layout, contents);
         sink.extend(proof.problems);
         notes.extend(proof.note);
     }
@@ -80,7 +93,6 @@ async fn resolved(
     sink: &mut Sink,
     notes: &mut Vec<String>,
 ) -> Result<Option<Resolved>, Failure> {
-    world.fetcher.facts.lock = pinning::read(&project.lock_file)?;
     loop {
         match resolve(&project.flavor, &world.fetcher.facts) {
             Resolution::Done(done) => {

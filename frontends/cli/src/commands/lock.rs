@@ -26,7 +26,7 @@ pub(crate) async fn run(
     }
     let layout = compile::layout(&project.flavor, sources, terminal)?;
     let mut world = World::new(global, args.offline, terminal)?;
-    let pinned = pinning::pin(
+    let mut pinned = pinning::pin(
         &project,
         &mut world,
         Pinning::Free(Default::default()),
@@ -40,7 +40,7 @@ pub(crate) async fn run(
     }
     if !args.no_fetch {
         world.fetch_archives(&project.flavor, &pinned.resolved).await?;
-        prove::prove(&project, &layout, &pinned.resolved, &world, sources, terminal)?;
+        prove::prove(&project, &layout, &mut pinned, &world, sources, terminal)?;
     }
     finish(&project, &pinned, terminal)
 }

@@ -39,13 +39,13 @@ pub(crate) async fn run(
     } else {
         Movement::Only(args.packages.iter().cloned().collect::<BTreeSet<String>>())
     };
-    let pinned = pinning::pin(&project, &mut world, Pinning::Free(movement), sources, terminal).await?;
+    let mut pinned = pinning::pin(&project, &mut world, Pinning::Free(movement), sources, terminal).await?;
     terminal.data(&difference::text(pinned.before.as_ref(), &pinned.lock));
     if args.dry_run {
         return Ok(());
     }
     world.fetch_archives(&project.flavor, &pinned.resolved).await?;
-    prove::prove(&project, &layout, &pinned.resolved, &world, sources, terminal)?;
+    prove::prove(&project, &layout, &mut pinned, &world, sources, terminal)?;
     super::lock::finish(&project, &pinned, terminal)
 }
 

@@ -69,7 +69,8 @@ impl Raw {
 
 impl Show for Raw {
     fn event(&mut self, event: &Event) {
-        let _ = writeln!(std::io::stderr().lock(), "{}", self.json(event));
+        // In one write: standard error is not buffered, and other programs write to it, too.
+        let _ = std::io::stderr().write_all(format!("{}\n", self.json(event)).as_bytes());
     }
 
     fn finish(&mut self) {}

@@ -2,25 +2,26 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use kcompose_core::llb::proto::moby::filesync::v1::BytesMessage;
 use kcompose_core::llb::proto::moby::filesync::v1::file_send_server::FileSend;
 use tokio::io::AsyncWriteExt;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::cause::Cause;
+
 /// Receives one archive into a file.
 #[derive(Clone, Debug)]
 pub(crate) struct TreeReceiver {
     file: PathBuf,
-    failure: Arc<Mutex<Option<io::Error>>>,
+    failure: Cause,
 }
 
 impl TreeReceiver {
     pub(crate) fn new(file: PathBuf) -> Self {
         TreeReceiver {
             file,
-            failure: Arc::default(),
+            failure: Cause::default(),
         }
     }
 
@@ -31,26 +32,17 @@ impl TreeReceiver {
 
     /// Why it could not be written.
     pub(crate) fn take_failure(&self) -> Option<io::Error> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn failed(&self, error: io::Error) -> Status {
-        let status = Status::resource_exhausted(error.to_string());
-        self.failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(error);
-        status
+        self.failure.take()
     }
 
     async fn write(&self, messages: &mut Streaming<BytesMessage>) -> Result<(), Status> {
         let file = tokio::fs::File::create(&self.file).await;
-        let mut file = tokio::io::BufWriter::new(file.map_err(|error| self.failed(error))?);
+        let mut file = tokio::io::BufWriter::new(file.map_err(|error| self.failure.keep(error))?);
         while let Some(message) = messages.message().await? {
             let written = file.write_all(&message.data).await;
-            written.map_err(|error| self.failed(error))?;
+            written.map_err(|error| self.failure.keep(error))?;
         }
-        file.flush().await.map_err(|error| self.failed(error))
+        file.flush().await.map_err(|error| self.failure.keep(error))
     }
 }
 

@@ -4,6 +4,7 @@
 //! daemon calls only methods that the call's metadata lists, and drops a session that answers no health check.
 
 mod auth;
+mod cause;
 mod content;
 mod filesend;
 mod filesync;

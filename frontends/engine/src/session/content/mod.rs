@@ -14,6 +14,7 @@ use tonic::Status;
 
 pub(crate) use service::ContentServer;
 
+use super::cause::Cause;
 use crate::layers::{LayerStore, LayerWriter};
 
 /// The name under which the OCI exporter asks for its store, in the header `buildkit-attachable-store-id`.
@@ -24,7 +25,7 @@ pub(crate) const EXPORT: &str = "export";
 pub(crate) struct ImageReceiver {
     layers: LayerStore,
     small: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
-    failure: Arc<Mutex<Option<io::Error>>>,
+    failure: Cause,
 }
 
 /// An upload in progress.
@@ -38,7 +39,7 @@ impl ImageReceiver {
         ImageReceiver {
             layers,
             small: Arc::default(),
-            failure: Arc::default(),
+            failure: Cause::default(),
         }
     }
 
@@ -53,16 +54,7 @@ impl ImageReceiver {
 
     /// Why a layer could not be kept. The daemon only repeats what we told it, so this is the cause.
     pub(crate) fn take_failure(&self) -> Option<io::Error> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn failed(&self, error: io::Error) -> Status {
-        let status = Status::resource_exhausted(error.to_string());
-        self.failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(error);
-        status
+        self.failure.take()
     }
 
     /// The size of a blob that need not be sent.
@@ -81,7 +73,7 @@ impl ImageReceiver {
         self.layers
             .writer()
             .map(Upload::Layer)
-            .map_err(|error| self.failed(error))
+            .map_err(|error| self.failure.keep(error))
     }
 
     async fn finish(&self, upload: Upload, expected: &str) -> Result<(), Status> {
@@ -90,7 +82,7 @@ impl ImageReceiver {
                 .finish(expected)
                 .await
                 .map(drop)
-                .map_err(|error| self.failed(error)),
+                .map_err(|error| self.failure.keep(error)),
             Upload::Small(bytes) => {
                 let digest = crate::digest::sha256(&bytes);
                 if digest != expected {

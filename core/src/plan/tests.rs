@@ -1,0 +1,112 @@
+//! Which packages go where, and how little a change makes again.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::resolve::tests::{facts, flavor};
+use crate::resolve::{Resolution, resolve};
+
+/// `aa` runs scripts and needs the library `lib`; `bb` and `cc` are plain, and `cc` needs `lib-cc`; `base` is Essential.
+const WORLD: &str = "base 1 | Essential: yes\naa 1 | Depends: lib\nlib 1\nbb 1 | Depends: base\ncc 1 | Depends: lib-cc, lib\nlib-cc 1\nsystem 1";
+
+/// A flavor of wishes with its packages; those that are named are plain.
+fn resolved(wishes: &str, plain: &[&str]) -> (Flavor, Resolved) {
+    let (flavor, _) = flavor(wishes);
+    let Resolution::Done(done) = resolve(&flavor, &facts(WORLD, "", "")) else {
+        panic!("{wishes} cannot be had")
+    };
+    let mut resolved = done.value;
+    for package in resolved.packages.values_mut() {
+        package.plain = plain.contains(&package.name.as_str());
+    }
+    (flavor, resolved)
+}
+
+fn groups(wishes: &str, plain: &[&str]) -> Vec<String> {
+    let (flavor, resolved) = resolved(wishes, plain);
+    let strata = strata(&flavor, &resolved);
+    let all = strata.core.iter().chain(&strata.rest).chain(&strata.user);
+    all.map(|group| {
+        let names: Vec<&str> = group
+            .packages
+            .iter()
+            .map(|package| package.name.as_str())
+            .collect();
+        format!("{}: {}", group.name, names.join(" "))
+    })
+    .collect()
+}
+
+#[test]
+fn what_runs_scripts_lies_below_what_is_plain() {
+    assert_eq!(
+        groups("distro system\naa\nbb\ncc", &["lib", "bb", "cc", "lib-cc"]),
+        [
+            "unpack kernel: linux-image-6.12-amd64 linux-image-amd64",
+            "unpack base: base",
+            "unpack rest 0: system",
+            "install the flavor's packages: aa lib",
+            "install its plain packages: bb cc lib-cc",
+        ]
+    );
+}
+
+#[test]
+fn a_plain_package_goes_down_with_what_needs_it() {
+    assert_eq!(
+        groups("cc", &["lib", "lib-cc"])[2..],
+        ["install the flavor's packages: cc lib lib-cc"]
+    );
+    assert_eq!(
+        groups("cc", &["cc", "lib", "lib-cc"])[2..],
+        ["install its plain packages: cc lib lib-cc"]
+    );
+}
+
+#[test]
+fn an_archive_that_nobody_looked_into_is_not_plain() {
+    assert_eq!(groups("bb", &[])[2..], ["install the flavor's packages: bb"]);
+}
+
+/// Every step, with all that it is made from.
+fn steps(wishes: &str) -> BTreeSet<String> {
+    let (flavor, resolved) = resolved(wishes, &["lib", "bb", "cc", "lib-cc"]);
+    let plan = plan(&Input {
+        flavor: &flavor,
+        resolved: &resolved,
+        image_files: &Files::default(),
+        kept: &[],
+        epoch: 0,
+    });
+    let mut whole: Vec<String> = Vec::new();
+    for (id, step) in plan.steps() {
+        let inputs: Vec<_> = plan
+            .inputs(id)
+            .into_iter()
+            .map(|(from, role)| (whole[from.index()].clone(), role))
+            .collect();
+        whole.push(format!("{}: {:?} {inputs:?}", step.name, step.kind));
+    }
+    whole.into_iter().collect()
+}
+
+fn name(step: &str) -> &str {
+    step.split(": ").next().unwrap_or(step)
+}
+
+#[test]
+fn one_more_plain_package_makes_only_what_is_above_again() {
+    let (before, after) = (steps("aa\nbb"), steps("aa\nbb\ncc"));
+    let made: Vec<&str> = after.difference(&before).map(|step| name(step)).collect();
+    assert_eq!(
+        made,
+        [
+            "add the initrd and the module indexes",
+            "compose files, users and services",
+            "fetch cc 1",
+            "fetch lib-cc 1",
+            "install its plain packages",
+            "seal and verify",
+        ]
+    );
+}
