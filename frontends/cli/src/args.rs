@@ -246,6 +246,10 @@ pub(crate) struct Build {
     /// tcp://HOST:1234?cacert=ca.pem&cert=cert.pem&key=key.pem
     #[arg(long, value_name = "ADDR", env = "KCOMPOSE_BUILDER")]
     pub(crate) builder: Option<String>,
+    /// What the embedded engine may use up, as NAME=VALUE (may be given several times): for each step time=2h, output=256M,
+    /// processes=8192, memory and disk, and store=20G for what is kept between builds
+    #[arg(long = "limit", value_name = "NAME=VALUE")]
+    pub(crate) limits: Vec<String>,
     /// Build up to a stage only
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,

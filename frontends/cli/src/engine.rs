@@ -10,8 +10,9 @@ use kcompose_sandbox::{Problem, Standing};
 
 use crate::args::{Build, EngineChoice};
 use crate::commands::build::engine_failed;
-use crate::failure::Failure;
+use crate::failure::{BadFlag, Failure};
 use crate::terminal::Terminal;
+use crate::values;
 
 /// What an ordinary user got to build with, if it was asked for.
 static STANDING: OnceLock<Result<Standing, Problem>> = OnceLock::new();
@@ -79,7 +80,32 @@ fn embedded(args: &Build, store: &Store) -> Result<Box<dyn Bridge>, Failure> {
     } else {
         Reach::Online
     };
-    Ok(Box::new(Embedded::new(Settings::beside(store.clone(), reach))))
+    let mut settings = Settings::beside(store.clone(), reach);
+    for limit in &args.limits {
+        let wrong = |reason: String| BadFlag::new(format!("`--limit {limit}` cannot be read"), reason);
+        set(&mut settings, limit).map_err(wrong)?;
+    }
+    Ok(Box::new(Embedded::new(settings)))
+}
+
+/// Sets one limit by its name.
+fn set(settings: &mut Settings, text: &str) -> Result<(), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| "write NAME=VALUE, such as time=30m".to_owned())?;
+    let steps = &mut settings.steps;
+    match name {
+        "time" => steps.time = values::duration(value)?,
+        "output" => steps.output = values::size(value)?,
+        "processes" => {
+            steps.processes = value.parse().map_err(|_| "write how many processes".to_owned())?;
+        }
+        "memory" => steps.memory = Some(values::size(value)?),
+        "disk" => steps.disk = Some(values::size(value)?),
+        "store" => settings.limit = values::size(value)?,
+        _ => return Err("there are time, output, processes, memory, disk and store".to_owned()),
+    }
+    Ok(())
 }
 
 /// The embedded engine cannot work for this user.

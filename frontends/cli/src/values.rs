@@ -34,6 +34,21 @@ pub(crate) fn mebibytes(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "a guest needs 256 MiB or more".to_owned())
 }
 
+/// A size in bytes: a number, or one with `K`, `M`, `G` or `T`.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let units = [("K", 10), ("M", 20), ("G", 30), ("T", 40)];
+    let (number, shift) = units
+        .iter()
+        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)))
+        .unwrap_or((text, 0));
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "write bytes, or a number with K, M, G or T".to_owned())?;
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| "that is too much".to_owned())
+}
+
 /// A `key=value,key=value` list, as in `-o type=oci,dest=image.tar`.
 pub(crate) fn pairs(text: &str) -> Result<Vec<(&str, &str)>, String> {
     text.split(',')
@@ -55,6 +70,8 @@ mod tests {
         assert!(duration("soon").is_err());
         assert_eq!(mebibytes("2GiB"), Ok(2048));
         assert!(mebibytes("12").is_err());
+        assert_eq!((size("3"), size("20G")), (Ok(3), Ok(20 << 30)));
+        assert!(size("G").is_err() && size("99999999T").is_err());
         assert_eq!(
             pairs("type=oci,dest=a=b"),
             Ok(vec![("type", "oci"), ("dest", "a=b")])

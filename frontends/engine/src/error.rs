@@ -87,6 +87,26 @@ pub enum EngineError {
         place: Option<SourceSpan>,
     },
 
+    /// A step used up what it may, and was ended.
+    #[error("`{name}` {reason}{}", tail(.log))]
+    #[diagnostic(
+        code(kcompose::engine::limit),
+        help("mend the step, or let it have more with `--limit {limit}=…`")
+    )]
+    Limit {
+        /// The step's name.
+        name: String,
+        /// What it used up.
+        reason: String,
+        /// The name of the limit.
+        limit: &'static str,
+        /// The end of what it printed.
+        log: Vec<String>,
+        /// The place that asked for it.
+        #[label("asked for here")]
+        place: Option<SourceSpan>,
+    },
+
     /// Something that the build reads could not be had.
     #[error("`{name}` failed: {reason}")]
     #[diagnostic(code(kcompose::engine::source), help("{help}"))]
@@ -191,7 +211,7 @@ impl EngineError {
     /// Who is at fault.
     pub fn fault(&self) -> Fault {
         match self {
-            EngineError::Step { .. } => Fault::Flavor,
+            EngineError::Step { .. } | EngineError::Limit { .. } => Fault::Flavor,
             EngineError::Cancelled => Fault::Interrupted,
             EngineError::Unreachable { .. }
             | EngineError::Address { .. }

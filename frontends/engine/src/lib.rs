@@ -28,6 +28,7 @@ pub mod serve;
 mod session;
 pub mod store;
 mod tail;
+mod times;
 
 pub use bridge::{Bridge, Job, Solved};
 pub use build::{BuildRequest, BuildResult, build};

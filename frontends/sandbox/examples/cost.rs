@@ -35,9 +35,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::create_dir(tree("upper"))?;
         fs::create_dir(tree("work"))?;
         let start = Instant::now();
-        let ending = runtime.block_on(run(&step, |_, _| {}, &CancellationToken::new()))?;
+        let ended = runtime.block_on(run(&step, |_, _| {}, &CancellationToken::new()))?;
         times.push(start.elapsed());
-        assert_eq!(ending, Ending::Exited(0));
+        assert_eq!(ended.ending, Ending::Exited(0));
     }
     times.sort();
     let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;

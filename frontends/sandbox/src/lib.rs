@@ -18,8 +18,9 @@
 //!
 //! **What holds the step.** A root that was pivoted into, no mount of which opens a device but the six in `/dev`; namespaces
 //! for mounts, processes, names, messages, groups and the network; Docker's fourteen capabilities; no new privileges;
-//! Docker's system calls. As an ordinary user all of that is inside of a user namespace, where root is that user.
+//! Docker's system calls; limits of time, output, memory, processes and of what it writes to the disk. As an ordinary user all of that is inside of a user namespace, where root is that user.
 
+mod disk;
 mod enter;
 mod filter;
 mod mounted;
@@ -30,8 +31,9 @@ mod program;
 mod run;
 
 pub use enter::{Ids, Standing, enter};
+pub use kcompose_launcher::identity::is_first_namespace;
 pub use kcompose_launcher::{HOSTNAME, Limits, Mount, Network, Overlay, ResourceLimit, Source, Spec, User};
 pub use mounted::mounted;
 pub use probe::{Finding, probe};
 pub use problem::Problem;
-pub use run::{Ending, Stream, run};
+pub use run::{Ended, Ending, Stream, run};

@@ -17,6 +17,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::disk::Disk;
 use crate::{Problem, profile, program};
 
 /// Where output came from.
@@ -39,8 +40,23 @@ pub enum Ending {
     TimedOut,
     /// It was asked to end.
     Cancelled,
-    /// It wrote more than it may.
+    /// It printed more than it may.
     OutputLimit,
+    /// It wrote more to the disk than it may.
+    DiskLimit,
+    /// It failed when it had as many processes as it may.
+    ProcessLimit,
+    /// It failed when it had as much memory as it may.
+    MemoryLimit,
+}
+
+/// A step that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How it ended.
+    pub ending: Ending,
+    /// The names of processes that it left running, and that were ended with it.
+    pub left: Vec<String>,
 }
 
 /// How long a step has between SIGTERM and SIGKILL.
@@ -58,7 +74,7 @@ pub async fn run(
     spec: &Spec,
     sink: impl FnMut(Stream, &[u8]) + Send,
     cancel: &CancellationToken,
-) -> Result<Ending, Problem> {
+) -> Result<Ended, Problem> {
     check(spec)?;
     let job = Job {
         spec: spec.clone(),
@@ -75,7 +91,7 @@ pub(crate) async fn run_job(
     job: &Job,
     sink: impl FnMut(Stream, &[u8]) + Send,
     cancel: &CancellationToken,
-) -> Result<Ending, Problem> {
+) -> Result<Ended, Problem> {
     let (mut child, mut socket) = start().map_err(Problem::Launcher)?;
     let bytes = wire::bytes(job);
     let sent = async {
@@ -147,6 +163,7 @@ struct Step<S> {
     output_left: u64,
     grace: Duration,
     timeout: Option<Duration>,
+    disk: Option<Disk>,
 }
 
 impl<S: FnMut(Stream, &[u8]) + Send> Step<S> {
@@ -161,6 +178,7 @@ impl<S: FnMut(Stream, &[u8]) + Send> Step<S> {
             output_left: limits.output.unwrap_or(u64::MAX),
             grace: limits.grace.unwrap_or(GRACE),
             timeout: limits.timeout,
+            disk: limits.disk.map(|limit| Disk::new(&job.spec, limit)),
         }
     }
 
@@ -183,6 +201,11 @@ impl<S: FnMut(Stream, &[u8]) + Send> Step<S> {
                     if deadline.is_none() {
                         self.socket = None;
                     }
+                }
+                () = full(&mut self.disk), if early.is_none() => {
+                    early = Some(Ending::DiskLimit);
+                    // The launcher kills at once when the socket closes.
+                    self.socket = None;
                 }
                 read = read(&mut self.socket, &mut said) => match read {
                     0 => self.socket = None,
@@ -224,6 +247,14 @@ impl<S: FnMut(Stream, &[u8]) + Send> Step<S> {
     }
 }
 
+/// Ends when the step has written more than it may.
+async fn full(disk: &mut Option<Disk>) {
+    match disk {
+        Some(disk) => disk.full().await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn until(deadline: Option<Instant>) {
     if let Some(deadline) = deadline {
         sleep_until(deadline).await;
@@ -238,19 +269,34 @@ async fn read<R: AsyncRead + Unpin>(source: &mut Option<R>, buffer: &mut [u8]) -
     }
 }
 
-fn ending(early: Option<Ending>, report: &[u8], launcher: ExitStatus) -> Result<Ending, Problem> {
-    let mut ended = None;
+fn ending(early: Option<Ending>, report: &[u8], launcher: ExitStatus) -> Result<Ended, Problem> {
+    let (mut ended, mut left, mut met) = (None, Vec::new(), Vec::new());
     for said in reports(report) {
         match said {
             Report::Failed(failure) => return Err(refusal(failure)),
             Report::Ended(status) => ended = Some(status),
+            Report::Left(names) => left = names,
+            Report::Met(limits) => met = limits,
             Report::Entered(_) | Report::Unlimited(_) => {}
         }
     }
-    match (early, ended) {
-        (Some(early), _) => Ok(early),
-        (None, Some(status)) if launcher.success() => Ok(of_status(ExitStatus::from_raw(status))),
-        (None, _) => Err(Problem::Lost),
+    let ending = match (early, ended) {
+        (Some(early), _) => early,
+        (None, Some(status)) if launcher.success() => {
+            explained(of_status(ExitStatus::from_raw(status)), &met)
+        }
+        (None, _) => return Err(Problem::Lost),
+    };
+    Ok(Ended { ending, left })
+}
+
+/// A step that fails may have failed because it met a limit.
+fn explained(ending: Ending, met: &[String]) -> Ending {
+    match met.first().map(String::as_str) {
+        _ if ending == Ending::Exited(0) => ending,
+        Some("pids") => Ending::ProcessLimit,
+        Some("memory") => Ending::MemoryLimit,
+        _ => ending,
     }
 }
 
@@ -329,10 +375,10 @@ mod tests {
         };
         let mut output = Vec::new();
         let sink = |_, bytes: &[u8]| output.extend(bytes);
-        let ending = run_job(&job, sink, &CancellationToken::new())
+        let ended = run_job(&job, sink, &CancellationToken::new())
             .await
             .expect("it starts");
-        assert_eq!(ending, Ending::Exited(0));
+        assert_eq!(ended.ending, Ending::Exited(0));
         assert_eq!(String::from_utf8_lossy(&output).split_whitespace().count(), 400);
         assert!(folder.path().join("root/upper/made").is_file());
         assert!(folder.path().join("mount/upper/t399/made").is_file());

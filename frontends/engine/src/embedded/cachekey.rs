@@ -6,7 +6,10 @@
 
 use kcompose_core::llb::proto::pb;
 use prost::Message;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use super::contenthash::{keyed_exec_op, keyed_file_op};
 
 use super::graph::{Op, Vertex};
 
@@ -14,7 +17,8 @@ use super::graph::{Op, Vertex};
 const VERSION: &[u8] = b"kcompose engine 1";
 
 /// A key, in hex.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub(super) struct Key(String);
 
 impl Key {
@@ -32,19 +36,26 @@ impl Key {
 
     /// The key of an operation on inputs, each by its key and which result of it.
     pub(super) fn of_operation(vertex: &Vertex, inputs: &[(&Key, usize)]) -> Key {
-        Key::of(b"operation", vertex, inputs)
-    }
-
-    fn of(domain: &[u8], vertex: &Vertex, inputs: &[(&Key, usize)]) -> Key {
-        let mut hasher = Hasher::new(domain);
-        hasher.add(&operation(&vertex.op));
-        let platform = vertex.platform.as_ref();
-        hasher.add(&platform.map(Message::encode_to_vec).unwrap_or_default());
+        let mut hasher = Hasher::of_vertex(b"operation", vertex, &vertex.op);
         for (key, index) in inputs {
             hasher.add(key.0.as_bytes());
             hasher.add(&index.to_le_bytes());
         }
         hasher.finish()
+    }
+
+    /// The key of an operation whatever its inputs are; where these are known by what is read of them, the paths that they
+    /// are read from do not count. `None` for what is quicker done than looked for.
+    pub(super) fn of_kind(vertex: &Vertex) -> Option<Key> {
+        let inputs = vertex.inputs.len();
+        let op = match &vertex.op {
+            Op::Exec(op) if inputs > 0 => Op::Exec(Box::new(keyed_exec_op(op, inputs))),
+            Op::File(op) if inputs > 0 => Op::File(keyed_file_op(op, inputs)),
+            _ => return None,
+        };
+        let mut hasher = Hasher::of_vertex(b"kind", vertex, &op);
+        hasher.add(&inputs.to_le_bytes());
+        Some(hasher.finish())
     }
 }
 
@@ -77,6 +88,14 @@ impl Hasher {
         let mut hasher = Hasher(Sha256::new());
         hasher.add(VERSION);
         hasher.add(domain);
+        hasher
+    }
+
+    fn of_vertex(domain: &[u8], vertex: &Vertex, op: &Op) -> Self {
+        let mut hasher = Hasher::new(domain);
+        hasher.add(&operation(op));
+        let platform = vertex.platform.as_ref();
+        hasher.add(&platform.map(Message::encode_to_vec).unwrap_or_default());
         hasher
     }
 

@@ -3,23 +3,24 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use kcompose_core::llb::proto::pb;
-use kcompose_sandbox::{Ending, Limits, Mount, Network, Overlay, ResourceLimit, Source, Spec, Stream, User};
+use kcompose_sandbox::{Ending, Limits, Mount, Network, Overlay, ResourceLimit, Source, Spec, Stream};
 
+use super::accounts::user;
 use super::problem::Problem;
 use super::run::{Work, seal_tree};
 use super::store::{CacheFolder, Claim, Draft, TreeId};
-use crate::layer::Stack;
 
 /// `PATH` where a definition names none, as the daemon has it.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Runs a step; the trees of those outputs that somebody wants.
 pub(super) async fn exec(
-    work: &Work,
+    work: &Arc<Work>,
     vertex: usize,
     op: &pb::ExecOp,
     inputs: &[Vec<TreeId>],
@@ -33,10 +34,17 @@ pub(super) async fn exec(
     let mut prepared = Prepared::new(work, &draft, inputs, &caches);
     let spec = prepared.spec(op)?;
     let sink = |stream: Stream, bytes: &[u8]| work.monitor.log(vertex, stream == Stream::Stderr, bytes);
-    let ending = kcompose_sandbox::run(&spec, sink, &work.cancel).await;
-    let ending = ending.map_err(|problem| sandbox_failed(&problem))?;
+    let ended = kcompose_sandbox::run(&spec, sink, &work.cancel).await;
+    let ended = ended.map_err(|problem| sandbox_failed(&problem))?;
+    if !ended.left.is_empty() {
+        let text = "the step left processes running, which were ended with it";
+        work.monitor.warning(vertex, text, ended.left);
+    }
+    if let Some(problem) = work.limits.problem(ended.ending) {
+        return Err(problem);
+    }
     check(
-        ending,
+        ended.ending,
         op.meta.as_ref().map_or(&[], |meta| &meta.valid_exit_codes),
     )?;
     let written = std::mem::take(&mut prepared.written);
@@ -63,9 +71,8 @@ fn check(ending: Ending, valid: &[i32]) -> Result<(), Problem> {
         Ending::Exited(code) => Err(Problem::Exit(code.unsigned_abs())),
         // As a shell has it.
         Ending::Signalled(signal) => Err(Problem::Exit(128 + signal.unsigned_abs())),
-        Ending::Cancelled => Err(Problem::Cancelled),
-        Ending::TimedOut => Err(Problem::Ended("took longer than it may".to_owned())),
-        Ending::OutputLimit => Err(Problem::Ended("printed more than it may".to_owned())),
+        // The other ways to end have been looked at.
+        _ => Err(Problem::Cancelled),
     }
 }
 
@@ -160,7 +167,7 @@ impl<'a> Prepared<'a> {
             network: network(op.network)?,
             limits: Limits {
                 resources: meta.ulimit.iter().map(limit).collect(),
-                ..Limits::default()
+                ..self.work.limits.of_step(self.draft.path())
             },
             new_privileges: false,
             remove_stub_parents: meta.remove_mount_stubs_recursive,
@@ -384,86 +391,8 @@ fn limit(limit: &pb::Ulimit) -> ResourceLimit {
     }
 }
 
-/// Who a step runs as: `USER[:GROUP]`, each by number or by its name in the root.
-fn user(text: &str, lower: &[PathBuf]) -> Result<User, Problem> {
-    // The daemon lists the user's own group as a further one too, which programs can see.
-    if text.is_empty() {
-        return Ok(User {
-            groups: vec![0],
-            ..User::default()
-        });
-    }
-    let (user, group) = text
-        .split_once(':')
-        .map_or((text, None), |(user, group)| (user, Some(group)));
-    let unknown = |name: &str| Problem::Failed(format!("its root has no account `{name}`"));
-    let accounts = accounts(lower, "passwd")?;
-    let account = accounts
-        .iter()
-        .find(|fields| fields.first().is_some_and(|name| name == user));
-    let number = |fields: &Vec<String>, at: usize| fields.get(at).and_then(|text| text.parse::<u32>().ok());
-    let (uid, own) = match (user.parse::<u32>(), account) {
-        (Ok(uid), _) => (uid, 0),
-        (Err(_), Some(fields)) => (
-            number(fields, 2).ok_or_else(|| unknown(user))?,
-            number(fields, 3).unwrap_or(0),
-        ),
-        (Err(_), None) => return Err(unknown(user)),
-    };
-    let groups = accounts_of_group(lower)?;
-    let gid = match group {
-        None => own,
-        Some(name) => match name.parse() {
-            Ok(gid) => gid,
-            Err(_) => groups
-                .iter()
-                .find(|fields| fields.first().is_some_and(|known| known == name))
-                .and_then(|fields| number(fields, 2))
-                .ok_or_else(|| unknown(name))?,
-        },
-    };
-    let is_member = |fields: &&Vec<String>| {
-        fields
-            .get(3)
-            .is_some_and(|list| list.split(',').any(|name| name == user))
-    };
-    let further = groups
-        .iter()
-        .filter(is_member)
-        .filter_map(|fields| number(fields, 2));
-    let groups = std::iter::once(gid)
-        .chain(further.filter(|other| *other != gid))
-        .collect();
-    Ok(User { uid, gid, groups })
-}
-
-fn accounts_of_group(lower: &[PathBuf]) -> Result<Vec<Vec<String>>, Problem> {
-    accounts(lower, "group")
-}
-
-/// The lines of a file in `/etc`, by field; none if there is no such file.
-fn accounts(lower: &[PathBuf], name: &str) -> Result<Vec<Vec<String>>, Problem> {
-    let etc = Stack::new(lower).entry("etc".as_ref())?;
-    let Some(file) = etc
-        .map(|etc| etc.inside.entry(name.as_ref()))
-        .transpose()?
-        .flatten()
-    else {
-        return Ok(Vec::new());
-    };
-    if !file.metadata.is_file() {
-        return Ok(Vec::new());
-    }
-    let text = fs::read(&file.path).map_err(Problem::io("read", &file.path))?;
-    let text = String::from_utf8_lossy(&text).into_owned();
-    Ok(text
-        .lines()
-        .map(|line| line.split(':').map(str::to_owned).collect())
-        .collect())
-}
-
 /// Keeps what a step wrote where somebody wants it.
-async fn keep(work: &Work, vertex: usize, written: Vec<Written>) -> Result<Claim, Problem> {
+async fn keep(work: &Arc<Work>, vertex: usize, written: Vec<Written>) -> Result<Claim, Problem> {
     let mut outputs = BTreeMap::new();
     for Written { index, folder, below } in written {
         if work.wanted[vertex].contains(&index) {

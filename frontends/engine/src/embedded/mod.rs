@@ -5,6 +5,8 @@
 //! trees that lie over each other, a file operation on such a tree. The layers are those that `BuildKit` would make, and so
 //! are the events and the errors.
 
+mod accounts;
+mod alike;
 mod attributes;
 mod cachekey;
 pub mod contenthash;
@@ -13,6 +15,8 @@ mod file;
 pub mod fileop;
 mod graph;
 mod layers;
+mod limits;
+mod make;
 mod monitor;
 mod plan;
 mod problem;
@@ -32,6 +36,7 @@ use crate::capabilities::Capabilities;
 use crate::event::Events;
 use crate::store::Store;
 
+pub use limits::StepLimits;
 pub use store::{Pruned, Summary, TreeId, Trees};
 
 /// Whether sources may come from outside of this machine.
@@ -57,6 +62,8 @@ pub struct Settings {
     pub parallelism: Option<usize>,
     /// The most bytes of trees that are kept after a build.
     pub limit: u64,
+    /// What each step may use up.
+    pub steps: StepLimits,
 }
 
 /// The bytes of trees that are kept if nobody says how many.
@@ -71,6 +78,7 @@ impl Settings {
             reach,
             parallelism: None,
             limit: LIMIT,
+            steps: StepLimits::default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::graph::Graph;
-use crate::event::{Event, Events, Log, State, Transfer, Vertex};
+use crate::event::{Event, Events, Log, State, Transfer, Vertex, Warning};
 use crate::tail::Tail;
 
 /// Tells of the vertices of a graph, by their place in it.
@@ -51,6 +51,14 @@ impl Monitor {
             vertex: self.shown[vertex].digest.clone(),
             is_error,
             data: data.to_vec(),
+        }));
+    }
+
+    pub(super) fn warning(&self, vertex: usize, text: &str, detail: Vec<String>) {
+        self.send(Event::Warning(Warning {
+            vertex: self.shown[vertex].digest.clone(),
+            text: text.to_owned(),
+            detail,
         }));
     }
 

@@ -14,6 +14,8 @@ pub(super) enum Problem {
     Exit(u32),
     /// A step was ended from outside.
     Ended(String),
+    /// A step used up what it may.
+    Limit { reason: String, name: &'static str },
     /// A source could not be had.
     Source { reason: String, help: String },
     /// This engine does not do that.
@@ -43,6 +45,7 @@ impl Problem {
             Problem::Io { error, .. } => is_full(error),
             Problem::Exit(_)
             | Problem::Ended(_)
+            | Problem::Limit { .. }
             | Problem::Source { .. }
             | Problem::Unsupported(_)
             | Problem::Failed(_)
@@ -62,6 +65,13 @@ impl Problem {
             },
             Problem::Ended(reason) => EngineError::Failed {
                 reason: format!("`{name}` {reason}"),
+                log,
+                place,
+            },
+            Problem::Limit { reason, name: limit } => EngineError::Limit {
+                name,
+                reason,
+                limit,
                 log,
                 place,
             },
@@ -92,7 +102,7 @@ impl Problem {
         match self {
             Problem::Exit(code) => format!("exit code {code}"),
             Problem::Ended(reason) | Problem::Unsupported(reason) | Problem::Failed(reason) => reason.clone(),
-            Problem::Source { reason, .. } => reason.clone(),
+            Problem::Source { reason, .. } | Problem::Limit { reason, .. } => reason.clone(),
             Problem::Io { action, path, error } => format!("cannot {action} `{}`: {error}", path.display()),
             Problem::Cancelled => "interrupted".to_owned(),
         }

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::graph::{Graph, Op};
 use super::monitor::Monitor;
 use super::problem::Problem;
-use super::store::{Build, Claim, TreeFacts, TreeId};
-use super::{Reach, exec, file, snapshot, source};
+use super::store::{Build, Claim, Made, TreeFacts, TreeId};
+use super::{Reach, StepLimits, exec, file, snapshot, source};
 use crate::bridge::Job;
 use crate::fetch::{Download, FetchError};
 use crate::store::Store;
@@ -26,6 +26,7 @@ pub(super) struct Work {
     pub(super) job: Job,
     pub(super) store: Store,
     pub(super) reach: Reach,
+    pub(super) limits: StepLimits,
     /// What fetches, once something has to be fetched.
     pub(super) download: OnceLock<Download>,
     /// Ends when somebody gives the build up, or something failed.
@@ -71,10 +72,21 @@ impl Work {
             .keep(&folder, &facts)
             .map_err(Problem::io("write", &root))?;
         let outputs = BTreeMap::from([(0, vec![id.clone()])]);
+        let made = Made {
+            name: "layers as one tree",
+            outputs,
+            inputs: Vec::new(),
+            kind: None,
+        };
         self.build
-            .record(&key, "layers as one tree", outputs)
+            .record(&key, made)
             .map_err(Problem::io("write", &root))?;
         Ok(id)
+    }
+
+    /// Whether a vertex's results that are kept are all that somebody takes.
+    pub(super) fn serves(&self, vertex: usize, claim: &Claim) -> bool {
+        self.wanted[vertex].iter().all(|index| claim.contains_key(index))
     }
 
     /// What fetches files.
@@ -164,15 +176,18 @@ pub(super) fn chosen(number: i64, inputs: &[Vec<TreeId>]) -> Result<Vec<TreeId>,
 }
 
 /// Keeps a folder with `fs` in it as a tree, which was made on others.
-pub(super) async fn seal_tree(work: &Work, folder: PathBuf, below: &[TreeId]) -> Result<TreeId, Problem> {
-    let (lower, below) = (work.build.trees().lowers(below), below.to_vec());
-    let sealed = blocking(move || {
-        crate::layer::settle(&folder.join("fs"), &lower)?;
-        Ok((facts(&folder, &below)?, folder))
-    });
-    let (facts, folder) = sealed.await?;
-    let kept = work.build.keep(&folder, &facts);
-    kept.map_err(Problem::io("write", work.build.trees().root()))
+pub(super) async fn seal_tree(
+    work: &Arc<Work>,
+    folder: PathBuf,
+    below: &[TreeId],
+) -> Result<TreeId, Problem> {
+    let (work, below) = (Arc::clone(work), below.to_vec());
+    blocking(move || {
+        crate::layer::settle(&folder.join("fs"), &work.build.trees().lowers(&below))?;
+        let kept = work.build.keep_once(&folder, &facts(&folder, &below)?);
+        kept.map_err(Problem::io("write", work.build.trees().root()))
+    })
+    .await
 }
 
 /// What is known of a finished tree.

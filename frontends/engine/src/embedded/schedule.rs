@@ -8,10 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::graph::{Graph, Op, Output};
 use super::layers::Layers;
-use super::monitor::{Monitor, now};
+use super::make::make;
+use super::monitor::Monitor;
 use super::plan::{Plan, Task, plan};
 use super::problem::Problem;
-use super::run::{Work, run};
+use super::run::Work;
 use super::store::{Build, Claim, TreeId};
 use super::{Embedded, cachekey::Key};
 use crate::bridge::{Job, Solved};
@@ -95,6 +96,7 @@ async fn begin(
     let monitor = Monitor::new(graph, events);
     let (graph, job) = (graph.clone(), job.clone());
     let (store, reach) = (engine.settings.store.clone(), engine.settings.reach);
+    let limits = engine.settings.steps;
     let cancel = cancel.child_token();
     let begun = tokio::task::spawn_blocking(move || {
         let failed = |error| EngineError::io("write", trees.root(), error);
@@ -112,6 +114,7 @@ async fn begin(
             job,
             store,
             reach,
+            limits,
             download: OnceLock::new(),
             cancel,
         };
@@ -392,57 +395,4 @@ fn ways(graph: &Graph, users: &[Vec<usize>]) -> Vec<usize> {
         ways[at] = own + users[at].iter().map(|user| ways[*user]).max().unwrap_or(0);
     }
     ways
-}
-
-/// Makes the result of a vertex, unless another build has made it meanwhile; true if it is new.
-async fn make(
-    work: &Arc<Work>,
-    vertex: usize,
-    key: &Key,
-    anyway: bool,
-    inputs: Vec<Vec<TreeId>>,
-) -> Result<(Arc<Claim>, bool), Problem> {
-    let root = work.build.trees().root().to_owned();
-    let turn = tokio::select! {
-        turn = work.build.turn(key) => turn.map_err(Problem::io("lock", &root))?,
-        () = work.cancel.cancelled() => return Err(Problem::Cancelled),
-    };
-    if !anyway {
-        let kept = work.build.claim(key).map_err(Problem::io("read", &root))?;
-        let serves = |claim: &Claim| work.wanted[vertex].iter().all(|index| claim.contains_key(index));
-        if let Some(claim) = kept.filter(serves) {
-            work.monitor.state(vertex, State::Cached);
-            return Ok((Arc::new(claim), false));
-        }
-    }
-    let started = now();
-    work.monitor.state(vertex, State::Running(started));
-    let claim = match run(work, vertex, inputs.clone()).await {
-        Err(problem) if is_full(work, &problem) && make_room(work).await => run(work, vertex, inputs).await?,
-        other => other?,
-    };
-    let name = &work.graph.vertices[vertex].name;
-    let recorded = work.build.record(key, name, claim.clone());
-    recorded.map_err(Problem::io("write", &root))?;
-    drop(turn);
-    work.monitor.state(vertex, State::Done(started, now()));
-    Ok((Arc::new(claim), true))
-}
-
-/// Whether it failed because the disk is full; a step says that in words of its own.
-fn is_full(work: &Work, problem: &Problem) -> bool {
-    let disk = || rustix::fs::statvfs(work.build.trees().root());
-    let step = matches!(problem, Problem::Exit(_) | Problem::Ended(_));
-    problem.is_full() || (step && disk().is_ok_and(|disk| disk.f_bavail * disk.f_frsize < 8 << 20))
-}
-
-/// Takes out the older half of what is kept and not in use; false if that was nothing.
-async fn make_room(work: &Arc<Work>) -> bool {
-    let work = Arc::clone(work);
-    let freed = tokio::task::spawn_blocking(move || {
-        let trees = work.build.trees();
-        let size = trees.summary()?.size;
-        trees.prune(size / 2)
-    });
-    matches!(freed.await, Ok(Ok(pruned)) if pruned.size > 0)
 }

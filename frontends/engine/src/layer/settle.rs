@@ -4,14 +4,14 @@
 //! directory would hide it in every input of a merge, where BuildKit deletes only the names that the step deleted; and
 //! notes about the origin of files mean nothing elsewhere.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
+use rustix::fs::{CWD, FileType, Mode};
 
 use super::LayerError;
 use super::diff::sorted_names;
 use super::overlay::{Marks, Stack, is_opaque, is_whiteout, metadata_of, notes};
+use crate::times::set_times_of;
 
 /// Rewrites an upper directory, so that it changes the same on its own lower layers and can be stacked on others.
 ///
@@ -48,16 +48,7 @@ fn settle_directory(path: &Path, below: &Stack, marks: Marks, is_new: bool) -> R
         }
     }
     strip(path, marks)?;
-    let time = |seconds, nanoseconds| Timespec {
-        tv_sec: seconds,
-        tv_nsec: nanoseconds,
-    };
-    let times = Timestamps {
-        last_access: time(before.atime(), before.atime_nsec()),
-        last_modification: time(before.mtime(), before.mtime_nsec()),
-    };
-    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(|error| LayerError::change(path)(error.into()))
+    set_times_of(path, &before).map_err(LayerError::change(path))
 }
 
 fn whiteout(path: &Path) -> Result<(), LayerError> {

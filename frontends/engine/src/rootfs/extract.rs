@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use kcompose_core::tree::Kind;
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid, XattrFlags};
 
 use super::ImageError;
 use super::index::{Content, Index, Node, Special};
+use crate::times::set_time;
 
 /// Writes the tree to a folder that does not exist yet.
 pub(super) fn extract(index: &Index, into: &Path) -> Result<(), ImageError> {
@@ -137,13 +138,5 @@ fn dress(at: &Path, node: &Node, owners: bool) -> std::io::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    let time = Timespec {
-        tv_sec: entry.mtime,
-        tv_nsec: node.nanoseconds.into(),
-    };
-    let times = Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
-    Ok(rustix::fs::utimensat(CWD, at, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    set_time(at, (entry.mtime, node.nanoseconds.into()))
 }

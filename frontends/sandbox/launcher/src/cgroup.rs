@@ -3,22 +3,49 @@
 //! In the second version a group with processes can hand no controller down, so the new group is made beside ours rather
 //! than below it; where only the first version has a controller, it is made below. Where neither can be, the limit does
 //! not hold, which is no failure: `kcompose doctor` says it.
+//!
+//! Whoever made a group holds a lock on it. So a group that a killed launcher left is known, and the next step takes it
+//! away.
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use kcompose_launcher::Limits;
 use kcompose_launcher::report::Failure;
 
 use kcompose_launcher::attempt::Attempt;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
 /// The groups that were made for a step, one for each hierarchy; they go when this is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Cgroup {
-    groups: Vec<PathBuf>,
+    groups: Vec<Group>,
     lacks: Vec<String>,
 }
+
+/// One group, ours as long as the file is open.
+#[derive(Debug)]
+struct Group {
+    path: PathBuf,
+    _lock: OwnedFd,
+}
+
+/// The controllers, by their names.
+const MEMORY: &str = "memory";
+pub(crate) const PIDS: &str = "pids";
+
+/// Where each controller counts what met its limit: the file, and the line in it.
+const COUNTS: [(&str, &str, &str); 3] = [
+    (PIDS, "pids.events", "max"),
+    (MEMORY, "memory.events", "oom_kill"),
+    (MEMORY, "memory.oom_control", "oom_kill"),
+];
+
+/// How all groups of ours are named.
+const PREFIX: &str = "kcompose-step-";
 
 /// A limit in both versions.
 struct Knob {
@@ -33,27 +60,65 @@ impl Cgroup {
     pub(crate) fn with(limits: &Limits) -> Self {
         let knobs = [
             Knob {
-                controller: "memory",
+                controller: MEMORY,
                 second: "memory.max",
                 first: "memory.limit_in_bytes",
                 value: limits.memory,
             },
             Knob {
-                controller: "pids",
+                controller: PIDS,
                 second: "pids.max",
                 first: "pids.max",
                 value: limits.processes,
             },
         ];
         let mut made = Cgroup::default();
-        for knob in knobs.iter().filter(|knob| knob.value.is_some()) {
-            match limited(knob, &made.groups) {
-                Some(group) => made.groups.push(group),
-                None => made.lacks.push(knob.controller.to_owned()),
+        let name = name();
+        for knob in &knobs {
+            let Some(value) = knob.value else { continue };
+            if !made.limit(knob, &name, &value.to_string()) {
+                made.lacks.push(knob.controller.to_owned());
             }
         }
-        made.groups.dedup();
         made
+    }
+
+    /// Writes the limit in the first place where it can be written.
+    fn limit(&mut self, knob: &Knob, name: &str, value: &str) -> bool {
+        for (place, is_second) in places(knob.controller) {
+            let file = if is_second { knob.second } else { knob.first };
+            let path = place.join(name);
+            if self.groups.iter().any(|group| group.path == path) {
+                if fs::write(path.join(file), value).is_ok() {
+                    return true;
+                }
+                continue;
+            }
+            sweep(&place);
+            let Some(group) = make(path) else { continue };
+            if fs::write(group.path.join(file), value).is_ok() && can_move(&group.path) {
+                self.groups.push(group);
+                return true;
+            }
+            let _ = fs::remove_dir(&group.path);
+        }
+        false
+    }
+
+    /// The controllers whose limits the step met.
+    pub(crate) fn met(&self) -> Vec<String> {
+        let counted = |group: &Group, file: &str, name: &str| {
+            let text = fs::read_to_string(group.path.join(file)).unwrap_or_default();
+            let mut counts = text.lines().filter_map(|line| line.split_once(' '));
+            counts.any(|(known, count)| known == name && count != "0")
+        };
+        let mut met: Vec<String> = COUNTS
+            .iter()
+            .filter(|(_, file, name)| self.groups.iter().any(|group| counted(group, file, name)))
+            .map(|(controller, ..)| (*controller).to_owned())
+            .collect();
+        met.dedup();
+        met
     }
 
     /// The limits that could not be set.
@@ -64,7 +129,8 @@ impl Cgroup {
     /// Moves this process into the groups.
     pub(crate) fn join(&self) -> Result<(), Failure> {
         for group in &self.groups {
-            fs::write(group.join("cgroup.procs"), "0").attempt(|| format!("joining {}", group.display()))?;
+            let path = &group.path;
+            fs::write(path.join("cgroup.procs"), "0").attempt(|| format!("joining {}", path.display()))?;
         }
         Ok(())
     }
@@ -74,35 +140,49 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         for group in &self.groups {
             // It is empty now; should it not be, an empty name stays in the list of groups.
-            let _ = fs::remove_dir(group);
+            let _ = fs::remove_dir(&group.path);
         }
     }
 }
 
-/// The first place where the limit can be written.
-fn limited(knob: &Knob, made: &[PathBuf]) -> Option<PathBuf> {
-    let value = knob.value?.to_string();
-    places(knob.controller)
-        .into_iter()
-        .find_map(|(place, is_second)| {
-            let file = if is_second { knob.second } else { knob.first };
-            let group = place.join(format!("kcompose-step-{}", std::process::id()));
-            if made.contains(&group) {
-                return fs::write(group.join(file), &value).ok().map(|()| group);
-            }
-            make(&group).ok()?;
-            if fs::write(group.join(file), &value).is_ok() && can_move(&group) {
-                return Some(group);
-            }
-            let _ = fs::remove_dir(&group);
-            None
-        })
+/// A name that no other step has, whatever process namespace its launcher is in.
+fn name() -> String {
+    let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let nanoseconds = time.map_or(0, |time| time.as_nanos());
+    format!("{PREFIX}{}-{nanoseconds:x}", std::process::id())
 }
 
-fn make(group: &Path) -> io::Result<()> {
-    match fs::create_dir(group) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        result => result,
+/// Makes a group and locks it; nothing if that is not allowed.
+fn make(path: PathBuf) -> Option<Group> {
+    loop {
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return None,
+            _ => {}
+        }
+        // Whoever sweeps may have taken it away between the two.
+        if let Some(lock) = lock(&path).filter(|_| path.exists()) {
+            return Some(Group { path, _lock: lock });
+        }
+    }
+}
+
+fn lock(path: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+    Some(file)
+}
+
+/// Takes groups away that killed launchers left.
+fn sweep(place: &Path) {
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        if let Some(_lock) = lock(&entry.path()) {
+            // One that still has processes stays until the kernel has ended them.
+            let _ = fs::remove_dir(entry.path());
+        }
     }
 }
 

@@ -1,10 +1,13 @@
 //! What a step may do: Docker's capabilities, nothing gained by a program file, Docker's system calls.
 
+use std::io;
+
 use kcompose_launcher::report::Failure;
 use kcompose_launcher::{Job, User};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use crate::cgroup::PIDS;
 use crate::system;
 use kcompose_launcher::attempt::{Attempt, failure};
 
@@ -25,7 +28,11 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::AUDIT_WRITE);
 
 /// Confines this process and all it becomes.
-pub(crate) fn confine(job: &Job) -> Result<(), Failure> {
+pub(crate) fn confine(job: &Job, without_group: &[String]) -> Result<(), Failure> {
+    let processes = job.spec.limits.processes;
+    if let Some(most) = processes.filter(|_| without_group.iter().any(|lacking| lacking == PIDS)) {
+        limit_processes_of_user(most).attempt(|| "limiting processes")?;
+    }
     for limit in &job.spec.limits.resources {
         let what = || format!("limiting {}", limit.name);
         if !system::set_limit(&limit.name, limit.soft, limit.hard).attempt(what)? {
@@ -50,6 +57,20 @@ pub(crate) fn confine(job: &Job) -> Result<(), Failure> {
     // Nothing of this process can be read or traced by the step: it holds the socket to the engine.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).attempt(|| "hiding")
 }
+
+/// Without a group only the processes of a user can be counted, to whom the engine and other steps belong as well. The
+/// kernel does not count those of the machine's root.
+fn limit_processes_of_user(most: u64) -> io::Result<()> {
+    let most = most.saturating_add(OTHERS);
+    let now = rustix::process::getrlimit(rustix::process::Resource::Nproc);
+    if now.maximum.is_none_or(|maximum| maximum > most) {
+        system::set_limit("nproc", most, most)?;
+    }
+    Ok(())
+}
+
+/// As many processes a user may have beside a step.
+const OTHERS: u64 = 1024;
 
 /// Becomes the step's user.
 pub(crate) fn become_user(user: &User) -> Result<(), Failure> {

@@ -252,6 +252,12 @@ fn map_one((uid, gid): (u32, u32)) -> io::Result<()> {
     fs::write("/proc/self/gid_map", format!("0 {gid} 1\n"))
 }
 
+/// Whether this process is in the first user namespace of the machine, where nothing is translated.
+pub fn is_first_namespace() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
 /// The ids of the namespace that this process is in.
 fn present_ids() -> Ids {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();

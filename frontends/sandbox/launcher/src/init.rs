@@ -32,7 +32,7 @@ pub(crate) fn run(
     system::pass_termination_on();
     namespace::enter(&job.spec, world)?;
     let program = Program::of(&job.spec)?;
-    confine::confine(job)?;
+    confine::confine(job, cgroup.lacks())?;
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
     // All of this process but the socket is gone from the child once it is another program.
     match system::fork().attempt(|| "dividing")? {
@@ -43,10 +43,35 @@ pub(crate) fn run(
         }
         Some(step) => {
             let status = reap_until_end_of(step).attempt(|| "waiting for the step")?;
+            let left = running();
+            system::kill_all_others();
+            if !left.is_empty() {
+                say(socket, &Report::Left(left));
+            }
             say(socket, &Report::Ended(status));
             Ok(())
         }
     }
+}
+
+/// The names of the other processes of the namespace that have not ended.
+fn running() -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut processes: Vec<u32> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|process| *process != 1)
+        .collect();
+    processes.sort_unstable();
+    processes.into_iter().filter_map(name_of).collect()
+}
+
+fn name_of(process: u32) -> Option<String> {
+    // `12 (sh) S …`; a name may hold anything.
+    let text = std::fs::read(format!("/proc/{process}/stat")).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let (name, rest) = text.split_once('(')?.1.rsplit_once(')')?;
+    let is_over = rest.trim_start().starts_with(['Z', 'X']);
+    (!is_over).then(|| name.to_owned())
 }
 
 /// The launcher's end is ours, and ours is that of the whole namespace.
@@ -63,10 +88,7 @@ fn die_with(parent: &OwnedFd) -> Result<(), Failure> {
 fn reap_until_end_of(step: Pid) -> io::Result<i32> {
     loop {
         match wait(WaitOptions::empty()) {
-            Ok(Some((pid, status))) if pid == step => {
-                system::kill_all_others();
-                return Ok(status.as_raw());
-            }
+            Ok(Some((pid, status))) if pid == step => return Ok(status.as_raw()),
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

@@ -120,8 +120,11 @@ pub struct Limits {
     pub output: Option<u64>,
     /// Bytes of memory; holds where a cgroup can be made.
     pub memory: Option<u64>,
-    /// Processes at once; holds where a cgroup can be made.
+    /// Processes at once; holds where a cgroup can be made. Elsewhere an ordinary user's step may have about as many
+    /// more as that user has at all.
     pub processes: Option<u64>,
+    /// Bytes that are written to trees and bound folders, which are looked at several times a second.
+    pub disk: Option<u64>,
     /// Limits of each process, as `setrlimit` has them.
     pub resources: Vec<ResourceLimit>,
 }
@@ -200,6 +203,7 @@ wire_struct!(Limits {
     output,
     memory,
     processes,
+    disk,
     resources
 });
 wire_struct!(ResourceLimit { name, soft, hard });

@@ -94,6 +94,10 @@ fn launch(socket: &OwnedFd) -> Result<(), Failure> {
         }
         Some(first) => {
             watch(first, socket)?;
+            let met = cgroup.met();
+            if !met.is_empty() {
+                say(socket, &Report::Met(met));
+            }
             world.stubs.remove(world.root.as_fd());
             Ok(())
         }

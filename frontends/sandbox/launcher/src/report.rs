@@ -34,6 +34,10 @@ pub enum Report {
     Unlimited(Vec<String>),
     /// The step ended with this status of `waitpid`.
     Ended(i32),
+    /// Processes that ran on when the step had ended, by name.
+    Left(Vec<String>),
+    /// Limits that the step met, by the names of their controllers.
+    Met(Vec<String>),
 }
 
 impl Wire for Report {
@@ -55,6 +59,14 @@ impl Wire for Report {
                 1u8.put(out);
                 status.put(out);
             }
+            Report::Left(names) => {
+                4u8.put(out);
+                names.put(out);
+            }
+            Report::Met(limits) => {
+                5u8.put(out);
+                limits.put(out);
+            }
         }
     }
 
@@ -64,6 +76,8 @@ impl Wire for Report {
             1 => Report::Ended(i32::take(input)?),
             2 => Report::Entered(Standing::take(input)?),
             3 => Report::Unlimited(Wire::take(input)?),
+            4 => Report::Left(Wire::take(input)?),
+            5 => Report::Met(Wire::take(input)?),
             _ => return None,
         })
     }

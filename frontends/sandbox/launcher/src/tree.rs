@@ -17,7 +17,7 @@ use rustix::mount::{
 
 use crate::attempt::{Attempt, failure};
 use crate::attributes::{self, Attributes};
-use crate::inside;
+use crate::{identity, inside};
 
 /// How overlays are mounted here.
 #[derive(Clone, Copy, Debug)]
@@ -31,10 +31,8 @@ pub struct Manner {
 impl Manner {
     /// How overlays are mounted for this process.
     pub fn of_this_process(old: bool) -> Self {
-        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-        let first = map.split_whitespace().eq(["0", "0", "4294967295"]);
         Manner {
-            user_attributes: !first,
+            user_attributes: !identity::is_first_namespace(),
             old,
         }
     }

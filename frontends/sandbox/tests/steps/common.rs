@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 /// Commands that the tests call by name.
 const APPLETS: &[&str] = &[
     "cat", "chmod", "chown", "chroot", "cp", "dd", "env", "head", "hostname", "id", "kill", "ln", "ls",
-    "mkdir", "mkfifo", "mknod", "mount", "ps", "readlink", "rm", "rmdir", "setsid", "sh", "sleep", "stat",
-    "su", "tail", "test", "touch", "true", "umount", "unshare", "wc", "wget", "yes",
+    "mkdir", "mkfifo", "mknod", "mount", "nc", "ps", "readlink", "rm", "rmdir", "setsid", "sh", "sleep",
+    "stat", "su", "tail", "test", "touch", "true", "umount", "unshare", "wc", "yes",
 ];
 
 /// A step's trees below one folder.
@@ -23,6 +23,7 @@ pub(crate) struct Fixture {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) ending: Ending,
+    pub(crate) left: Vec<String>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
@@ -105,9 +106,10 @@ pub(crate) async fn try_until(spec: &Spec, cancel: &CancellationToken) -> Result
         Stream::Stdout => stdout.extend(bytes),
         Stream::Stderr => stderr.extend(bytes),
     };
-    let ending = run(spec, sink, cancel).await?;
+    let ended = run(spec, sink, cancel).await?;
     Ok(Outcome {
-        ending,
+        ending: ended.ending,
+        left: ended.left,
         stdout: String::from_utf8_lossy(&stdout).into_owned(),
         stderr: String::from_utf8_lossy(&stderr).into_owned(),
     })

@@ -37,6 +37,14 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         a_step_that_multiplies_meets_its_limit,
     ),
     (
+        "a_group_that_a_killed_launcher_left_goes_with_the_next_step",
+        a_group_that_a_killed_launcher_left_goes_with_the_next_step,
+    ),
+    (
+        "a_step_that_fills_the_disk_is_ended",
+        a_step_that_fills_the_disk_is_ended,
+    ),
+    (
         "a_step_that_fills_its_memory_harms_only_itself",
         a_step_that_fills_its_memory_harms_only_itself,
     ),
@@ -47,8 +55,11 @@ pub(crate) const VICTIM: &str = "KCOMPOSE_SANDBOX_TEST_VICTIM";
 
 fn what_a_step_leaves_running_ends_with_it() {
     let fixture = Fixture::new();
-    let step = fixture.script("sleep 4711.5 & (setsid sleep 4711.5 &) ; (setsid sh -c 'trap \"\" TERM HUP; sleep 4711.5; sleep 4711.5' > /dev/null 2>&1 &) ; echo done");
-    assert_eq!(output(&step), "done\n");
+    let step = fixture.script("sleep 4711.5 & (setsid sleep 4711.5 &) ; (setsid sh -c 'trap \"\" TERM HUP; sleep 4711.5; sleep 4711.5' > /dev/null 2>&1 &) ; sleep 1; echo done");
+    let outcome = try_step(&step).expect("the step starts");
+    assert_eq!((outcome.ending, &*outcome.stdout), (Ending::Exited(0), "done\n"));
+    let named = |name: &str| outcome.left.iter().filter(|left| *left == name).count();
+    assert!(named("sleep") >= 2 && named("sh") == 1, "{:?}", outcome.left);
     assert!(running("4711.5").is_empty(), "{:?}", running("4711.5"));
 }
 
@@ -200,13 +211,12 @@ fn a_step_reaches_no_network() {
     let fixture = Fixture::new();
     let script = format!(
         "ls /sys/class/net; while read interface rest; do case $interface in *:) echo $interface;; esac; done < /proc/net/dev
-         wget -q -T 2 -O - http://127.0.0.1:{port}/ || echo refused; wget -q -T 2 -O - http://192.0.2.1/ || echo refused"
+         nc -w 2 127.0.0.1 {port} 2>&1 || true; nc -w 2 192.0.2.1 80 2>&1 || true"
     );
     let text = output(&fixture.script(&script));
-    assert_eq!(
-        text.replace("lo\n", "").replace("lo:\n", ""),
-        "refused\nrefused\n"
-    );
+    let text = text.replace("lo\n", "").replace("lo:\n", "");
+    let reasons: Vec<&str> = text.lines().filter_map(|line| line.rsplit(": ").next()).collect();
+    assert_eq!(reasons, ["Connection refused", "Network is unreachable"]);
 }
 
 fn calls_that_reach_the_kernels_depths_are_refused() {
@@ -293,20 +303,88 @@ fn a_step_that_multiplies_meets_its_limit() {
         return;
     }
     assert!(outcome.stderr.contains("can't fork"), "{outcome:?}");
-    let left = fs::read_dir("/sys/fs/cgroup/pids").map(|entries| {
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        names.filter(|name| name.starts_with("kcompose-step-")).count()
-    });
-    assert_eq!(left.unwrap_or_default(), 0);
+    assert_eq!(outcome.ending, Ending::ProcessLimit);
+    assert_eq!(groups(), 0);
 
     fixture.renew();
     let mut step = fixture.script("x=x; while :; do x=$x$x; done");
     step.limits.memory = Some(64 << 20);
     let ending = try_step(&step).expect("it starts").ending;
+    // The shell itself may give up first, when it is told that there is no more.
     assert!(
-        matches!(ending, Ending::Signalled(9) | Ending::Exited(1..)),
+        matches!(ending, Ending::MemoryLimit | Ending::Exited(1..)),
         "{ending:?}"
     );
+}
+
+/// Groups of steps that are there now.
+fn groups() -> usize {
+    let entries = fs::read_dir("/sys/fs/cgroup/pids").or_else(|_| fs::read_dir("/sys/fs/cgroup"));
+    let names = entries
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| name.starts_with("kcompose-step-")).count()
+}
+
+/// A launcher that is killed cannot tidy up; the next one does.
+fn a_group_that_a_killed_launcher_left_goes_with_the_next_step() {
+    if std::env::var_os(crate::AS_USER).is_some() {
+        return;
+    }
+    let fixture = Fixture::new();
+    let mut step = fixture.script("sleep 4711.125");
+    step.limits.processes = Some(100);
+    let killed = std::thread::spawn(move || try_step(&step));
+    let start = Instant::now();
+    while running("4711.125").is_empty() && start.elapsed() < Duration::from_secs(5) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(groups(), 1);
+    let launcher = launcher_of(&fixture);
+    let launcher = rustix::process::Pid::from_raw(launcher).expect("it is no zero");
+    rustix::process::kill_process(launcher, rustix::process::Signal::KILL).expect("it can be killed");
+    let problem = killed.join().expect("it does not panic");
+    assert!(problem.is_err(), "{problem:?}");
+    expect_gone("4711.125");
+    assert_eq!(groups(), 1);
+    fixture.renew();
+    let mut step = fixture.command(&["true"]);
+    step.limits.processes = Some(100);
+    output(&step);
+    assert_eq!(groups(), 0);
+}
+
+/// The process that is the parent of the first one of the step's namespace.
+fn launcher_of(fixture: &Fixture) -> i32 {
+    let name = fixture.folder.path().display().to_string();
+    let entries = fs::read_dir("/proc").expect("it is a folder");
+    let mut launchers: Vec<i32> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|folder| fs::read_to_string(folder.join("mountinfo")).is_ok_and(|text| text.contains(&name)))
+        .filter(|folder| fs::read_to_string(folder.join("comm")).is_ok_and(|text| !text.starts_with("sleep")))
+        .filter_map(|folder| folder.file_name()?.to_str()?.parse().ok())
+        .collect();
+    launchers.sort_unstable();
+    launchers[0]
+}
+
+fn a_step_that_fills_the_disk_is_ended() {
+    let fixture = Fixture::new();
+    let mut step = fixture.script("dd if=/dev/zero of=/a bs=1M count=4000; echo on");
+    step.limits.disk = Some(50 << 20);
+    let outcome = try_step(&step).expect("it starts");
+    assert_eq!((outcome.ending, &*outcome.stdout), (Ending::DiskLimit, ""));
+    fixture.renew();
+    // Many small files are as much as a large one, and one name more of a file is nothing.
+    let mut step = fixture
+        .script("i=0; while :; do i=$((i + 1)); dd if=/dev/zero of=/$i bs=1M count=1 2> /dev/null; done");
+    step.limits.disk = Some(50 << 20);
+    assert_eq!(try_step(&step).expect("it starts").ending, Ending::DiskLimit);
+    fixture.renew();
+    let mut step = fixture.script("dd if=/dev/zero of=/a bs=1M count=40; i=0; while [ $i -lt 99 ]; do i=$((i + 1)); ln /a /$i; done; sleep 1");
+    step.limits.disk = Some(50 << 20);
+    assert_eq!(try_step(&step).expect("it starts").ending, Ending::Exited(0));
 }
 
 /// Waits a little until no process has the argument.

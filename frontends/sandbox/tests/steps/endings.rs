@@ -34,6 +34,7 @@ fn an_ending_is_told() {
     let outcome = try_step(&fixture.script("echo out; echo err >&2; exit 7"));
     let expected = Outcome {
         ending: Ending::Exited(7),
+        left: Vec::new(),
         stdout: "out\n".into(),
         stderr: "err\n".into(),
     };

@@ -1,4 +1,4 @@
-//! What a file operation reads of its inputs.
+//! What operations read of their inputs.
 
 use kcompose_core::llb::proto::pb;
 use kcompose_core::llb::proto::pb::file_action::Action;
@@ -11,7 +11,7 @@ use crate::embedded::fileop::has_wildcard;
 ///
 /// `None` for an input that is changed: what it holds goes into the result as a whole, so only the operation that made it
 /// tells what it is. An input that is in no action has no selectors.
-pub fn inputs_of_file_op(op: &pb::FileOp, inputs: usize) -> Vec<Option<Vec<Selector>>> {
+pub(crate) fn inputs_of_file_op(op: &pb::FileOp, inputs: usize) -> Vec<Option<Vec<Selector>>> {
     let mut all: Vec<Option<Vec<Selector>>> = vec![Some(Vec::new()); inputs];
     let number = |input: i64| usize::try_from(input).ok().filter(|input| *input < inputs);
     for action in &op.actions {
@@ -29,16 +29,60 @@ pub fn inputs_of_file_op(op: &pb::FileOp, inputs: usize) -> Vec<Option<Vec<Selec
 }
 
 /// The operation as its key has it where copied contents are hashed: of a source's path only the last name counts.
-pub fn keyed_file_op(op: &pb::FileOp, inputs: usize) -> pb::FileOp {
+pub(crate) fn keyed_file_op(op: &pb::FileOp, inputs: usize) -> pb::FileOp {
+    let read = inputs_of_file_op(op, inputs);
     let mut keyed = op.clone();
     for action in &mut keyed.actions {
-        let is_input = usize::try_from(action.secondary_input).is_ok_and(|input| input < inputs);
-        if let (true, Some(Action::Copy(copy))) = (is_input, &mut action.action) {
+        let is_hashed = is_hashed(&read, action.secondary_input);
+        if let (true, Some(Action::Copy(copy))) = (is_hashed, &mut action.action) {
             let name = copy.src.trim_end_matches('/').rsplit('/').next();
             copy.src = name.filter(|name| !name.is_empty()).unwrap_or("/").to_owned();
         }
     }
     keyed
+}
+
+/// What a step reads of each of its inputs, by their numbers.
+///
+/// `None` for an input that a step's root or its results are made of, for the same reason as above.
+pub(crate) fn inputs_of_exec_op(op: &pb::ExecOp, inputs: usize) -> Vec<Option<Vec<Selector>>> {
+    let mut all: Vec<Option<Vec<Selector>>> = vec![Some(Vec::new()); inputs];
+    for mount in &op.mounts {
+        let Some(input) = usize::try_from(mount.input).ok().filter(|input| *input < inputs) else {
+            continue;
+        };
+        match &mut all[input] {
+            Some(selectors) if is_only_read(mount) => selectors.push(Selector {
+                follow_links: true,
+                ..Selector::path(mount.selector.clone())
+            }),
+            changed => *changed = None,
+        }
+    }
+    all
+}
+
+/// The operation as its key has it where what is mounted is hashed.
+pub(crate) fn keyed_exec_op(op: &pb::ExecOp, inputs: usize) -> pb::ExecOp {
+    let read = inputs_of_exec_op(op, inputs);
+    let mut keyed = op.clone();
+    for mount in &mut keyed.mounts {
+        if is_hashed(&read, mount.input) {
+            mount.selector.clear();
+        }
+    }
+    keyed
+}
+
+/// A root is too much to hash, and BuildKit does not either.
+fn is_only_read(mount: &pb::Mount) -> bool {
+    mount.dest != "/" && (mount.readonly || mount.output < 0)
+}
+
+/// Whether what is read of an input is hashed.
+fn is_hashed(read: &[Option<Vec<Selector>>], input: i64) -> bool {
+    let input = usize::try_from(input).ok().and_then(|input| read.get(input));
+    input.is_some_and(Option::is_some)
 }
 
 fn copied(action: &pb::FileAction) -> Option<Selector> {
@@ -129,5 +173,40 @@ mod tests {
             panic!()
         };
         assert_eq!(copy.src, "y");
+    }
+
+    #[test]
+    fn a_step_reads_what_it_mounts_and_changes_its_root() {
+        let mount = |dest: &str, input, output, readonly, selector: &str| pb::Mount {
+            dest: dest.to_owned(),
+            input,
+            output,
+            readonly,
+            selector: selector.to_owned(),
+            ..Default::default()
+        };
+        let op = pb::ExecOp {
+            mounts: vec![
+                mount("/", 0, 0, false, ""),
+                mount("/in", 1, -1, true, "/a"),
+                mount("/in/more", 1, -1, false, "/b"),
+                mount("/out", 2, 1, false, "/c"),
+            ],
+            ..Default::default()
+        };
+        let read = inputs_of_exec_op(&op, 3);
+        assert_eq!((&read[0], &read[2]), (&None, &None));
+        let paths: Vec<String> = read[1]
+            .iter()
+            .flatten()
+            .map(|selector| selector.path.clone())
+            .collect();
+        assert_eq!(paths, ["/a", "/b"]);
+        let selectors: Vec<String> = keyed_exec_op(&op, 3)
+            .mounts
+            .into_iter()
+            .map(|mount| mount.selector)
+            .collect();
+        assert_eq!(selectors, ["", "", "", "/c"]);
     }
 }

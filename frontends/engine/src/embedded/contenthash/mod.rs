@@ -23,7 +23,7 @@ use super::fileop::has_wildcard;
 use crate::layer::{Found, LayerError, Stack};
 use crate::session::patterns::{Matched, Patterns, matches_part};
 
-pub use inputs::{inputs_of_file_op, keyed_file_op};
+pub(crate) use inputs::{inputs_of_exec_op, inputs_of_file_op, keyed_exec_op, keyed_file_op};
 
 /// What of a tree counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,15 +80,25 @@ pub enum HashError {
     Read(#[from] LayerError),
 }
 
-/// The digest of what selectors choose in a tree: `sha256:` and hex.
+/// The digest of what selectors choose in a tree, each in its turn: `sha256:` and hex.
 ///
-/// The tree is a stack of layers, or a mounted tree as a stack of one. The order of the selectors does not count.
+/// The tree is a stack of layers, or a mounted tree as a stack of one.
 pub fn content_hash(tree: &Stack, selectors: &[Selector]) -> Result<String, HashError> {
-    let mut sorted: Vec<&Selector> = selectors.iter().collect();
-    sorted.sort();
-    sorted.dedup();
-    let mut hasher = Hasher(Sha256::new());
-    for selector in sorted {
+    digest_of(tree, selectors, true)
+}
+
+/// The same without what is in the files, of which only the sizes count: where these differ, nothing has to be read.
+pub(super) fn outline_hash(tree: &Stack, selectors: &[Selector]) -> Result<String, HashError> {
+    digest_of(tree, selectors, false)
+}
+
+fn digest_of(tree: &Stack, selectors: &[Selector], with_contents: bool) -> Result<String, HashError> {
+    let mut hasher = Hasher {
+        hash: Sha256::new(),
+        with_contents,
+    };
+    for selector in selectors {
+        hasher.field(b"selector");
         selected(tree, selector, &mut hasher)?;
     }
     Ok(hasher.digest())
@@ -280,12 +290,15 @@ fn join(path: &str, name: &OsStr) -> String {
 }
 
 /// A hash over fields, each with its length before it.
-struct Hasher(Sha256);
+struct Hasher {
+    hash: Sha256,
+    with_contents: bool,
+}
 
 impl Hasher {
     fn digest(self) -> String {
         let hex: String = self
-            .0
+            .hash
             .finalize()
             .iter()
             .map(|byte| format!("{byte:02x}"))
@@ -295,11 +308,11 @@ impl Hasher {
 
     fn field(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
-        self.0.update(bytes);
+        self.hash.update(bytes);
     }
 
     fn number(&mut self, number: u64) {
-        self.0.update(number.to_le_bytes());
+        self.hash.update(number.to_le_bytes());
     }
 
     fn entry(&mut self, path: &str, found: &Found) -> Result<(), LayerError> {
@@ -351,7 +364,7 @@ impl Hasher {
 
     fn content(&mut self, path: &Path, size: u64) -> io::Result<()> {
         self.number(size);
-        if size == 0 {
+        if size == 0 || !self.with_contents {
             return Ok(());
         }
         let mut file = File::open(path)?;
@@ -360,7 +373,7 @@ impl Hasher {
         while left > 0 {
             let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             file.read_exact(&mut buffer[..wanted])?;
-            self.0.update(&buffer[..wanted]);
+            self.hash.update(&buffer[..wanted]);
             left -= wanted as u64;
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use kcompose_core::llb::proto::pb;
-use rustix::fs::{CWD, FileType, Mode, Timespec};
+use rustix::fs::{CWD, FileType, Mode};
 
 use super::content::copy_content;
 use super::dress::{self, Owner};
@@ -14,6 +14,7 @@ use super::remove::{matches, remove_all};
 use super::root::clean;
 use super::{FileOpError, Last, Root, bits, make_directories, time};
 use crate::session::patterns::{Matched, Patterns};
+use crate::times::Moment;
 
 /// Copies what a path, or all that match it, stand for.
 pub(super) fn copy(
@@ -72,7 +73,7 @@ struct Copier<'a> {
     destination: &'a Root,
     owner: Option<Owner>,
     mode: Option<u32>,
-    time: Option<Timespec>,
+    time: Option<Moment>,
     replace: bool,
     include: Option<Patterns>,
     exclude: Option<Patterns>,

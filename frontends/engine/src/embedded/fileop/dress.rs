@@ -5,11 +5,12 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::{FileOpError, Root};
 use crate::embedded::attributes::{attribute, attribute_names};
+use crate::times::{Moment, set_time, set_times_of};
 
 /// A numeric owner and group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,47 +52,24 @@ pub(super) fn set_owner_if(root: &Root, place: &Path, owner: Option<Owner>) -> R
     owner.map_or(Ok(()), |owner| set_owner(root, place, owner))
 }
 
-pub(super) fn set_time_if(root: &Root, place: &Path, time: Option<Timespec>) -> Result<(), FileOpError> {
+pub(super) fn set_time_if(root: &Root, place: &Path, time: Option<Moment>) -> Result<(), FileOpError> {
     let Some(time) = time else {
         return Ok(());
     };
-    let both = Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
-    set_times(place, &both).map_err(root.io("set the time of", place))
+    set_time(place, time).map_err(root.io("set the time of", place))
 }
 
 /// Sets one time, or if there is none those of the source.
 pub(super) fn set_time_or(
     root: &Root,
     place: &Path,
-    time: Option<Timespec>,
+    time: Option<Moment>,
     source: &Metadata,
 ) -> Result<(), FileOpError> {
     if time.is_some() {
         return set_time_if(root, place, time);
     }
-    let times = Timestamps {
-        last_access: Timespec {
-            tv_sec: source.atime(),
-            tv_nsec: source.atime_nsec(),
-        },
-        last_modification: Timespec {
-            tv_sec: source.mtime(),
-            tv_nsec: source.mtime_nsec(),
-        },
-    };
-    set_times(place, &times).map_err(root.io("set the time of", place))
-}
-
-fn set_times(place: &Path, times: &Timestamps) -> io::Result<()> {
-    Ok(rustix::fs::utimensat(
-        CWD,
-        place,
-        times,
-        AtFlags::SYMLINK_NOFOLLOW,
-    )?)
+    set_times_of(place, source).map_err(root.io("set the time of", place))
 }
 
 /// Copies the attributes that can be; what a file system or the kernel refuses is left out, as BuildKit does.

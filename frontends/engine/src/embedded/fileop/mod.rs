@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 
 use kcompose_core::llb::proto::pb;
 use kcompose_core::llb::proto::pb::file_action::Action;
-use rustix::fs::Timespec;
 
+use crate::times::{Moment, moment};
 use dress::Owner;
 pub use problem::FileOpError;
 use root::{Last, Root};
@@ -94,7 +94,7 @@ fn make_directories(
     place: &Path,
     mode: u32,
     owner: Option<Owner>,
-    time: Option<Timespec>,
+    time: Option<Moment>,
 ) -> Result<Vec<PathBuf>, FileOpError> {
     let mut missing = Vec::new();
     for place in place.ancestors() {
@@ -119,7 +119,7 @@ fn make_one_directory(
     place: &Path,
     mode: u32,
     owner: Option<Owner>,
-    time: Option<Timespec>,
+    time: Option<Moment>,
 ) -> Result<(), FileOpError> {
     std::fs::create_dir(place).map_err(root.io("make", place))?;
     // The umask does not count, but a parent's setgid bit is inherited.
@@ -169,9 +169,6 @@ fn bits(mode: i32) -> u32 {
 }
 
 /// A time in nanoseconds since 1970; -1 stands for now.
-fn time(nanoseconds: i64) -> Option<Timespec> {
-    (nanoseconds != -1).then(|| Timespec {
-        tv_sec: nanoseconds.div_euclid(1_000_000_000),
-        tv_nsec: nanoseconds.rem_euclid(1_000_000_000),
-    })
+fn time(nanoseconds: i64) -> Option<Moment> {
+    (nanoseconds != -1).then(|| moment(nanoseconds))
 }

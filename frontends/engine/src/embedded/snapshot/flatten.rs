@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
 
-use super::times::set_time;
 use crate::embedded::problem::Problem;
 use crate::layer::Stack;
+use crate::times::set_times_of;
 
 /// Makes a folder hold what layers, the top one first, hold together.
 pub(in crate::embedded) fn flatten(lower: &[PathBuf], into: &Path) -> Result<(), Problem> {
@@ -37,7 +37,7 @@ fn directory(stack: &Stack, into: &Path) -> Result<(), Problem> {
 fn dress(path: &Path, like: &Path, metadata: &std::fs::Metadata) -> io::Result<()> {
     owned(path, metadata)?;
     attributes(path, like)?;
-    set_time(path, metadata)
+    set_times_of(path, metadata)
 }
 
 /// Owner first: changing it takes setuid bits away.

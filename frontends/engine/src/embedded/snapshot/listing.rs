@@ -67,7 +67,7 @@ pub(in crate::embedded) fn contents(tree: &Path) -> io::Result<String> {
 }
 
 /// Visits everything in a tree, names sorted by bytes, a directory before what is in it.
-fn walk(
+pub(super) fn walk(
     root: &Path,
     path: &Path,
     visit: &mut dyn FnMut(&Path, &std::fs::Metadata) -> io::Result<()>,

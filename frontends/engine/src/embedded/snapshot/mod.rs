@@ -2,8 +2,8 @@
 
 mod flatten;
 mod listing;
-mod times;
+mod same;
 
 pub(super) use flatten::flatten;
 pub(super) use listing::{contents, listing};
-pub(super) use times::set_epoch;
+pub(super) use same::same_contents;

@@ -13,11 +13,12 @@ use kcompose_core::llb::proto::pb;
 
 use super::made;
 use crate::digest;
+use crate::embedded::Reach;
 use crate::embedded::problem::Problem;
 use crate::embedded::run::Work;
 use crate::embedded::store::Claim;
-use crate::embedded::{Reach, snapshot};
 use crate::fetch::FetchError;
+use crate::times::set_time;
 
 /// A file of a web server as a result has it.
 #[derive(Clone, Debug)]
@@ -155,5 +156,5 @@ fn place(blob: &Path, path: &Path, mode: u32, owner: (u32, u32)) -> io::Result<(
         fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     }
     // All builds see the same time.
-    snapshot::set_epoch(path)
+    set_time(path, (0, 0))
 }

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use fs_err as fs;
 use kcompose_core::llb::proto::pb;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
+use rustix::fs::{CWD, FileType, Mode};
 
 use crate::digest::HashWriter;
 use crate::embedded::problem::Problem;
 use crate::session::{Entry, Filter, walk};
+use crate::times::{moment, set_time};
 
 /// What of a directory a source takes.
 pub(super) fn filter(op: &pb::SourceOp) -> Result<Filter, Problem> {
@@ -63,14 +64,14 @@ pub(super) fn copy(folder: &Path, filter: &Filter, into: &Path) -> Result<(), Pr
         if entry.path.is_dir() && !entry.path.is_symlink() {
             directories.push((path, entry.stat.mod_time));
         } else if entry.stat.linkname.is_empty() || entry.path.is_symlink() {
-            set_time(&path, entry.stat.mod_time)?;
+            set_time(&path, moment(entry.stat.mod_time))?;
         }
         Ok(())
     })?;
     directories
         .iter()
         .rev()
-        .try_for_each(|(path, time)| set_time(path, *time).map_err(Problem::io("write", path)))
+        .try_for_each(|(path, time)| set_time(path, moment(*time)).map_err(Problem::io("write", path)))
 }
 
 fn each(
@@ -119,18 +120,5 @@ fn special(metadata: &std::fs::Metadata, path: &Path) -> io::Result<()> {
 
     let kind = FileType::from_raw_mode(metadata.mode());
     rustix::fs::mknodat(CWD, path, kind, Mode::empty(), metadata.rdev())?;
-    Ok(())
-}
-
-fn set_time(path: &Path, nanoseconds: i64) -> io::Result<()> {
-    let time = Timespec {
-        tv_sec: nanoseconds.div_euclid(1_000_000_000),
-        tv_nsec: nanoseconds.rem_euclid(1_000_000_000),
-    };
-    let times = Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
-    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(())
 }

@@ -71,9 +71,6 @@ fn origin(op: &pb::SourceOp) -> Result<Origin<'_>, Problem> {
             ))),
         },
         "local" => Ok(Origin::Local(rest)),
-        "git" => Err(Problem::Unsupported("sources from git".to_owned())),
-        "oci-layout" => Err(Problem::Unsupported("sources from OCI layouts".to_owned())),
-        "docker-image+blob" | "oci-layout+blob" => Err(Problem::Unsupported("sources from blobs".to_owned())),
         other => Err(Problem::Unsupported(format!("sources of the kind `{other}`"))),
     }
 }

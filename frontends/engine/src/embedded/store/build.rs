@@ -16,6 +16,18 @@ use crate::embedded::cachekey::Key;
 /// The results of a vertex that are kept, by output: the trees, the lowest first.
 pub(in crate::embedded) type Claim = BTreeMap<usize, Vec<TreeId>>;
 
+/// Results, and what is remembered of how they came to be.
+#[derive(Debug)]
+pub(in crate::embedded) struct Made<'a> {
+    /// What people know them by.
+    pub(in crate::embedded) name: &'a str,
+    pub(in crate::embedded) outputs: Claim,
+    /// The trees of each input.
+    pub(in crate::embedded) inputs: Vec<Vec<TreeId>>,
+    /// The key of the operation whatever its inputs are, if others may take the results for theirs.
+    pub(in crate::embedded) kind: Option<&'a Key>,
+}
+
 /// A build that runs: nobody takes out what it uses, and what it leaves below `tmp` goes with it.
 #[derive(Debug)]
 pub(in crate::embedded) struct Build {
@@ -142,24 +154,34 @@ impl Build {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let id = TreeId(format!("{}-{number}", self.name));
         write(&folder.join("tree.json"), &serde_json::to_vec(facts)?)?;
-        let uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut file, gate) = (uses.0.file(), &uses.1);
-        gate.shared(|| {
-            file.write_all(format!("{id}\n").as_bytes())?;
+        self.used(std::slice::from_ref(&id), || {
             fs::rename(folder, self.trees.tree(&id))
         })??;
         Ok(id)
     }
 
+    /// Says that this build uses trees, and does something before anybody could take one out.
+    pub(super) fn used<T>(&self, trees: &[TreeId], work: impl FnOnce() -> T) -> io::Result<T> {
+        let uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut file, gate) = (uses.0.file(), &uses.1);
+        gate.shared(|| {
+            let lines: String = trees.iter().map(|id| format!("{id}\n")).collect();
+            file.write_all(lines.as_bytes())?;
+            Ok(work())
+        })?
+    }
+
     /// Records results under a key.
-    pub(in crate::embedded) fn record(&self, key: &Key, name: &str, outputs: Claim) -> io::Result<()> {
+    pub(in crate::embedded) fn record(&self, key: &Key, made: Made<'_>) -> io::Result<()> {
         self.announce()?;
         let record = Record {
-            name: name.to_owned(),
+            name: made.name.to_owned(),
             build: self.name.clone(),
-            outputs,
+            outputs: made.outputs,
+            inputs: made.inputs,
         };
-        write(&self.trees.record_path(key), &serde_json::to_vec(&record)?)
+        write(&self.trees.record_path(key), &serde_json::to_vec(&record)?)?;
+        made.kind.map_or(Ok(()), |kind| self.trees.add_to_kind(kind, key))
     }
 
     /// Says, before the first result, that this build's results may not be on the disk yet.

@@ -171,7 +171,7 @@ impl Trees {
             if left <= limit {
                 break;
             }
-            if trees.iter().any(|id| in_use.contains(*id)) {
+            if trees.iter().all(|id| in_use.contains(*id)) {
                 continue;
             }
             gone(fs::remove_file(path))?;
@@ -179,9 +179,19 @@ impl Trees {
             for id in trees {
                 let count = uses.entry(id).or_default();
                 *count = count.saturating_sub(1);
-                if *count == 0 && self.tree(id).exists() {
+                if *count == 0 && !in_use.contains(id) && self.tree(id).exists() {
                     take(id, &mut left, &mut pruned)?;
                 }
+            }
+        }
+        for path in entries(&self.root.join("kinds"))? {
+            if self.is_idle_kind(&path) {
+                gone(fs::remove_file(path))?;
+            }
+        }
+        for path in entries(&self.root.join("listings"))? {
+            if self.is_idle_listing(&path) {
+                gone(fs::remove_file(path))?;
             }
         }
         for lock in entries(&self.root.join("locks"))? {

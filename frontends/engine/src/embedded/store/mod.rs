@@ -5,6 +5,8 @@
 //! trees/ID/tree.json    its size and the digest of its listing
 //! trees/ID/layer.json   the digest of its archive, once somebody asked for it
 //! records/KEY           a vertex's results: for each output the trees it consists of, the lowest first
+//! kinds/KEY             the keys of records of one operation on different inputs, the newest first
+//! listings/DIGEST       the name of the tree that has this listing and was made on the same trees
 //! locks/KEY             held by whoever makes that result
 //! tmp/BUILD             what a running build works on, gone with it
 //! tmp/BUILD.lock        held while the build runs; tmp/BUILD.uses names the trees that it uses
@@ -18,9 +20,11 @@
 
 mod build;
 mod cache;
+mod kinds;
 mod lock;
 mod maintenance;
 mod sweep;
+mod twins;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,7 +36,7 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
 use super::cachekey::Key;
-pub(super) use build::{Build, Claim, Draft};
+pub(super) use build::{Build, Claim, Draft, Made};
 pub(super) use cache::CacheFolder;
 pub use maintenance::{Pruned, Summary};
 
@@ -71,6 +75,9 @@ pub(super) struct Record {
     pub(super) build: String,
     /// The trees of each output, the lowest first.
     pub(super) outputs: BTreeMap<usize, Vec<TreeId>>,
+    /// The trees of each input, as it was made from them; they may be gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) inputs: Vec<Vec<TreeId>>,
 }
 
 /// The folder of trees and records.
@@ -79,7 +86,7 @@ pub struct Trees {
     root: PathBuf,
 }
 
-const FOLDERS: [&str; 5] = ["trees", "records", "locks", "tmp", "pending"];
+const FOLDERS: [&str; 7] = ["trees", "records", "kinds", "listings", "locks", "tmp", "pending"];
 
 impl Trees {
     /// The trees in a folder, which is made when something is put in.

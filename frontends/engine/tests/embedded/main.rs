@@ -1,0 +1,9 @@
+//! The embedded engine: by itself, and against a running BuildKit, digest by digest.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+#[path = "../daemon/mod.rs"]
+mod daemon;
+mod equal;
+mod faults;
+mod kept;
