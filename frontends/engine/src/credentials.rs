@@ -13,10 +13,11 @@ use base64::engine::general_purpose::STANDARD;
 use fs_err as fs;
 use serde::Deserialize;
 
-/// Where logins are looked up.
+/// Where logins are looked up, and where images may come from instead of their registry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credentials {
     configuration: Option<PathBuf>,
+    mirrors: Option<String>,
 }
 
 /// A user and a password; without a user, the secret is an identity token.
@@ -58,11 +59,14 @@ struct HelperAnswer {
     secret: String,
 }
 
+/// The variable that names mirrors of registries.
+const MIRRORS: &str = "KCOMPOSE_REGISTRY_MIRROR";
+
 /// Docker Hub's name in the configuration, whatever name a request uses.
 const HUB: &str = "https://index.docker.io/v1/";
 
 impl Credentials {
-    /// From `DOCKER_CONFIG` and `HOME`, as the environment has them.
+    /// From `DOCKER_CONFIG` and `HOME`, and the mirrors from `KCOMPOSE_REGISTRY_MIRROR`, as the environment has them.
     pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
         let folder = variable("DOCKER_CONFIG")
             .filter(|folder| !folder.is_empty())
@@ -70,7 +74,23 @@ impl Credentials {
         let folder = folder.or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".docker")));
         Credentials {
             configuration: folder.map(|folder| folder.join("config.json")),
+            mirrors: variable(MIRRORS).filter(|mirrors| !mirrors.is_empty()),
         }
+    }
+
+    /// The mirror of a registry: `HOST=MIRROR,HOST=MIRROR/PATH`. The error says what of it cannot be read.
+    pub fn mirror(&self, host: &str) -> Result<Option<String>, String> {
+        let mut found = None;
+        for pair in self.mirrors.iter().flat_map(|mirrors| mirrors.split(',')) {
+            let (of, mirror) = pair
+                .split_once('=')
+                .filter(|(of, mirror)| !of.is_empty() && !mirror.is_empty() && !mirror.contains("://"))
+                .ok_or_else(|| format!("{MIRRORS} has `{pair}`, which is not of the form HOST=MIRROR"))?;
+            if names(host).contains(&of.trim()) && found.is_none() {
+                found = Some(mirror.trim().to_owned());
+            }
+        }
+        Ok(found)
     }
 
     /// The login for a registry; `None` if there is none. The error says which program or file failed.
@@ -224,6 +244,7 @@ mod tests {
         .unwrap();
         let credentials = Credentials {
             configuration: Some(folder.path().join("config.json")),
+            mirrors: None,
         };
         assert!(
             credentials

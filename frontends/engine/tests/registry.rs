@@ -23,6 +23,10 @@ impl Registry {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
+        Registry::start_at(test, port, more).await
+    }
+
+    async fn start_at(test: &Test, port: u16, more: &str) -> Registry {
         let configuration = format!(
             "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n{more}",
             test.path("registry").display()
@@ -131,6 +135,103 @@ async fn a_private_registry_takes_the_login_that_docker_keeps() {
     request.credentials = login("b3BzOnNlY3JldA==");
     let pushed = test.build(&request).await.0.unwrap();
     assert_eq!(kept(&test, &pushed.image.digest), pushed.image.manifest);
+}
+
+/// Says the login of a host where its helper is on `PATH`; by itself it does nothing.
+#[test]
+#[expect(clippy::print_stdout, reason = "the process that started this one reads it")]
+fn worker() {
+    let Ok(host) = std::env::var("KCOMPOSE_TEST_LOGIN") else {
+        return;
+    };
+    let login = Credentials::from_environment(|name| std::env::var(name).ok()).login(&host);
+    match login.unwrap() {
+        Some(login) => println!("said {}/{}", login.user, login.secret),
+        None => println!("said nothing"),
+    }
+}
+
+#[test]
+fn a_helper_on_the_path_is_asked_for_logins() {
+    let folder = tempfile::tempdir().unwrap();
+    let helper = folder.path().join("docker-credential-kcompose-test");
+    let script = r#"#!/bin/sh
+read host
+[ "$1 $host" = "get r.example.org" ] || { echo credentials not found in native keychain; exit 1; }
+echo '{"ServerURL":"r.example.org","Username":"ops","Secret":"secret"}'
+"#;
+    fs::write(&helper, script).unwrap();
+    fs::set_permissions(&helper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let asked = |configuration: &str, host: &str| {
+        fs::write(folder.path().join("config.json"), configuration).unwrap();
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "worker", "--nocapture"])
+            .envs([("KCOMPOSE_TEST_LOGIN", host), ("PATH", &path)])
+            .env("DOCKER_CONFIG", folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = said.lines().find_map(|line| line.split_once("said "));
+        line.unwrap_or_else(|| panic!("{output:?}")).1.to_owned()
+    };
+    let stored = r#"{"credsStore":"kcompose-test"}"#;
+    let own = r#"{"credHelpers":{"r.example.org":"kcompose-test"}}"#;
+    for configuration in [stored, own] {
+        assert_eq!(asked(configuration, "r.example.org"), "ops/secret");
+        assert_eq!(asked(configuration, "other.example.org"), "nothing");
+    }
+}
+
+/// A name whose registry nobody answers for, and where the image is instead.
+async fn pull_with(mirrors: &str, name: &str, into: &std::path::Path) -> Result<(), EngineError> {
+    let mirrors = mirrors.to_owned();
+    let reach =
+        Credentials::from_environment(|name| (name == "KCOMPOSE_REGISTRY_MIRROR").then(|| mirrors.clone()));
+    fs::create_dir_all(into).unwrap();
+    kcompose_engine::pull(name, &reach, into).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_is_asked_first_and_the_registry_itself_if_that_has_nothing() {
+    kcompose_testing::needs!(BuildKit, Program("docker-registry"));
+    let mut test = Test::new().await;
+    let registry = Registry::start(&test, "").await;
+    let here = format!("127.0.0.1:{}", registry.port);
+    let request = one_file(&mut test, &[format!("{here}/hub/os/x:1")], "type=registry");
+    let pushed = test.build(&request).await.0.unwrap();
+    let index = |name: &str| fs::read_to_string(test.path(name).join("index.json")).unwrap();
+    let mirrored = format!("quay.io=127.0.0.1:9,docker.io={here}/hub");
+    pull_with(&mirrored, "os/x:1", &test.path("one")).await.unwrap();
+    assert!(index("one").contains(&pushed.image.digest));
+    let dead = format!("{here}=127.0.0.1:9");
+    pull_with(&dead, &format!("{here}/hub/os/x:1"), &test.path("two"))
+        .await
+        .unwrap();
+    assert!(index("two").contains(&pushed.image.digest));
+    let error = pull_with("quay.io", "os/x:1", &test.path("three"))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("`quay.io`"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_is_away_for_a_moment_is_waited_for() {
+    kcompose_testing::needs!(BuildKit, Program("docker-registry"));
+    let mut test = Test::new().await;
+    let registry = Registry::start(&test, "").await;
+    let port = registry.port;
+    let tags = [format!("127.0.0.1:{port}/os/x:1")];
+    let request = one_file(&mut test, &tags, "type=registry");
+    test.build(&request).await.0.unwrap();
+    drop(registry);
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        Registry::start_at(&test, port, "").await
+    };
+    let folder = test.path("pulled");
+    let (_registry, pulled) = tokio::join!(later, pull_with("", &tags[0], &folder));
+    pulled.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use fs_err as fs;
-use reqwest::Method;
 use reqwest::header::ACCEPT;
+use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
 use super::oci::LAYOUT;
 use super::reference::Reference;
-use super::registry::{Body, Registry, chain, expect};
+use super::registry::{Body, PAUSES, Registry, chain, expect};
 use crate::credentials::Credentials;
 use crate::digest::{self, HashWriter};
 use crate::error::EngineError;
@@ -44,10 +44,28 @@ pub async fn pull_for(
         reason,
     };
     let (reference, wanted) = parse(name).map_err(refused)?;
-    let mut registry = Registry::new(reference, credentials, "pull").map_err(refused)?;
-    get(&mut registry, &wanted, architecture, into)
+    let mirror = credentials.mirror(&reference.host).map_err(refused)?;
+    let mut of_mirror = String::new();
+    if let Some(mirror) = mirror {
+        match from(reference.at(&mirror), credentials, &wanted, architecture, into).await {
+            Ok(digest) => return Ok(digest),
+            Err(reason) => of_mirror = format!("; its mirror {mirror}: {reason}"),
+        }
+    }
+    from(reference, credentials, &wanted, architecture, into)
         .await
-        .map_err(refused)
+        .map_err(|reason| refused(reason + &of_mirror))
+}
+
+async fn from(
+    reference: Reference,
+    credentials: &Credentials,
+    wanted: &str,
+    architecture: &str,
+    into: &Path,
+) -> Result<String, String> {
+    let mut registry = Registry::new(reference, credentials, "pull")?;
+    get(&mut registry, wanted, architecture, into).await
 }
 
 /// A name with what to ask for: its digest if it has one, else its tag.
@@ -143,21 +161,37 @@ async fn blob(registry: &mut Registry, wanted: &str, blobs: &Path) -> Result<(),
         return Ok(());
     }
     let url = format!("{}/blobs/{wanted}", registry.base());
-    let answer = registry.send_with(Method::GET, &url, &Body::Empty, &[]).await?;
-    let mut answer = expect(answer, "it does not give a blob").await?;
-    let mut file = tokio::fs::File::create(&path)
-        .await
-        .map_err(|error| error.to_string())?;
+    let mut pauses = PAUSES.into_iter();
+    loop {
+        let answer = registry.send_with(Method::GET, &url, &Body::Empty, &[]).await?;
+        let answer = expect(answer, "it does not give a blob").await?;
+        match (write(answer, &path).await?, pauses.next()) {
+            (Ok(digest), _) if digest == wanted => return Ok(()),
+            (Ok(_), _) => return Err(format!("what it gives for `{wanted}` is something else")),
+            (Err(error), None) => return Err(chain(&error)),
+            // The connection broke in the middle.
+            (Err(_), Some(pause)) => tokio::time::sleep(pause).await,
+        }
+    }
+}
+
+/// Writes what comes into a file; its digest, or how the connection broke.
+async fn write(mut answer: Response, path: &Path) -> Result<Result<String, reqwest::Error>, String> {
+    let failed = |error: std::io::Error| error.to_string();
+    let mut file = tokio::fs::File::create(path).await.map_err(failed)?;
     let mut hash = HashWriter::new(std::io::sink());
-    while let Some(chunk) = answer.chunk().await.map_err(|error| chain(&error))? {
-        std::io::Write::write_all(&mut hash, &chunk).map_err(|error| error.to_string())?;
-        file.write_all(&chunk).await.map_err(|error| error.to_string())?;
+    loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) => {
+                std::io::Write::write_all(&mut hash, &chunk).map_err(failed)?;
+                file.write_all(&chunk).await.map_err(failed)?;
+            }
+            Ok(None) => break,
+            Err(error) => return Ok(Err(error)),
+        }
     }
-    file.flush().await.map_err(|error| error.to_string())?;
-    if hash.finish().1 != wanted {
-        return Err(format!("what it gives for `{wanted}` is something else"));
-    }
-    Ok(())
+    file.flush().await.map_err(failed)?;
+    Ok(Ok(hash.finish().1))
 }
 
 #[cfg(test)]

@@ -53,6 +53,20 @@ impl Reference {
         })
     }
 
+    /// The same image at a mirror, a host with or without a path below which the mirror keeps it.
+    pub(super) fn at(&self, mirror: &str) -> Self {
+        let (host, path) = mirror.split_once('/').unwrap_or((mirror, ""));
+        let repository = match path.trim_matches('/') {
+            "" => self.repository.clone(),
+            path => format!("{path}/{}", self.repository),
+        };
+        Reference {
+            host: host.to_owned(),
+            repository,
+            tag: self.tag.clone(),
+        }
+    }
+
     /// Where the registry's API is. Only on this machine is it spoken to without encryption.
     pub(super) fn base(&self) -> String {
         let host = if self.host == "docker.io" {
@@ -109,6 +123,15 @@ mod tests {
             Some(("http://127.0.0.1:5000/v2/a/b", "t")),
         );
         check("[::1]:5000/a:t", Some(("http://[::1]:5000/v2/a", "t")));
+        let mirrored = |mirror: &str| Reference::parse("debian:13").unwrap().at(mirror).base();
+        assert_eq!(
+            mirrored("m.example.org"),
+            "https://m.example.org/v2/library/debian"
+        );
+        assert_eq!(
+            mirrored("localhost:5000/hub/"),
+            "http://localhost:5000/v2/hub/library/debian"
+        );
         check("Upper/case", None);
         check("a:bad tag", None);
         check("r.example.org/", None);

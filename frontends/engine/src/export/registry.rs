@@ -1,6 +1,7 @@
 //! A push to a registry, by the protocol of the OCI distribution specification.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -51,6 +52,21 @@ fn help(reason: &str) -> String {
     help.to_owned()
 }
 
+/// Between attempts.
+pub(super) const PAUSES: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+];
+
+/// How long a registry may take to take a call, and to say anything at all.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(60));
+
+/// Whether a registry says that it cannot answer just now.
+fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error() || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status)
+}
+
 pub(super) struct Registry {
     client: Client,
     reference: Reference,
@@ -78,6 +94,8 @@ impl Registry {
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder()
             .user_agent("kcompose")
+            .connect_timeout(PATIENCE.0)
+            .read_timeout(PATIENCE.1)
             .build()
             .map_err(|error| chain(&error))?;
         let login = credentials.login(&reference.host)?;
@@ -167,7 +185,29 @@ impl Registry {
         self.try_send(&method, url, body, headers).await
     }
 
+    /// Sends a request; what may pass by itself is tried again, later each time.
     async fn try_send(
+        &self,
+        method: &Method,
+        url: &str,
+        body: &Body<'_>,
+        headers: &[(HeaderName, &str)],
+    ) -> Result<Response, String> {
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            let answer = self.send_once(method, url, body, headers).await;
+            let may_pass = match &answer {
+                Ok(answer) => is_passing(answer.status()),
+                Err(_) => true,
+            };
+            match pauses.next().filter(|_| may_pass) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return answer,
+            }
+        }
+    }
+
+    async fn send_once(
         &self,
         method: &Method,
         url: &str,
