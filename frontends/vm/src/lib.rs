@@ -9,6 +9,7 @@ mod cpio;
 mod disk;
 mod guest;
 mod host;
+mod probe;
 mod problem;
 mod qemu;
 mod session;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use probe::try_guest;
 pub use problem::{Failure, Problem};
 pub use qemu::Accelerator;
 

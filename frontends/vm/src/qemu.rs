@@ -143,7 +143,7 @@ async fn prints_banner(kernel: &[u8]) -> Result<bool, Failure> {
     }
 }
 
-const BASE: &[&str] = &[
+pub(crate) const BASE: &[&str] = &[
     "-nodefaults",
     "-no-user-config",
     "-display",
@@ -153,12 +153,17 @@ const BASE: &[&str] = &[
     "q35",
 ];
 
-fn arguments(setup: &Setup<'_>) -> Vec<OsString> {
-    let memory = setup.memory.to_string();
-    let accelerator: &[&str] = match setup.accelerator {
+/// How QEMU is told what runs the guest.
+pub(crate) fn accelerated(accelerator: Accelerator) -> &'static [&'static str] {
+    match accelerator {
         Accelerator::Kvm => &["-accel", "kvm", "-cpu", "host"],
         Accelerator::Tcg => &["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"],
-    };
+    }
+}
+
+fn arguments(setup: &Setup<'_>) -> Vec<OsString> {
+    let memory = setup.memory.to_string();
+    let accelerator = accelerated(setup.accelerator);
     let mut all: Vec<OsString> = BASE.iter().chain(accelerator).map(OsString::from).collect();
     let words = [
         "-smp",
@@ -203,7 +208,7 @@ fn serial(name: &str) -> [OsString; 4] {
     ]
 }
 
-fn folder() -> Result<TempDir, Failure> {
+pub(crate) fn folder() -> Result<TempDir, Failure> {
     let temporary = std::env::temp_dir();
     // The path of a socket has at most 107 bytes.
     let parent = if temporary.as_os_str().len() > 60 {
@@ -217,7 +222,7 @@ fn folder() -> Result<TempDir, Failure> {
         .map_err(Failure::io("write in", &parent))
 }
 
-fn write(folder: &Path, name: &str, content: &[u8]) -> Result<(), Failure> {
+pub(crate) fn write(folder: &Path, name: &str, content: &[u8]) -> Result<(), Failure> {
     let path = folder.join(name);
     fs::write(&path, content).map_err(Failure::io("write", &path))
 }
@@ -260,13 +265,13 @@ fn died(ended: &Ended) -> Failure {
 
 /// A process that is killed when this is dropped, and by the kernel when we die.
 #[derive(Debug)]
-struct Process {
+pub(crate) struct Process {
     pidfd: OwnedFd,
     ended: oneshot::Receiver<Ended>,
 }
 
 impl Process {
-    fn start(arguments: &[OsString], folder: &Path) -> Result<Self, Failure> {
+    pub(crate) fn start(arguments: &[OsString], folder: &Path) -> Result<Self, Failure> {
         let qemu = host::find(QEMU)?;
         let mut command = match host::look_up("setpriv") {
             Some(setpriv) => {
@@ -297,7 +302,7 @@ impl Process {
         Ok(Self { pidfd, ended })
     }
 
-    async fn ended(&mut self) -> Ended {
+    pub(crate) async fn ended(&mut self) -> Ended {
         let lost = |_| Ended {
             status: None,
             stderr: String::new(),

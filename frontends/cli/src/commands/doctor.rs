@@ -25,8 +25,9 @@ const ENGINES: [&str; 2] = ["BuildKit", "sandbox of steps"];
 pub(crate) async fn run(global: &Global, args: &Doctor, terminal: &Terminal) -> Result<(), Failure> {
     let mut findings = vec![engine(args.builder.as_deref()).await];
     findings.extend(sandbox(global).await?);
-    findings.extend(programs());
-    findings.push(kvm());
+    findings.push(docker().await);
+    findings.extend(programs().await);
+    findings.extend(guests().await);
     match args.format {
         DataFormat::Human => findings.iter().for_each(|finding| terminal.data(&line(finding))),
         DataFormat::Json => {
@@ -91,40 +92,72 @@ async fn sandbox(global: &Global) -> Result<Vec<Finding>, Failure> {
     Ok(found.into_iter().map(as_ours).collect())
 }
 
-fn programs() -> Vec<Finding> {
-    let wanted = [
-        ("qemu-system-x86_64", "apt-get install qemu-system-x86"),
-        ("mke2fs", "apt-get install e2fsprogs"),
-        ("sfdisk", "apt-get install fdisk"),
-        ("debugfs", "apt-get install e2fsprogs"),
-    ];
-    wanted
-        .into_iter()
-        .map(|(subject, help)| Finding {
-            subject,
-            found: find(subject)
-                .map(|path| path.display().to_string())
-                .ok_or_else(|| "not on PATH".to_owned()),
-            needed_for: "kcompose boot",
-            help: help.into(),
-        })
-        .collect()
+/// Where `--load` brings images.
+async fn docker() -> Finding {
+    let found = kcompose_engine::buildkit::docker(|name| std::env::var(name).ok()).await;
+    Finding {
+        subject: "Docker",
+        found: found
+            .map(|place| format!("{place} answers"))
+            .map_err(|error| error.to_string().replace("\n", "; ")),
+        needed_for: "kcompose build --load",
+        help: "apt-get install docker.io, or name one with DOCKER_HOST".into(),
+    }
 }
 
-fn kvm() -> Finding {
-    // That it opens does not mean that a guest lives in it; `boot` tries one and falls back.
-    let opened = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm");
-    Finding {
-        subject: "/dev/kvm",
-        found: opened
-            .map(|_| "opens; `kcompose boot` tries whether a guest lives in it".to_owned())
-            .map_err(|error| error.to_string()),
-        needed_for: "kcompose boot (it is slower without)",
-        help: "enable virtualisation, and join the group `kvm`".into(),
+/// What disks are made with: each is started.
+async fn programs() -> Vec<Finding> {
+    let wanted = [
+        ("mke2fs", "-V", "apt-get install e2fsprogs"),
+        ("sfdisk", "--version", "apt-get install fdisk"),
+        ("debugfs", "-V", "apt-get install e2fsprogs"),
+    ];
+    let mut findings = Vec::new();
+    for (subject, flag, help) in wanted {
+        findings.push(Finding {
+            subject,
+            found: started(subject, flag).await,
+            needed_for: "kcompose boot",
+            help: help.into(),
+        });
     }
+    findings
+}
+
+/// The first line that a program prints.
+async fn started(program: &str, flag: &str) -> Result<String, String> {
+    let path = find(program).ok_or_else(|| "not on PATH".to_owned())?;
+    let output = tokio::process::Command::new(&path).arg(flag).output().await;
+    let output = output.map_err(|error| format!("{} does not start: {error}", path.display()))?;
+    if !output.status.success() {
+        return Err(format!("{} {flag}: {}", path.display(), output.status));
+    }
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    Ok(said.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+/// A guest of one instruction, by emulation and by the processor.
+async fn guests() -> [Finding; 2] {
+    let tried = |accelerator| async move {
+        kcompose_vm::try_guest(accelerator)
+            .await
+            .map(|took| format!("a guest ran, in {} ms", took.as_millis()))
+    };
+    let emulated = Finding {
+        subject: "qemu-system-x86_64",
+        found: tried(kcompose_vm::Accelerator::Tcg).await,
+        needed_for: "kcompose boot",
+        help: "apt-get install qemu-system-x86".into(),
+    };
+    let help = "enable virtualisation, and join the group `kvm`; without, guests are emulated";
+    let by_processor = Finding {
+        subject: "KVM",
+        found: tried(kcompose_vm::Accelerator::Kvm).await,
+        needed_for: "kcompose boot (it is slower without)",
+        help: help.into(),
+    };
+    [emulated, by_processor]
 }
 
 fn find(program: &str) -> Option<PathBuf> {

@@ -16,6 +16,29 @@ struct Line {
     error: Option<String>,
 }
 
+/// Where Docker's engine answers, which is tried.
+pub async fn docker(variable: impl Fn(&str) -> Option<String>) -> Result<String, EngineError> {
+    let host = builder::host(&variable)?;
+    let place = Address::Docker(host.clone()).to_string();
+    let asked = async {
+        let mut wire = transport::engine(&host).await?;
+        wire.write_all(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
+            .await?;
+        wire.flush().await?;
+        let mut answer = Vec::new();
+        wire.read_to_end(&mut answer).await?;
+        Ok::<_, io::Error>(String::from_utf8_lossy(&answer).into_owned())
+    };
+    let reason = match asked.await.map(|answer| refused(&answer)) {
+        Ok(None) => return Ok(place),
+        Ok(Some(reason)) => reason,
+        Err(error) => error.to_string(),
+    };
+    Err(EngineError::Unreachable {
+        tried: vec![(place, reason)],
+    })
+}
+
 /// Loads a docker archive into Docker's engine, as `docker load` does it.
 pub async fn load(archive: &Path, variable: impl Fn(&str) -> Option<String>) -> Result<(), EngineError> {
     let host = builder::host(&variable)?;

@@ -22,7 +22,7 @@ use tonic::{Request, Status};
 
 pub use address::{Address, Host};
 pub use failure::{Seen, explain};
-pub use load::load;
+pub use load::{docker, load};
 pub use tls::Tls;
 
 use crate::bridge::{Bridge, Job, Solving};
