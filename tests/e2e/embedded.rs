@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use kcompose_testing::needs;
 
+use crate::differential::share_packages;
 use crate::image::shared;
-use crate::run::{Outcome, command, kcompose_with, scratch};
+use crate::run::{Outcome, command, kcompose_with, outcome, scratch};
 
 /// A folder with a flavor, a lock, and a cache that has the packages and nothing else.
 struct Place(tempfile::TempDir);
@@ -18,7 +19,7 @@ impl Place {
         let folder = scratch();
         shared().copy_flavor(folder.path(), "flavor");
         let place = Place(folder);
-        place.fill(&place.cache());
+        share_packages(&place.cache());
         place
     }
 
@@ -28,19 +29,6 @@ impl Place {
 
     fn cache(&self) -> PathBuf {
         self.path().join("cache")
-    }
-
-    /// Packages and indexes are those of all tests.
-    fn fill(&self, cache: &Path) {
-        fs::create_dir_all(cache).unwrap();
-        let shared = kcompose_testing::cache().join("store");
-        for entry in fs::read_dir(shared).unwrap() {
-            let entry = entry.unwrap();
-            let name = entry.file_name();
-            if !["engine", "layers", "tmp"].iter().any(|other| name == *other) {
-                std::os::unix::fs::symlink(entry.path(), cache.join(name)).unwrap();
-            }
-        }
     }
 
     fn build(&self, cache: &Path, more: &str) -> Outcome {
@@ -137,7 +125,7 @@ fn a_full_disk_and_one_that_cannot_be_written_to_are_said() {
     let place = Place::new();
     let disk = Disk::mount(place.path().join("small"));
     let cache = disk.0.join("cache");
-    place.fill(&cache);
+    share_packages(&cache);
     place
         .build(&cache, "")
         .ends(3)
@@ -150,6 +138,41 @@ fn a_full_disk_and_one_that_cannot_be_written_to_are_said() {
         .ends(3)
         .says("kcompose::")
         .says("Read-only file system");
+}
+
+#[test]
+fn an_image_is_loaded_into_a_docker_that_is_there() {
+    needs!(Root, BuildKit, Mirror);
+    let place = Place::new();
+    let build = format!(
+        "build flavor --frozen --engine embedded --progress plain --load -t example.test/os:1 --iidfile {}",
+        place.path().join("id").display()
+    );
+    let loaded = |docker: &str| {
+        let program = env!("CARGO_BIN_EXE_kcompose");
+        let script = format!(
+            "{program} {build} >&2 && docker image inspect -f '{{{{.Id}}}} {{{{json .RootFS.Layers}}}}' example.test/os:1"
+        );
+        let mut call = Command::new(kcompose_testing::workspace().join("tests/with-docker"));
+        call.args([docker, "sh", "-c", &script])
+            .current_dir(place.path())
+            .stdin(Stdio::null());
+        for (name, _) in std::env::vars()
+            .filter(|(name, _)| name.starts_with("KCOMPOSE_") && name != "KCOMPOSE_TEST_CACHE")
+        {
+            call.env_remove(name);
+        }
+        let done = call.envs(environment(&place.cache())).output().unwrap();
+        let done = outcome(&script, &done).ok();
+        let (id, layers) = done.data.trim().split_once(' ').unwrap();
+        (id.to_owned(), layers.to_owned())
+    };
+    let (by_config, layers) = loaded("20.10");
+    assert_eq!(
+        by_config,
+        fs::read_to_string(place.path().join("id")).unwrap().trim()
+    );
+    assert_eq!(loaded("28").1, layers);
 }
 
 /// A file system that is full soon.

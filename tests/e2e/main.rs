@@ -7,6 +7,7 @@
 mod archive;
 mod boots;
 mod daemon;
+mod differential;
 mod embedded;
 mod errors;
 mod faults;
