@@ -139,7 +139,6 @@ async fn a_private_registry_takes_the_login_that_docker_keeps() {
 
 /// Says the login of a host where its helper is on `PATH`; by itself it does nothing.
 #[test]
-#[expect(clippy::print_stdout, reason = "the process that started this one reads it")]
 fn worker() {
     let Ok(host) = std::env::var("KCOMPOSE_TEST_LOGIN") else {
         return;

@@ -40,7 +40,7 @@ pub(super) async fn exec(
         let text = "the step left processes running, which were ended with it";
         work.monitor.warning(vertex, text, ended.left);
     }
-    if let Some(problem) = work.limits.problem(ended.ending) {
+    if let Some(problem) = work.limits.problem(ended.ending, work.build.trees().root()) {
         return Err(problem);
     }
     check(

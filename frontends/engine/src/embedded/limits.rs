@@ -1,5 +1,6 @@
 //! What a step may use up.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -48,8 +49,8 @@ impl StepLimits {
         }
     }
 
-    /// Why a step was ended that met a limit; `None` if it met none.
-    pub(super) fn problem(&self, ending: Ending) -> Option<Problem> {
+    /// Why a step was ended that met a limit; `None` if it met none. It writes to the disk of a folder.
+    pub(super) fn problem(&self, ending: Ending, folder: &Path) -> Option<Problem> {
         let (reason, name) = match ending {
             Ending::TimedOut => (
                 format!("took longer than {} seconds", self.time.as_secs()),
@@ -69,7 +70,8 @@ impl StepLimits {
             ),
             Ending::DiskLimit => match self.disk {
                 Some(most) => (format!("wrote more than {most} bytes to the disk"), "disk"),
-                None => ("was about to fill the disk".to_owned(), "disk"),
+                // Not the step's own limit: as if it had met the end of the disk, for which room may be made.
+                None => return Some(Problem::io("write", folder)(io::ErrorKind::StorageFull.into())),
             },
             Ending::Exited(_) | Ending::Signalled(_) | Ending::Cancelled => return None,
         };

@@ -13,6 +13,7 @@ use super::store::{Build, Claim, Made, TreeFacts, TreeId};
 use super::{Reach, StepLimits, exec, file, snapshot, source};
 use crate::bridge::Job;
 use crate::fetch::{Download, FetchError};
+use crate::layer;
 use crate::store::Store;
 
 /// What the vertices of a build share.
@@ -51,30 +52,48 @@ impl Work {
         Ok(lowers)
     }
 
-    /// One tree with what many hold, kept like the result of a vertex.
+    /// One tree with what many hold.
     fn flat(&self, trees: &[TreeId]) -> Result<TreeId, Problem> {
+        let lower = self.build.trees().lowers(trees);
+        self.derived("flat", trees, &[], |files| snapshot::flatten(&lower, files))
+    }
+
+    /// A tree without what it does not change of those that it was made on: what it shows on others.
+    fn reduced(&self, tree: &TreeId) -> Result<TreeId, Problem> {
+        let trees = self.build.trees();
+        let below = trees.below(tree).map_err(Problem::io("read", trees.root()))?;
+        self.derived("changes", std::slice::from_ref(tree), &below, |files| {
+            snapshot::linked(&trees.files(tree), files)?;
+            Ok(layer::reduce(files, &trees.lowers(&below))?)
+        })
+    }
+
+    /// A tree that others lead to, kept like the result of a vertex.
+    fn derived(
+        &self,
+        kind: &str,
+        trees: &[TreeId],
+        below: &[TreeId],
+        make: impl FnOnce(&std::path::Path) -> Result<(), Problem>,
+    ) -> Result<TreeId, Problem> {
         let root = self.build.trees().root().to_owned();
         let names: Vec<String> = trees.iter().map(ToString::to_string).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let key = super::cachekey::Key::of_source("flat", &names);
+        let key = super::cachekey::Key::of_source(kind, &names);
         let known = self.build.claim(&key).map_err(Problem::io("read", &root))?;
         if let Some(id) = known.and_then(|claim| claim.get(&0)?.first().cloned()) {
             return Ok(id);
         }
         let draft = self.build.draft().map_err(Problem::io("write", &root))?;
-        let folder = draft.folder("flat").map_err(Problem::io("write", draft.path()))?;
+        let folder = draft.folder(kind).map_err(Problem::io("write", draft.path()))?;
         let files = folder.join("fs");
         fs_err::create_dir(&files).map_err(Problem::io("write", &files))?;
-        snapshot::flatten(&self.build.trees().lowers(trees), &files)?;
-        let facts = facts(&folder, &[])?;
-        let id = self
-            .build
-            .keep(&folder, &facts)
-            .map_err(Problem::io("write", &root))?;
-        let outputs = BTreeMap::from([(0, vec![id.clone()])]);
+        make(&files)?;
+        let kept = self.build.keep(&folder, &facts(&folder, below)?);
+        let id = kept.map_err(Problem::io("write", &root))?;
         let made = Made {
-            name: "layers as one tree",
-            outputs,
+            name: kind,
+            outputs: BTreeMap::from([(0, vec![id.clone()])]),
             inputs: Vec::new(),
             kind: None,
         };
@@ -136,7 +155,9 @@ pub(super) async fn run(work: &Arc<Work>, vertex: usize, inputs: Vec<Vec<TreeId>
             let number = |input: Option<i64>| input.unwrap_or(-1);
             let lower = number(op.lower.as_ref().map(|lower| lower.input));
             let upper = number(op.upper.as_ref().map(|upper| upper.input));
-            diff(&chosen(lower, &inputs)?, &chosen(upper, &inputs)?)
+            let (lower, upper) = (chosen(lower, &inputs)?, chosen(upper, &inputs)?);
+            let work = Arc::clone(work);
+            blocking(move || diff(&work, &lower, &upper)).await
         }
     }
 }
@@ -154,10 +175,18 @@ fn merge(numbers: impl Iterator<Item = i64>, inputs: &[Vec<TreeId>]) -> Result<C
 const MADE_ON: usize = usize::MAX;
 
 /// What a file system has on top of another one that it was made from.
-fn diff(lower: &[TreeId], upper: &[TreeId]) -> Result<Claim, Problem> {
+fn diff(work: &Work, lower: &[TreeId], upper: &[TreeId]) -> Result<Claim, Problem> {
     match upper.strip_prefix(lower) {
+        // From scratch it is all there is, which nothing else need be known of.
+        Some(rest) if lower.is_empty() => Ok(BTreeMap::from([(0, rest.to_vec())])),
         // What it was made on has to stay: the layers are what is different from it.
-        Some(rest) => Ok(BTreeMap::from([(0, rest.to_vec()), (MADE_ON, lower.to_vec())])),
+        Some(rest) => {
+            let changes = rest
+                .iter()
+                .map(|tree| work.reduced(tree))
+                .collect::<Result<_, _>>()?;
+            Ok(BTreeMap::from([(0, changes), (MADE_ON, lower.to_vec())]))
+        }
         None => Err(Problem::Unsupported(
             "differences of file systems of which one is not made from the other".to_owned(),
         )),
@@ -183,7 +212,7 @@ pub(super) async fn seal_tree(
 ) -> Result<TreeId, Problem> {
     let (work, below) = (Arc::clone(work), below.to_vec());
     blocking(move || {
-        crate::layer::settle(&folder.join("fs"), &work.build.trees().lowers(&below))?;
+        layer::settle(&folder.join("fs"), &work.build.trees().lowers(&below))?;
         let kept = work.build.keep_once(&folder, &facts(&folder, &below)?);
         kept.map_err(Problem::io("write", work.build.trees().root()))
     })

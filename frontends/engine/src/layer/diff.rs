@@ -281,7 +281,7 @@ fn link_target(path: &Path) -> Result<Vec<u8>, LayerError> {
 }
 
 /// Whether an entry is as it was below, as far as a layer tells. A directory's time does not count.
-fn is_same(base: Option<&Found>, path: &Path, metadata: &Metadata) -> Result<bool, LayerError> {
+pub(super) fn is_same(base: Option<&Found>, path: &Path, metadata: &Metadata) -> Result<bool, LayerError> {
     let Some(base) = base else {
         return Ok(false);
     };

@@ -16,6 +16,23 @@ pub(in crate::embedded) fn flatten(lower: &[PathBuf], into: &Path) -> Result<(),
     directory(&Stack::new(lower), into)
 }
 
+/// Makes a folder hold what another one does, whiteouts too.
+pub(in crate::embedded) fn linked(from: &Path, into: &Path) -> Result<(), Problem> {
+    for entry in fs::read_dir(from).map_err(Problem::io("read", from))? {
+        let from = entry.map_err(Problem::io("read", from))?.path();
+        let path = into.join(from.file_name().unwrap_or_default());
+        let metadata = fs::symlink_metadata(&from).map_err(Problem::io("read", &from))?;
+        if metadata.is_dir() {
+            fs::create_dir(&path).map_err(Problem::io("write", &path))?;
+            linked(&from, &path)?;
+            dress(&path, &from, &metadata).map_err(Problem::io("write", &path))?;
+        } else {
+            link(&from, &path, &metadata).map_err(Problem::io("write", &path))?;
+        }
+    }
+    Ok(())
+}
+
 fn directory(stack: &Stack, into: &Path) -> Result<(), Problem> {
     for name in stack.names()? {
         let Some(found) = stack.entry(&name)? else {
