@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+/// A number and what its unit makes of it; without a unit that is 1.
+fn scaled<'a, N: Copy + From<u8>>(text: &'a str, units: &[(&str, N)]) -> (&'a str, N) {
+    let has = |(unit, factor): &(&str, N)| Some((text.strip_suffix(unit)?, *factor));
+    units.iter().find_map(has).unwrap_or((text, N::from(1)))
+}
+
 /// A duration: seconds, or a number with `s`, `m` or `h`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let units = [("s", 1), ("m", 60), ("h", 3600)];
-    let (number, factor) = units
-        .iter()
-        .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)))
-        .unwrap_or((text, 1));
+    let (number, factor) = scaled(text, &units);
     let seconds: u64 = number
         .parse()
         .map_err(|_| "write seconds, or a number with s, m or h".to_owned())?;
@@ -21,10 +24,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 /// A memory size in MiB: a number, or one with `MiB` or `GiB`.
 pub(crate) fn mebibytes(text: &str) -> Result<u32, String> {
     let units = [("MiB", 1), ("M", 1), ("GiB", 1024), ("G", 1024)];
-    let (number, factor) = units
-        .iter()
-        .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)))
-        .unwrap_or((text, 1));
+    let (number, factor) = scaled(text, &units);
     let count: u32 = number
         .parse()
         .map_err(|_| "write MiB, or a number with MiB or GiB".to_owned())?;
@@ -36,16 +36,13 @@ pub(crate) fn mebibytes(text: &str) -> Result<u32, String> {
 
 /// A size in bytes: a number, or one with `K`, `M`, `G` or `T`.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
-    let units = [("K", 10), ("M", 20), ("G", 30), ("T", 40)];
-    let (number, shift) = units
-        .iter()
-        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)))
-        .unwrap_or((text, 0));
+    let units = [("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30), ("T", 1 << 40)];
+    let (number, factor) = scaled(text, &units);
     let number: u64 = number
         .parse()
         .map_err(|_| "write bytes, or a number with K, M, G or T".to_owned())?;
     number
-        .checked_mul(1 << shift)
+        .checked_mul(factor)
         .ok_or_else(|| "that is too much".to_owned())
 }
 
