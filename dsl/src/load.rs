@@ -20,6 +20,8 @@ pub struct Options {
     pub architecture: Architecture,
     /// Values for the parameters that the flavor declares.
     pub parameters: BTreeMap<String, String>,
+    /// Names of folders that take the place of blocks and distros of the library.
+    pub replaced: BTreeSet<String>,
 }
 
 impl Default for Options {
@@ -27,6 +29,7 @@ impl Default for Options {
         Options {
             architecture: Architecture::Amd64,
             parameters: BTreeMap::new(),
+            replaced: BTreeSet::new(),
         }
     }
 }
@@ -53,8 +56,12 @@ impl From<std::io::Error> for LoadError {
 /// Gives the text of a file by its path.
 ///
 /// Paths are of the same kind as the name of the flavor: for a flavor `a/flavor.kdl` that uses `./b.kdl` it is asked for
-/// `a/b.kdl`. It is asked for documents, for keys of repositories and for cloud-configs.
+/// `a/b.kdl`. It is asked for documents, for keys of repositories and for cloud-configs. A path that begins with
+/// [`REPLACED`] is below a folder that takes the place of a part of the library: `context:cloud-init/block.kdl`.
 pub type Loader<'a> = dyn FnMut(&str) -> Result<String, LoadError> + 'a;
+
+/// What a path begins with that is below one of [`Options::replaced`].
+pub const REPLACED: &str = "context:";
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("`{first}` uses itself: {circle}")]
@@ -175,12 +182,13 @@ pub fn load(
     };
     let (loading, ahead) = std::thread::scope(|scope| {
         let ahead = scope.spawn(|| distro::Ahead::of(text));
-        let mut loading = Loading::new(sources, loader, folder_of(name));
+        let mut loading = Loading::new(sources, loader, folder_of(name), &options.replaced);
         loading.document(&request);
         (loading, ahead.join().expect("parsing does not panic"))
     });
     let Loading {
         sources,
+        loader,
         mut sink,
         parts,
         meant,
@@ -193,7 +201,14 @@ pub fn load(
         meant,
         complete,
     };
-    let composed = compose(&parts, &mut |base| distro::distro(sources, base, &ahead));
+    let composed = compose(&parts, &mut |base| {
+        let mut shelf = distro::Shelf {
+            replaced: options.replaced.contains(&base.value.distro.value),
+            loader,
+            ahead: &ahead,
+        };
+        distro::distro(sources, base, &mut shelf)
+    });
     match composed {
         Ok(composed) => {
             sink.extend(composed.warnings);
@@ -220,6 +235,8 @@ struct Loading<'a, 'l> {
     loader: &'a mut Loader<'l>,
     /// The folder of the flavor: the build context.
     context: String,
+    /// Blocks that a folder takes the place of.
+    replaced: &'a BTreeSet<String>,
     sink: Sink,
     parts: Vec<Part>,
     meant: BTreeSet<&'static str>,
@@ -231,11 +248,17 @@ struct Loading<'a, 'l> {
 }
 
 impl<'a, 'l> Loading<'a, 'l> {
-    fn new(sources: &'a mut SourceMap, loader: &'a mut Loader<'l>, context: String) -> Self {
+    fn new(
+        sources: &'a mut SourceMap,
+        loader: &'a mut Loader<'l>,
+        context: String,
+        replaced: &'a BTreeSet<String>,
+    ) -> Self {
         Loading {
             sources,
             loader,
             context,
+            replaced,
             sink: Sink::new(),
             parts: Vec::new(),
             meant: BTreeSet::new(),
@@ -281,6 +304,7 @@ impl<'a, 'l> Loading<'a, 'l> {
         let target = &used.value.target;
         let is_document = target.value.starts_with("./") || target.value.starts_with("../");
         let name = if is_document {
+            // What a document of a replaced block uses lies in the same folder.
             joined(&folder_of(&by.name), &target.value)
         } else {
             format!("blocks/{}/block.kdl", target.value)
@@ -328,6 +352,13 @@ impl<'a, 'l> Loading<'a, 'l> {
     }
 
     fn text_of(&mut self, name: &str, target: &Spanned<String>, is_document: bool) -> Option<String> {
+        if !is_document && self.replaced.contains(&target.value) {
+            return self.read(
+                &format!("{REPLACED}{}/block.kdl", target.value),
+                "document",
+                target.span,
+            );
+        }
         if !is_document {
             let found = kcompose_library::file(name).map(str::to_owned);
             if found.is_none() {
@@ -423,8 +454,11 @@ impl<'a, 'l> Loading<'a, 'l> {
 
     /// A file of the build context; for a block of the library, of the block's folder.
     fn context_text(&mut self, path: &str, what: &'static str, span: Span, by: &Request) -> Option<String> {
-        if by.block.is_none() {
+        let Some(block) = &by.block else {
             return self.read(&joined(&self.context.clone(), path), what, span);
+        };
+        if self.replaced.contains(block) {
+            return self.read(&format!("{REPLACED}{block}/{path}"), what, span);
         }
         let path = joined(&folder_of(&by.name), path);
         let found = kcompose_library::file(&path).map(str::to_owned);

@@ -11,6 +11,13 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Daemon(Child);
 
+impl Daemon {
+    /// A process that was started.
+    pub(crate) fn of(child: Child) -> Daemon {
+        Daemon(child)
+    }
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.0.kill();

@@ -63,7 +63,7 @@ impl Frontend {
 }
 
 /// The static program, linked from what cargo has compiled for these tests.
-fn program() -> &'static Path {
+pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         if let Some(given) = std::env::var_os("KCOMPOSE_GATEWAY") {
@@ -81,7 +81,7 @@ fn program() -> &'static Path {
 }
 
 /// A copy of a flavor with a lock.
-fn locked(flavor: &Path) -> tempfile::TempDir {
+pub(crate) fn locked(flavor: &Path) -> tempfile::TempDir {
     let folder = scratch();
     let copied = Command::new("cp")
         .args(["-r", "--"])

@@ -8,6 +8,7 @@ mod archive;
 mod boots;
 mod daemon;
 mod differential;
+mod docker;
 mod embedded;
 mod errors;
 mod faults;

@@ -113,6 +113,9 @@ fn needed(graph: &Graph, output: Output) -> BTreeSet<usize> {
 }
 
 fn metadata(node: &Node) -> pb::OpMetadata {
+    if let Some(foreign) = &node.foreign {
+        return foreign.clone();
+    }
     let name = Some(&node.meta.name).filter(|name| !name.is_empty());
     let group = node.meta.group.as_ref();
     pb::OpMetadata {
@@ -133,8 +136,12 @@ fn metadata(node: &Node) -> pb::OpMetadata {
 
 fn vertex(node: &Node) -> Vertex {
     let group = node.meta.group.as_ref().map(|group| group.name.clone());
+    let named = node
+        .foreign
+        .as_ref()
+        .and_then(|foreign| foreign.description.get("llb.customname"));
     Vertex {
-        name: node.meta.name.clone(),
+        name: named.unwrap_or(&node.meta.name).clone(),
         spans: node.spans.clone(),
         group,
     }

@@ -58,6 +58,8 @@ pub struct Copy {
     pub exclude: Vec<String>,
     /// Whether a file may take the place of a directory and the other way round.
     pub replace: bool,
+    /// Whether an archive is unpacked at the destination; anything else is copied.
+    pub unpack: bool,
 }
 
 impl Copy {
@@ -81,6 +83,7 @@ impl Copy {
             include: Vec::new(),
             exclude: Vec::new(),
             replace: false,
+            unpack: false,
         }
     }
 }
@@ -267,6 +270,7 @@ fn copy_message(copy: &Copy) -> pb::FileActionCopy {
         include_patterns: copy.include.clone(),
         exclude_patterns: copy.exclude.clone(),
         always_replace_existing_dest_paths: copy.replace,
+        attempt_unpack_docker_compatibility: copy.unpack,
         ..pb::FileActionCopy::default()
     }
 }

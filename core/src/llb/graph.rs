@@ -7,7 +7,7 @@ use super::exec::{self, Exec};
 use super::file::{self, FileAction};
 use super::proto::pb;
 use super::source::{Image, Local, OciLayout};
-use super::{Http, caps, encode};
+use super::{Git, Http, caps, encode};
 use crate::source::{SourceMap, Span};
 
 /// One result of an operation: a file system.
@@ -116,6 +116,8 @@ pub(super) struct Node {
     pub(super) caps: Vec<&'static str>,
     pub(super) meta: Meta,
     pub(super) spans: Vec<Span>,
+    /// What a foreign definition says about it; it stays as it is.
+    pub(super) foreign: Option<pb::OpMetadata>,
 }
 
 /// An operation before it is encoded: what it takes, what it needs, and its own message.
@@ -200,6 +202,11 @@ impl Graph {
     /// The file system of an image in an OCI layout that the client serves.
     pub fn oci_layout(&mut self, layout: &OciLayout, meta: Meta) -> Output {
         self.add(layout.draft(), meta)
+    }
+
+    /// A commit of a Git repository, checked out.
+    pub fn git(&mut self, git: &Git, meta: Meta) -> Output {
+        self.add(git.draft(), meta)
     }
 
     /// A directory of the client's.
@@ -299,6 +306,30 @@ impl Graph {
         }
     }
 
+    /// Takes an operation in that somebody else has encoded.
+    pub(super) fn add_foreign(
+        &mut self,
+        bytes: &[u8],
+        inputs: Vec<Output>,
+        metadata: pb::OpMetadata,
+    ) -> usize {
+        let digest = encode::digest(bytes);
+        if let Some(node) = self.by_digest.get(&digest) {
+            return *node;
+        }
+        self.by_digest.insert(digest.clone(), self.nodes.len());
+        self.nodes.push(Node {
+            bytes: bytes.to_vec(),
+            digest,
+            inputs,
+            caps: Vec::new(),
+            meta: Meta::default(),
+            spans: Vec::new(),
+            foreign: Some(metadata),
+        });
+        self.nodes.len() - 1
+    }
+
     fn add(&mut self, draft: Draft, meta: Meta) -> Output {
         let mut caps = draft.caps;
         let platform = draft.on_platform.then(|| self.platform.message());
@@ -325,6 +356,7 @@ impl Graph {
                     caps,
                     meta,
                     spans: Vec::new(),
+                    foreign: None,
                 });
                 self.nodes.len() - 1
             }

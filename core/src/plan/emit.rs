@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::llb::{
-    Copy, Definition, Exec, FileAction, Graph, Group, Http, Image, Local, MakeDirectory, MakeFile, Meta,
-    MountKind, Network, Output, Platform, Whose,
+    Copy, Definition, Exec, FileAction, Folder, Folders, Graph, Group, Http, Image, MakeDirectory, MakeFile,
+    Meta, MountKind, Network, Output, Platform, Selection, Whose,
 };
 use crate::resolve::LockedUpstream;
 use crate::source::SourceMap;
@@ -37,9 +37,9 @@ pub struct EmitOptions<'a> {
     pub sources: &'a SourceMap,
     /// The architecture, in Go's words.
     pub architecture: &'a str,
-    /// The name under which the client offers the build context; [`CONTEXT`] unless it says another.
-    pub context: &'a str,
-    /// Whose the build context is.
+    /// Where the build context is, and the folders that stand for some of its own.
+    pub folders: &'a Folders,
+    /// Whose the folder [`UPSTREAM`] is.
     pub owner: &'a Whose,
     /// What of the build context never enters an image, as `.dockerignore` writes it.
     pub ignored: &'a [String],
@@ -108,7 +108,7 @@ impl<'a> Emitter<'a> {
         let inputs = plan.inputs(id);
         let output = match &step.kind {
             StepKind::Fetch(fetch) => self.fetch(fetch, meta),
-            StepKind::Context(path) => self.local(self.options.context, path, meta),
+            StepKind::Context(path) => self.context(path, meta),
             StepKind::Upstream(upstream) => self.upstream(upstream, meta),
             StepKind::Exec {
                 program,
@@ -141,30 +141,49 @@ impl<'a> Emitter<'a> {
     fn upstream(&mut self, upstream: &LockedUpstream, meta: Meta) -> Output {
         let image = upstream.pinned_image().filter(|_| self.options.pulls_upstream);
         let Some(reference) = image else {
-            return self.local(UPSTREAM, &upstream.sha256, meta);
+            let folder = Folder::local(UPSTREAM, self.options.owner.clone());
+            return self.path(&folder, (UPSTREAM, &upstream.sha256), &[], meta);
         };
         let image = self.graph.image(&Image { reference }, meta.clone());
         self.graph
             .file(None, [FileAction::Copy(alone(image, "/kairos-init"))], meta)
     }
 
-    /// A path of a folder of the client's alone in a tree.
-    fn local(&mut self, folder: &str, path: &str, meta: Meta) -> Output {
-        let exclude = if folder == UPSTREAM {
-            Vec::new()
-        } else {
-            self.options.ignored.to_vec()
+    /// A path of the build context alone in a tree.
+    fn context(&mut self, path: &str, meta: Meta) -> Output {
+        let folders = self.options.folders;
+        let (folder, name, path) = folders.holder(path);
+        let ignored = if name.is_some() { &[] } else { self.options.ignored };
+        self.path(folder, (name.unwrap_or(CONTEXT), path), ignored, meta)
+    }
+
+    /// A path of a folder alone in a tree.
+    fn path(
+        &mut self,
+        folder: &Folder,
+        (name, path): (&str, &str),
+        exclude: &[String],
+        meta: Meta,
+    ) -> Output {
+        let name = match folder {
+            Folder::Local { name, .. } => name.as_str(),
+            Folder::Git { .. } | Folder::Archive { .. } | Folder::Image(_) | Folder::Made(_) => name,
         };
-        let local = Local {
-            name: folder.to_owned(),
-            owner: self.options.owner.clone(),
+        let paths: Vec<String> = Some(path.to_owned())
+            .filter(|path| !path.is_empty())
+            .into_iter()
+            .collect();
+        let wanted = Selection {
+            paths: &paths,
             exclude,
-            follow: vec![path.to_owned()],
-            shared_key_hint: Some(format!("{folder}:{path}")),
-            ..Local::default()
+            hint: Some(format!("{name}:{path}")),
         };
-        let whole = self.graph.local(&local, meta.clone());
-        let copy = alone(whole, &format!("/{path}"));
+        let whole = self.graph.folder(folder, &wanted, meta.clone());
+        let copy = if path.is_empty() {
+            Copy::contents(whole, "/", "/it", 0)
+        } else {
+            alone(whole, &format!("/{path}"))
+        };
         self.graph.file(None, [FileAction::Copy(copy)], meta)
     }
 

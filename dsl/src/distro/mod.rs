@@ -15,6 +15,7 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::check::{check_document, listed};
+use crate::load::{Loader, REPLACED};
 use crate::schema::NodeSpec;
 use crate::syntax::{self, Parsed};
 
@@ -42,6 +43,31 @@ struct UnknownRelease {
 }
 
 #[derive(Debug, Error, Diagnostic)]
+#[error("there is no `{file}` in the folder that stands for the distro `{name}`")]
+#[diagnostic(
+    code("kcompose::base::no-document"),
+    help("it needs a `distro.kdl` and a document for each release, as the library has them")
+)]
+struct NoDocument {
+    name: String,
+    file: String,
+    #[label("asked for here")]
+    span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("there is no text file `{path}` in the folder of the distro")]
+#[diagnostic(
+    code("kcompose::base::no-file"),
+    help("paths are relative to the distro's folder")
+)]
+struct NoFile {
+    path: String,
+    #[label("named here")]
+    span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
 #[error("the initrd of this release is not described: {reason}")]
 #[diagnostic(
     code("kcompose::library::initrd"),
@@ -53,9 +79,9 @@ struct NoInitrd {
     release: Span,
 }
 
-/// Documents of the library by path, parsed before it is known whether they are needed.
+/// Documents of the library by their names in reports, parsed before it is known whether they are needed.
 #[derive(Debug, Default)]
-pub(crate) struct Ahead(BTreeMap<&'static str, Parsed>);
+pub(crate) struct Ahead(BTreeMap<String, Parsed>);
 
 impl Ahead {
     /// Parses what a flavor with this text may build on: the distros that it names, with the releases that it names or
@@ -63,19 +89,66 @@ impl Ahead {
     pub(crate) fn of(text: &str) -> Self {
         let named = |name: &str| text.contains(name);
         let mut documents = BTreeMap::new();
+        let mut parse = |path: &str, text: &str| drop(documents.insert(in_library(path), Parsed::of(text)));
         for distro in kcompose_library::distros() {
             if !named(distro.name) {
                 continue;
             }
-            documents.insert(distro.path, Parsed::of(distro.text));
+            parse(distro.path, distro.text);
             let any = distro.releases.iter().any(|release| named(release.name));
             let wanted = distro
                 .releases
                 .iter()
                 .filter(|release| !any || named(release.name));
-            documents.extend(wanted.map(|release| (release.path, Parsed::of(release.text))));
+            wanted.for_each(|release| parse(release.path, release.text));
         }
         Ahead(documents)
+    }
+}
+
+/// What reports call a file of the library.
+fn in_library(path: &str) -> String {
+    format!("library:{path}")
+}
+
+/// Where the folder of a distro is: in the library, or in its place.
+pub(crate) struct Shelf<'a, 'l> {
+    /// Whether a folder takes the place of the library's.
+    pub(crate) replaced: bool,
+    /// Gives the files of that folder.
+    pub(crate) loader: &'a mut Loader<'l>,
+    /// What of the library was parsed already.
+    pub(crate) ahead: &'a Ahead,
+}
+
+impl Shelf<'_, '_> {
+    /// A file of a distro's folder, with the name that reports print.
+    fn file(&mut self, distro: &str, path: &str) -> Option<(String, String)> {
+        if self.replaced {
+            let name = format!("{REPLACED}{distro}/{path}");
+            return (self.loader)(&name).ok().map(|text| (name, text));
+        }
+        let path = format!("distros/{distro}/{path}");
+        kcompose_library::file(&path).map(|text| (in_library(&path), text.to_owned()))
+    }
+
+    /// What is wrong when a document of a distro is not there.
+    fn no_document(&self, distro: &str, file: &str, span: Span) -> Diagnostics {
+        if self.replaced {
+            return NoDocument {
+                name: distro.to_owned(),
+                file: file.to_owned(),
+                span,
+            }
+            .into();
+        }
+        let is_known = kcompose_library::distros()
+            .iter()
+            .any(|known| known.name == distro);
+        match file.strip_suffix(".kdl") {
+            Some(release) if is_known => unknown_release(distro, release, span).into(),
+            _ => unknown_distro(distro, span).into(),
+        }
     }
 }
 
@@ -83,39 +156,33 @@ impl Ahead {
 pub(crate) fn distro(
     sources: &mut SourceMap,
     base: &Spanned<Base>,
-    ahead: &Ahead,
+    shelf: &mut Shelf<'_, '_>,
 ) -> Result<Distro, Diagnostics> {
     let wanted = &base.value.distro;
-    let Some(found) = kcompose_library::distro(&wanted.value) else {
-        return Err(unknown_distro(wanted).into());
+    let Some((path, text)) = shelf.file(&wanted.value, "distro.kdl") else {
+        return Err(shelf.no_document(&wanted.value, "distro.kdl", wanted.span));
     };
     let mut sink = Sink::new();
-    let mut draft = Draft::new(found.name);
-    read(sources, (found.path, found.text), ahead, &mut draft, &mut sink);
-    let name = base
-        .value
-        .release
-        .as_ref()
-        .map_or(draft.default_release.as_str(), |release| &release.value);
-    let Some(release) = found.releases.iter().find(|release| release.name == name) else {
+    let mut draft = Draft::new(&wanted.value);
+    read(sources, (path, text), &mut draft, shelf, &mut sink);
+    let name = base.value.release.as_ref();
+    let name = name.map_or_else(|| draft.default_release.clone(), |release| release.value.clone());
+    // The document of all releases is none of them.
+    let document = Some(&name).filter(|name| *name != "distro");
+    let document = document.and_then(|name| shelf.file(&wanted.value, &format!("{name}.kdl")));
+    let Some(document) = document else {
         let span = base
             .value
             .release
             .as_ref()
             .map_or(wanted.span, |release| release.span);
-        return Err(unknown_release(&found, name, span).into());
+        return Err(shelf.no_document(&wanted.value, &format!("{name}.kdl"), span));
     };
-    draft.distro.span = read(
-        sources,
-        (release.path, release.text),
-        ahead,
-        &mut draft,
-        &mut sink,
-    );
+    draft.distro.span = read(sources, document, &mut draft, shelf, &mut sink);
     let mut distro = draft.finish(&base.value);
     distro.immucore.initrd_files.extend(release_module());
     let texts = |path: &str| kcompose_library::file(&format!("runtime/systemd/{path}"));
-    match initrd_recipe(&texts, release.name) {
+    match initrd_recipe(&texts, &name) {
         Ok(recipe) => distro.initrd = recipe,
         Err(problem) => sink.push(NoInitrd {
             reason: problem.to_string(),
@@ -135,22 +202,23 @@ fn release_module() -> Option<InlineFile> {
     })
 }
 
-fn unknown_distro(wanted: &Spanned<String>) -> UnknownDistro {
+fn unknown_distro(wanted: &str, span: Span) -> UnknownDistro {
     let distros = kcompose_library::distros();
     let names: Vec<&str> = distros.iter().map(|distro| distro.name).collect();
-    let help = did_you_mean(&wanted.value, &names, || {
+    let help = did_you_mean(wanted, &names, || {
         format!("distros of the library: {}", listed(&names))
     });
     UnknownDistro {
-        name: wanted.value.clone(),
+        name: wanted.to_owned(),
         help,
-        span: wanted.span,
+        span,
     }
 }
 
-fn unknown_release(distro: &kcompose_library::Distro, name: &str, span: Span) -> UnknownRelease {
-    let names: Vec<&str> = distro.releases.iter().map(|release| release.name).collect();
-    let known = format!("releases of `{}` are {}", distro.name, listed(&names));
+fn unknown_release(distro: &str, name: &str, span: Span) -> UnknownRelease {
+    let releases = kcompose_library::distro(distro).map(|distro| distro.releases);
+    let names: Vec<&str> = releases.iter().flatten().map(|release| release.name).collect();
+    let known = format!("releases of `{distro}` are {}", listed(&names));
     let near = did_you_mean(name, &names, String::new);
     let help = if near.is_empty() {
         known
@@ -158,7 +226,7 @@ fn unknown_release(distro: &kcompose_library::Distro, name: &str, span: Span) ->
         format!("{near} {known}")
     };
     UnknownRelease {
-        distro: distro.name.to_owned(),
+        distro: distro.to_owned(),
         release: name.to_owned(),
         help,
         span,
@@ -168,13 +236,13 @@ fn unknown_release(distro: &kcompose_library::Distro, name: &str, span: Span) ->
 /// Reads one document into the draft; its span.
 fn read(
     sources: &mut SourceMap,
-    (path, text): (&'static str, &str),
-    ahead: &Ahead,
+    (name, text): (String, String),
     draft: &mut Draft,
+    shelf: &mut Shelf<'_, '_>,
     sink: &mut Sink,
 ) -> Span {
-    let file = sources.add(format!("library:{path}"), text).clone();
-    let parsed = ahead.0.get(path);
+    let parsed = shelf.ahead.0.get(&name);
+    let file = sources.add(name, text).clone();
     let document = match parsed.map_or_else(|| syntax::parse(&file), |parsed| parsed.document(&file)) {
         Ok(document) => document,
         Err(problems) => {
@@ -184,6 +252,17 @@ fn read(
     };
     let table: Vec<&'static NodeSpec> = ALL.iter().map(|section| &section.spec).collect();
     check_document(&document.nodes, &table, sink);
+    let id = draft.distro.id.clone();
+    draft.texts.clear();
+    for path in nodes::named_files(&document.nodes) {
+        match shelf.file(&id, &path.value) {
+            Some((_, text)) => drop(draft.texts.insert(path.value, text)),
+            None => sink.push(NoFile {
+                path: path.value,
+                span: path.span,
+            }),
+        }
+    }
     for node in &document.nodes {
         if let Some(section) = ALL.iter().find(|section| section.spec.name == node.name.value) {
             (section.lower)(node, draft);

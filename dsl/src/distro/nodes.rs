@@ -1,5 +1,7 @@
 //! The nodes of a distro's documents.
 
+use std::collections::BTreeMap;
+
 use kcompose_core::model::{
     AbsPath, Base, Distro, FileBody, FileNode, OnArchitecture, PackageName, Repository, Size, Suite,
 };
@@ -19,8 +21,8 @@ pub(crate) struct Draft {
     pub(crate) distro: Distro,
     /// The release when a flavor names none.
     pub(crate) default_release: String,
-    /// The folder of the distro in the library.
-    folder: String,
+    /// The files that the document being read names, by their paths in the distro's folder.
+    pub(crate) texts: BTreeMap<String, String>,
     suites: Vec<Suite>,
     keys: Vec<Spanned<String>>,
     sizes: Vec<Spanned<Size>>,
@@ -34,7 +36,7 @@ impl Draft {
                 ..Distro::default()
             },
             default_release: String::new(),
-            folder: format!("distros/{name}"),
+            texts: BTreeMap::new(),
             suites: Vec::new(),
             keys: Vec::new(),
             sizes: Vec::new(),
@@ -262,8 +264,8 @@ pub(crate) static ALL: &[Section<Draft>] = &[
         lower: |node, draft| {
             let paths = node.all_arguments::<String>();
             draft.keys.extend(paths.into_iter().filter_map(|path| {
-                let text = kcompose_library::file(&format!("{}/{}", draft.folder, path.value))?;
-                Some(Spanned::new(text.to_owned(), path.span))
+                let text = draft.texts.get(&path.value)?;
+                Some(Spanned::new(text.clone(), path.span))
             }));
         },
     },
@@ -472,6 +474,19 @@ pub(crate) static ALL: &[Section<Draft>] = &[
     },
 ];
 
+/// The paths of all files that a document names in its folder.
+pub(super) fn named_files(nodes: &[Node]) -> impl Iterator<Item = Spanned<String>> {
+    nodes.iter().flat_map(|node| match node.name.value.as_str() {
+        "key" => node.all_arguments::<String>(),
+        "files" => node
+            .children()
+            .iter()
+            .filter_map(|child| child.value::<String>("from"))
+            .collect(),
+        _ => Vec::new(),
+    })
+}
+
 fn lower_ids(node: &Node, draft: &mut Draft) {
     for child in node.children() {
         let (Some(name), Some(id)) = (child.argument::<String>(0), child.argument::<u32>(1)) else {
@@ -493,7 +508,7 @@ fn lower_file(node: &Node, draft: &Draft) -> Option<Spanned<FileNode>> {
         return files::lower(node);
     }
     let text = match node.value::<String>("from") {
-        Some(from) => kcompose_library::file(&format!("{}/{}", draft.folder, from.value))?.to_owned(),
+        Some(from) => draft.texts.get(&from.value)?.clone(),
         None => node.argument::<String>(1)?.value,
     };
     let file = FileNode {

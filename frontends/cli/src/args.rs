@@ -80,6 +80,9 @@ pub(crate) struct Source {
     /// Set a parameter of the flavor
     #[arg(long = "build-arg", value_name = "KEY=VALUE")]
     pub(crate) build_args: Vec<String>,
+    /// A folder in the place of the build context, a block, the distro or a folder that is copied, as NAME=PATH
+    #[arg(long = "build-context", value_name = "NAME=PATH")]
+    pub(crate) build_contexts: Vec<String>,
 }
 
 /// How the lock may be used.
@@ -253,9 +256,6 @@ pub(crate) struct Build {
     /// Build up to a stage only
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,
-    /// Another build context, as NAME=PATH
-    #[arg(long = "build-context", value_name = "NAME=PATH")]
-    pub(crate) build_contexts: Vec<String>,
     /// A secret for steps, as id=ID,src=FILE or id=ID,env=VARIABLE
     #[arg(long = "secret", value_name = "id=ID,src=FILE")]
     pub(crate) secrets: Vec<String>,

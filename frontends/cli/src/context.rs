@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use kcompose_core::diagnostic::Diagnostics;
-use kcompose_core::model::Flavor;
 
 use crate::failure::{Failure, FileFailed};
+use crate::project::Project;
 
 /// The names of the files that say what is left out of the build context, the first that is there counts.
 fn ignore_files(flavor: &Path) -> [std::path::PathBuf; 2] {
@@ -15,9 +15,9 @@ fn ignore_files(flavor: &Path) -> [std::path::PathBuf; 2] {
 }
 
 /// The patterns of what is left out of the build context.
-pub(crate) fn ignored(context: &Path, flavor: &Path) -> Result<Vec<String>, Failure> {
-    let [own, common] = ignore_files(flavor);
-    for file in [own, context.join(common)] {
+pub(crate) fn ignored(project: &Project) -> Result<Vec<String>, Failure> {
+    let [own, common] = ignore_files(&project.file);
+    for file in [own, project.context().join(common)] {
         match std::fs::read_to_string(&file) {
             Ok(text) => return Ok(kcompose_engine::dockerignore(&text)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -31,10 +31,10 @@ pub(crate) fn ignored(context: &Path, flavor: &Path) -> Result<Vec<String>, Fail
 }
 
 /// What the flavor takes from its folder and is not there.
-pub(crate) fn missing(flavor: &Flavor, folder: &Path) -> Diagnostics {
+pub(crate) fn missing(project: &Project) -> Diagnostics {
     kcompose_compile::missing(
-        flavor,
-        &|path| folder.join(path).symlink_metadata().is_ok(),
-        &|path| folder.join(path).display().to_string(),
+        &project.flavor,
+        &|path| project.in_context(path).symlink_metadata().is_ok(),
+        &|path| project.in_context(path).display().to_string(),
     )
 }

@@ -5,6 +5,7 @@ mod args;
 mod commands;
 mod compile;
 mod context;
+mod contexts;
 mod difference;
 mod engine;
 mod failure;

@@ -93,13 +93,8 @@ pub(crate) async fn pin(
             Resolution::Failed(problems) => return Err(Failure::Wrong(problems)),
         }
     };
-    let mut lock = Lock::new(&project.flavor, resolved.clone());
     let mirrors = world.fetcher.mirrors();
-    lock.mirrors = match &before {
-        // Where the same was found before is as good, and another machine's mirror is no reason to write a lock anew.
-        Some(before) if before.resolved == resolved => before.mirrors.clone(),
-        Some(_) | None => mirrors.worth_locking(&project.flavor, &resolved),
-    };
+    let lock = kcompose_compile::new_lock(&project.flavor, resolved.clone(), before.as_ref(), mirrors);
     Ok(Pinned {
         resolved,
         lock,

@@ -1,6 +1,6 @@
 //! A flavor on disk: where it is, what it says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use kcompose_compile::EPOCH;
@@ -10,6 +10,7 @@ use kcompose_core::source::SourceMap;
 use kcompose_dsl::{LoadError, Options};
 
 use crate::args::Source;
+use crate::contexts::Contexts;
 use crate::failure::{BadFlag, Failure, FileFailed};
 use crate::terminal::Terminal;
 
@@ -19,8 +20,10 @@ const FLAVOR: &str = "flavor.kdl";
 /// A flavor and its folder.
 #[derive(Debug)]
 pub(crate) struct Project {
-    /// The folder of the flavor: the build context.
+    /// The folder of the flavor.
     pub(crate) folder: PathBuf,
+    /// Folders in the place of others.
+    pub(crate) contexts: Contexts,
     /// The file of the flavor.
     pub(crate) file: PathBuf,
     /// The lock beside the flavor.
@@ -43,12 +46,20 @@ impl Project {
 
     /// Reads a flavor, and hands out its warnings.
     pub(crate) fn read(source: &Source, sources: &mut SourceMap) -> Result<(Project, Diagnostics), Failure> {
-        let options = options(source)?;
+        let contexts = Contexts::parse(&source.build_contexts)?;
+        let options = options(source, &contexts)?;
         let file = flavor_file(&source.path);
         let text = fs_err::read_to_string(&file).map_err(|error| no_flavor(&file, error))?;
         let name = file.display().to_string();
-        let mut read = |path: &str| std::fs::read_to_string(path).map_err(LoadError::from);
+        let mut asked = BTreeSet::new();
+        let mut read = |path: &str| {
+            let replaced = contexts.read(path, &mut asked);
+            replaced.unwrap_or_else(|| std::fs::read_to_string(path).map_err(LoadError::from))
+        };
         let loaded = kcompose_dsl::load(sources, &name, &text, &mut read, &options)?;
+        if let Some(unused) = kcompose_compile::unused(&loaded.value, contexts.names(), &asked).pop() {
+            return Err(Failure::usage(unused));
+        }
         let folder = file
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
@@ -57,12 +68,26 @@ impl Project {
         Ok((
             Project {
                 folder,
+                contexts,
                 file,
                 lock_file: lock_file(source),
                 flavor: loaded.value,
             },
             loaded.warnings,
         ))
+    }
+}
+
+impl Project {
+    /// The folder that the flavor copies from.
+    pub(crate) fn context(&self) -> &Path {
+        self.contexts.context().unwrap_or(&self.folder)
+    }
+
+    /// Where a path of the build context is.
+    pub(crate) fn in_context(&self, path: &str) -> PathBuf {
+        let replaced = self.contexts.holder(path);
+        replaced.unwrap_or_else(|| self.context().join(path))
     }
 }
 
@@ -96,7 +121,7 @@ fn no_flavor(file: &Path, error: std::io::Error) -> Failure {
     ))
 }
 
-fn options(source: &Source) -> Result<Options, Failure> {
+fn options(source: &Source, contexts: &Contexts) -> Result<Options, Failure> {
     let mut arguments = BTreeMap::new();
     for argument in &source.build_args {
         let Some((name, value)) = argument.split_once('=') else {
@@ -107,7 +132,12 @@ fn options(source: &Source) -> Result<Options, Failure> {
         };
         arguments.insert(name.to_owned(), value.to_owned());
     }
-    Ok(kcompose_compile::options(source.platform.as_deref(), &arguments)?)
+    let replaced = contexts.names().map(str::to_owned).collect();
+    Ok(kcompose_compile::options(
+        source.platform.as_deref(),
+        &arguments,
+        replaced,
+    )?)
 }
 
 /// The time stamp of everything in the image: the flag, the environment, else what the lock says.

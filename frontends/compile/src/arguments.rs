@@ -1,6 +1,6 @@
 //! What people give beside the text: the platform, build arguments, the time stamp.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kcompose_core::model::Architecture;
 use kcompose_dsl::Options;
@@ -31,13 +31,18 @@ impl BadFlag {
     }
 }
 
-/// What a load is told: the platform, and the build arguments as parameters of the flavor.
-pub fn options(platform: Option<&str>, arguments: &BTreeMap<String, String>) -> Result<Options, BadFlag> {
+/// What a load is told: the platform, the build arguments as parameters of the flavor, the names of build contexts.
+pub fn options(
+    platform: Option<&str>,
+    arguments: &BTreeMap<String, String>,
+    contexts: BTreeSet<String>,
+) -> Result<Options, BadFlag> {
     let mut parameters = arguments.clone();
     parameters.remove(EPOCH);
     Ok(Options {
         architecture: architecture(platform)?,
         parameters,
+        replaced: contexts,
     })
 }
 
@@ -73,7 +78,7 @@ mod tests {
     fn the_epoch_is_no_parameter() {
         let arguments =
             [(EPOCH, "1"), ("ROLE", "edge")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let options = options(None, &arguments.into()).unwrap();
+        let options = options(None, &arguments.into(), BTreeSet::new()).unwrap();
         assert_eq!(options.parameters.into_keys().collect::<Vec<_>>(), ["ROLE"]);
     }
 

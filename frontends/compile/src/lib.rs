@@ -6,12 +6,14 @@
 
 mod arguments;
 mod context;
+mod contexts;
 mod locked;
 mod stages;
 mod urls;
 
 pub use arguments::{BadFlag, EPOCH, architecture, epoch, options};
 pub use context::{missing, paths};
-pub use locked::{must_fit, read_lock};
+pub use contexts::{replaced, unused};
+pub use locked::{must_fit, new_lock, read_lock};
 pub use stages::{Compiled, Wiring, compile, config, definition, layout, runtime_text};
 pub use urls::Urls;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kcompose_core::diagnostic::{Diagnostics, Warned};
 use kcompose_core::image::{ImageConfig, Runtime};
 use kcompose_core::layout::{self, CompiledLayout};
-use kcompose_core::llb::Whose;
+use kcompose_core::llb::{Folders, Whose};
 use kcompose_core::model::Flavor;
 use kcompose_core::plan::{EmitOptions, Emitted, Fetch, Input, Plan, emit, plan};
 use kcompose_core::resolve::Resolved;
@@ -70,9 +70,9 @@ pub struct Wiring<'a> {
     pub pulls_upstream: bool,
     /// The texts, for the places of operations.
     pub sources: &'a SourceMap,
-    /// The name under which the client offers the build context.
-    pub context: &'a str,
-    /// Whose the build context is.
+    /// Where the build context is, and the folders that stand for some of its own.
+    pub folders: &'a Folders,
+    /// Whose the folders that the client adds by itself are.
     pub owner: &'a Whose,
     /// The patterns of the context's `.dockerignore`.
     pub ignored: &'a [String],
@@ -98,7 +98,7 @@ pub fn definition(compiled: &Compiled, flavor: &Flavor, wiring: &Wiring<'_>) -> 
             no_cache: wiring.no_cache,
             pulls_upstream: wiring.pulls_upstream,
             sources: wiring.sources,
-            context: wiring.context,
+            folders: wiring.folders,
             owner: wiring.owner,
             ignored: wiring.ignored,
             architecture: flavor.architecture.as_str(),

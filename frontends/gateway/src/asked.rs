@@ -10,11 +10,29 @@ use kcompose_core::diagnostic::{Diagnostics, Problem};
 use kcompose_core::llb::Whose;
 use serde::Deserialize;
 
+use crate::place::Place;
+
 /// The name of a flavor's file where none is said.
 const FLAVOR: &str = "flavor.kdl";
 
-/// The one target of a flavor.
-const TARGET: &str = "image";
+/// The build argument that asks for a new lock.
+const RESOLVE: &str = "KCOMPOSE_RESOLVE";
+
+/// The build argument that names a mirror.
+const MIRROR: &str = "KCOMPOSE_MIRROR";
+
+/// Build arguments that clients and daemons send on their own account: they choose the frontend, name the build, or
+/// configure what only the daemon does.
+const ARGUMENTS_WITHOUT_MEANING: &[&str] = &[
+    "BUILDKIT_BUILD_NAME",
+    "BUILDKIT_CACHE_MOUNT_NS",
+    "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
+    "BUILDKIT_INLINE_CACHE",
+    "BUILDKIT_SYNTAX",
+];
+
+/// Build arguments that Docker adds by itself where its user has a proxy.
+const PROXIES: &[&str] = &["all_proxy", "ftp_proxy", "http_proxy", "https_proxy", "no_proxy"];
 
 /// Options that mean nothing for a flavor, or only something to the daemon and the client.
 const WITHOUT_MEANING: &[&str] = &[
@@ -45,14 +63,22 @@ const REFUSED: &[(&str, &str)] = &[
 ];
 
 /// Everything that a client asks for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
     /// The file of the flavor, in the local source of documents.
     pub(crate) file: String,
-    /// The name of the local source with the flavor and what it uses.
-    pub(crate) documents: String,
-    /// The name of the local source with what the flavor copies.
-    pub(crate) context: String,
+    /// Where the flavor is, and what it uses.
+    pub(crate) documents: Place,
+    /// Where what the flavor copies is.
+    pub(crate) context: Place,
+    /// Folders by the names of what they stand for.
+    pub(crate) named: BTreeMap<String, Place>,
+    /// What is to be made.
+    pub(crate) target: Target,
+    /// Whether what the lock lacks is resolved by the engine.
+    pub(crate) resolves: bool,
+    /// The mirror of the distro, if one is said.
+    pub(crate) mirror: Option<String>,
     /// The platform, if one is said.
     pub(crate) platform: Option<String>,
     /// Whether the result is a list of platforms, although there is one.
@@ -63,6 +89,8 @@ pub(crate) struct Asked {
     pub(crate) labels: BTreeMap<String, String>,
     /// Whose the local sources are.
     pub(crate) owner: Whose,
+    /// Whose single ones of them are, by their names.
+    pub(crate) owners: BTreeMap<String, Whose>,
     /// Whether every step runs again.
     pub(crate) no_cache: bool,
     /// Whether no step may have the network.
@@ -74,6 +102,22 @@ pub(crate) struct Asked {
     /// Options that nobody knows, which may come from a newer client.
     pub(crate) unknown: Vec<String>,
 }
+
+/// What a flavor can be made into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// The image.
+    #[default]
+    Image,
+    /// The lock alone.
+    Lock,
+}
+
+/// The targets, with what people read about them; the first is the default.
+pub(crate) const TARGETS: &[(&str, Target, &str)] = &[
+    ("image", Target::Image, "The image of the flavor"),
+    ("lock", Target::Lock, "The lock of the flavor, as a file"),
+];
 
 /// A cache of an earlier build.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -113,18 +157,44 @@ impl Asked {
 
     /// From a client's options.
     pub(crate) fn new(options: &BTreeMap<String, String>) -> Result<Asked, Diagnostics> {
-        let mut asked = Asked {
-            file: FLAVOR.to_owned(),
-            documents: "dockerfile".to_owned(),
-            context: "context".to_owned(),
-            ..Asked::default()
-        };
+        let mut asked = Asked::default();
+        let main = asked.main(options).err();
         let wrong = options
             .iter()
-            .filter_map(|(key, value)| asked.take(key, value).err())
-            .map(|flag| -> Problem { Box::new(flag) });
-        let wrong: Diagnostics = wrong.collect();
+            .filter_map(|(key, value)| asked.take(key, value).err());
+        let wrong: Vec<BadFlag> = main.into_iter().chain(wrong).collect();
+        let wrong: Diagnostics = wrong
+            .into_iter()
+            .map(|flag| -> Problem { Box::new(flag) })
+            .collect();
         if wrong.is_empty() { Ok(asked) } else { Err(wrong) }
+    }
+
+    /// Whose a directory of the client's is.
+    pub(crate) fn owner(&self, name: &str) -> &Whose {
+        self.owners.get(name).unwrap_or(&self.owner)
+    }
+
+    /// Where the flavor is and what it copies: in directories of the client's, or both in one place far away.
+    fn main(&mut self, options: &BTreeMap<String, String>) -> Result<(), BadFlag> {
+        let said = |key: &str| options.get(key).filter(|value| !value.is_empty());
+        if let Some(name) = said("contextkey") {
+            self.context = Place::Local(name.clone());
+        }
+        if let Some(place) = said("context") {
+            self.context = Place::parse(place)?;
+            self.documents = self.context.clone();
+        }
+        if let Some(folder) = said("contextsubdir") {
+            self.context = self.context.clone().below(folder)?;
+            if said("context").is_some() {
+                self.documents = self.context.clone();
+            }
+        }
+        if let Some(name) = said("dockerfilekey") {
+            self.documents = Place::Local(name.clone());
+        }
+        Ok(())
     }
 
     /// Takes one option in.
@@ -143,22 +213,19 @@ impl Asked {
         let said = !value.is_empty();
         match key {
             "filename" if said => self.file = value.to_owned(),
-            "dockerfilekey" if said => self.documents = value.to_owned(),
-            "contextkey" if said => self.context = value.to_owned(),
             "platform" if said => self.platform = Some(one_platform(value)?),
             "multi-platform" => self.multi_platform = value == "true",
-            "target" => only_target(value)?,
+            "target" => self.target = target(value)?,
             "no-cache" => {
                 value
                     .split(',')
                     .filter(|name| !name.is_empty())
-                    .try_for_each(only_target)?;
+                    .try_for_each(|name| target(name).map(drop))?;
                 self.no_cache = true;
             }
             "force-network-mode" => self.no_network = network(value)?,
             "cache-imports" if said => self.caches = caches(value)?,
             "requestid" if said => self.request = Some(value.to_owned()),
-            "context" | "contextsubdir" if said => return Err(remote(value)),
             "filename" | "dockerfilekey" | "contextkey" | "platform" | "cache-imports" | "requestid"
             | "context" | "contextsubdir" => {}
             other if WITHOUT_MEANING.contains(&other) => {}
@@ -169,18 +236,81 @@ impl Asked {
 
     fn take_named(&mut self, prefix: &str, name: &str, value: &str) -> Result<(), BadFlag> {
         match prefix {
-            "build-arg" => {
-                self.arguments.insert(name.to_owned(), value.to_owned());
-            }
+            "build-arg" => self.take_argument(name, value)?,
             "label" => {
                 self.labels.insert(name.to_owned(), value.to_owned());
             }
-            "context" => self.context = named_context(name, value)?,
-            // The daemon makes attestations itself, and keeps what it knows of sessions and of version control.
-            "attest" | "local-sessionid" | "sharedkey" | "vcs" => {}
+            "context" => self.take_context(name, value)?,
+            "local-sessionid" => {
+                self.owners
+                    .insert(name.to_owned(), Whose::Session(value.to_owned()));
+            }
+            // The daemon makes attestations itself, and keeps what it knows of transfers and of version control. What a
+            // linked target says about its image does not matter for its files.
+            "attest" | "input-metadata" | "sharedkey" | "vcs" => {}
             _ => self.unknown.push(format!("{prefix}:{name}")),
         }
         Ok(())
+    }
+
+    fn take_argument(&mut self, name: &str, value: &str) -> Result<(), BadFlag> {
+        let lower = name.to_ascii_lowercase();
+        match name {
+            RESOLVE => self.resolves = truth(name, value)?,
+            "BUILDKIT_MULTI_PLATFORM" => self.multi_platform |= truth(name, value)?,
+            MIRROR => self.mirror = Some(value.to_owned()).filter(|mirror| !mirror.is_empty()),
+            _ if ARGUMENTS_WITHOUT_MEANING.contains(&name) => {}
+            _ if PROXIES.contains(&lower.as_str()) || name.starts_with("BUILDKIT_") => {
+                self.unknown.push(format!("build-arg:{name}"));
+            }
+            _ => drop(self.arguments.insert(name.to_owned(), value.to_owned())),
+        }
+        Ok(())
+    }
+
+    /// A folder in the place of another. Behind `::` a client names the platform that it is for.
+    fn take_context(&mut self, name: &str, value: &str) -> Result<(), BadFlag> {
+        let name = name.split_once("::").map_or(name, |(name, _)| name);
+        let place = Place::parse(value)?;
+        if name == kcompose_core::plan::CONTEXT {
+            self.context = place;
+        } else {
+            self.named.insert(name.to_owned(), place);
+        }
+        Ok(())
+    }
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Asked {
+            file: FLAVOR.to_owned(),
+            documents: Place::Local("dockerfile".to_owned()),
+            context: Place::Local("context".to_owned()),
+            named: BTreeMap::new(),
+            target: Target::Image,
+            resolves: false,
+            mirror: None,
+            platform: None,
+            multi_platform: false,
+            arguments: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            owner: Whose::Anyone,
+            owners: BTreeMap::new(),
+            no_cache: false,
+            no_network: false,
+            caches: Vec::new(),
+            request: None,
+            unknown: Vec::new(),
+        }
+    }
+}
+
+fn truth(name: &str, value: &str) -> Result<bool, BadFlag> {
+    match value {
+        "1" | "true" => Ok(true),
+        "" | "0" | "false" => Ok(false),
+        other => Err(BadFlag::new(format!("`{name}` is `{other}`"), "it is 1 or 0")),
     }
 }
 
@@ -199,14 +329,18 @@ fn one_platform(said: &str) -> Result<String, BadFlag> {
     Ok(said.to_owned())
 }
 
-fn only_target(said: &str) -> Result<(), BadFlag> {
-    if said.is_empty() || said == TARGET {
-        return Ok(());
+fn target(said: &str) -> Result<Target, BadFlag> {
+    if said.is_empty() {
+        return Ok(Target::default());
     }
-    Err(BadFlag::new(
-        format!("there is no target `{said}`"),
-        format!("a flavor has one target, `{TARGET}`"),
-    ))
+    let found = TARGETS.iter().find(|(name, ..)| *name == said);
+    found.map(|(_, target, _)| *target).ok_or_else(|| {
+        let names: Vec<String> = TARGETS.iter().map(|(name, ..)| format!("`{name}`")).collect();
+        BadFlag::new(
+            format!("there is no target `{said}`"),
+            format!("the targets of a flavor are {}", names.join(" and ")),
+        )
+    })
 }
 
 /// Whether steps lose the network that they ask for.
@@ -230,110 +364,5 @@ fn caches(json: &str) -> Result<Vec<CacheImport>, BadFlag> {
     })
 }
 
-fn remote(place: &str) -> BadFlag {
-    BadFlag::new(
-        format!("the build context `{place}` is not a folder of this machine"),
-        "clone or unpack it, and build in its folder: the lock beside a flavor is part of it",
-    )
-}
-
-/// The folder of the flavor may be exchanged, by its name or by that of a local source.
-fn named_context(name: &str, value: &str) -> Result<String, BadFlag> {
-    if name != kcompose_core::plan::CONTEXT {
-        return Err(BadFlag::new(
-            format!("there is no build context `{name}` to replace"),
-            format!(
-                "the folder that a flavor copies from is called `{}`",
-                kcompose_core::plan::CONTEXT
-            ),
-        ));
-    }
-    let local = value.strip_prefix("local:");
-    local.map(str::to_owned).ok_or_else(|| remote(value))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asked(options: &[(&str, &str)]) -> Result<Asked, Vec<String>> {
-        let options = options
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
-        Asked::new(&options).map_err(|problems| problems.iter().map(ToString::to_string).collect())
-    }
-
-    #[track_caller]
-    fn check_refused(key: &str, value: &str, expected: &str) {
-        assert_eq!(asked(&[(key, value)]).unwrap_err(), [expected], "{key}");
-    }
-
-    #[test]
-    fn what_docker_sends_by_itself_changes_nothing() {
-        let options = [
-            ("cmdline", "localhost/kcompose:1"),
-            ("source", "localhost/kcompose:1"),
-            ("image-resolve-mode", "local"),
-            ("attest:provenance", "mode=min,inline-only=true"),
-            ("frontend.caps", "moby.buildkit.frontend.contexts+forward"),
-            ("vcs:revision", "0"),
-            ("target", ""),
-            ("add-hosts", ""),
-            ("shm-size", "0"),
-        ];
-        assert_eq!(asked(&options), asked(&[]));
-    }
-
-    #[test]
-    fn options_are_taken_in() {
-        let options = [
-            ("filename", "edge.kdl"),
-            ("context:context", "local:other"),
-            ("build-arg:ROLE", "edge"),
-            ("label:a", "b"),
-            ("no-cache", ""),
-            ("platform", "linux/amd64"),
-            ("cache-imports", r#"[{"Type":"registry","Attrs":{"ref":"r/c"}}]"#),
-            ("requestid", "frontend.lint"),
-            ("force-network-mode", "none"),
-            ("new-in-2030", "1"),
-        ];
-        let asked = asked(&options).unwrap();
-        assert_eq!(
-            (asked.file.as_str(), asked.context.as_str()),
-            ("edge.kdl", "other")
-        );
-        assert_eq!(asked.arguments["ROLE"], "edge");
-        assert_eq!(asked.labels["a"], "b");
-        assert_eq!(asked.caches[0].attributes["ref"], "r/c");
-        assert_eq!(asked.unknown, ["new-in-2030"]);
-        assert!(asked.no_cache && asked.no_network && asked.request.is_some());
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused() {
-        check_refused("target", "rootfs", "there is no target `rootfs`");
-        check_refused("ulimit", "nofile=10", "`ulimit` cannot be honoured");
-        check_refused(
-            "force-network-mode",
-            "host",
-            "steps cannot have the network `host`",
-        );
-        check_refused(
-            "platform",
-            "linux/amd64,linux/arm64",
-            "a flavor is built for one platform at a time, not for `linux/amd64,linux/arm64`",
-        );
-        check_refused(
-            "context:base",
-            "docker-image://x",
-            "there is no build context `base` to replace",
-        );
-        check_refused(
-            "context",
-            "https://example.org/a.git",
-            "the build context `https://example.org/a.git` is not a folder of this machine",
-        );
-    }
-}
+mod tests;

@@ -6,9 +6,11 @@ use kcompose_core::llb::Definition;
 use kcompose_core::llb::proto::google::rpc;
 use kcompose_core::llb::proto::moby::buildkit::v1::frontend::llb_bridge_client::LlbBridgeClient;
 use kcompose_core::llb::proto::moby::buildkit::v1::frontend::{
-    CacheOptionsEntry, PingRequest, ReadFileRequest, Ref, RefMap, Result as Built, ReturnRequest,
-    SolveRequest, StatFileRequest, WarnRequest, result,
+    CacheOptionsEntry, FileRange, InputsRequest, PingRequest, ReadFileRequest, Ref, RefMap,
+    ResolveImageConfigRequest, Result as Built, ReturnRequest, SolveRequest, StatFileRequest, WarnRequest,
+    result,
 };
+use kcompose_core::llb::proto::pb;
 use kcompose_engine::Capabilities;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -31,11 +33,14 @@ pub(crate) struct Answer {
 pub(crate) struct Reference(Ref);
 
 /// The daemon.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Bridge {
     client: LlbBridgeClient<Channel>,
     capabilities: Capabilities,
 }
+
+/// How much of a file is read at a time: daemons before BuildKit 0.17 send up to 4 MiB.
+const PART: usize = 2 << 20;
 
 /// Larger than anything that a daemon sends or takes.
 const MESSAGE_LIMIT: usize = 64 << 20;
@@ -81,11 +86,66 @@ impl Bridge {
         }
     }
 
+    /// What other builds of the same solve make for this one, by their names.
+    pub(crate) async fn inputs(&mut self) -> Result<BTreeMap<String, pb::Definition>, Status> {
+        if !self.capabilities.has("frontend.inputs") {
+            return Ok(BTreeMap::new());
+        }
+        let inputs = self.client.inputs(InputsRequest {}).await?.into_inner();
+        Ok(inputs.definitions.into_iter().collect())
+    }
+
+    /// The digest of an image in its registry; empty where an engine knows an image only by its name.
+    pub(crate) async fn image_digest(
+        &mut self,
+        reference: &str,
+        architecture: &str,
+    ) -> Result<String, Status> {
+        let request = ResolveImageConfigRequest {
+            r#ref: reference.to_owned(),
+            platform: Some(pb::Platform {
+                architecture: architecture.to_owned(),
+                os: "linux".to_owned(),
+                ..pb::Platform::default()
+            }),
+            // An image that the engine has already may have no digest, or an old one.
+            resolve_mode: "pull".to_owned(),
+            log_name: format!("look for {reference}"),
+            ..ResolveImageConfigRequest::default()
+        };
+        let answer = self.client.resolve_image_config(request).await?;
+        Ok(answer.into_inner().digest)
+    }
+
     /// The content of a file; none if there is no such file.
     pub(crate) async fn read(&mut self, tree: &Reference, path: &str) -> Result<Option<Vec<u8>>, Status> {
+        let mut content = Vec::new();
+        loop {
+            let part = self.read_part(tree, path, content.len(), PART).await?;
+            let Some(part) = part else { return Ok(None) };
+            content.extend_from_slice(&part);
+            if part.len() < PART {
+                return Ok(Some(content));
+            }
+        }
+    }
+
+    /// A part of a file, shorter where the file ends; none if there is no such file.
+    pub(crate) async fn read_part(
+        &mut self,
+        tree: &Reference,
+        path: &str,
+        offset: usize,
+        length: usize,
+    ) -> Result<Option<Vec<u8>>, Status> {
+        let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let request = ReadFileRequest {
             r#ref: tree.0.id.clone(),
             file_path: path.to_owned(),
+            range: Some(FileRange {
+                offset: number(offset),
+                length: number(length),
+            }),
             ..ReadFileRequest::default()
         };
         found(self.client.read_file(request).await).map(|answer| answer.map(|answer| answer.data))

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use kcompose_compile::{Wiring, config, definition};
 use kcompose_core::image::ImageConfig;
 use kcompose_core::llb::proto::moby::buildkit::v1::frontend::CacheOptionsEntry;
-use kcompose_core::llb::{Definition, Whose};
+use kcompose_core::llb::{Definition, FileAction, Folders, Graph, MakeFile, Meta};
+use kcompose_core::resolve::lock::{self, Lock};
 use kcompose_core::source::SourceMap;
 use kcompose_engine::Capabilities;
 use kcompose_engine::buildkit::{Seen, explain};
@@ -13,11 +14,11 @@ use miette::Diagnostic;
 use serde_json::json;
 use thiserror::Error;
 
-use crate::asked::Asked;
+use crate::asked::{Asked, Target};
 use crate::bridge::{Answer, Bridge, Solving};
 use crate::failure::{Explained, Failure};
 use crate::ready::{Ready, ready};
-use crate::warn;
+use crate::{texts, warn};
 
 /// Daemons since BuildKit 0.17 take messages of 16 MiB, those before it of 4 MiB; they tell it by this capability only.
 const TAKES_LARGE_MESSAGES: &str = "exec.validexitcode";
@@ -67,9 +68,12 @@ pub(crate) async fn build(
     sources: &mut SourceMap,
 ) -> Result<Answer, Failure> {
     let ready = ready(bridge, asked, sources).await?;
-    warn::all(bridge, asked, &ready.warnings, sources).await;
+    warn::all(bridge, asked, &ready.places, &ready.warnings, sources).await;
+    if asked.target == Target::Lock {
+        return only_lock(bridge, asked, &ready.lock).await;
+    }
     let merge = bridge.capabilities().merge();
-    let definition = wired(&ready, asked, sources, (merge, &asked.owner));
+    let definition = wired(&ready, asked, sources, (merge, &ready.places.folders));
     let layers = ready.compiled.plan.layers(merge);
     guard(bridge.capabilities(), &definition, layers)?;
     let reference = bridge.solve(&definition, &caches(asked), Solving::Now).await;
@@ -93,7 +97,7 @@ pub(crate) fn wired(
     ready: &Ready,
     asked: &Asked,
     sources: &SourceMap,
-    (merge, owner): (bool, &Whose),
+    (merge, folders): (bool, &Folders),
 ) -> Definition {
     let wiring = Wiring {
         url: &|fetch| ready.urls.of(fetch),
@@ -101,11 +105,26 @@ pub(crate) fn wired(
         no_cache: asked.no_cache,
         pulls_upstream: true,
         sources,
-        context: &asked.context,
-        owner,
-        ignored: &ready.ignored,
+        folders,
+        owner: &asked.owner,
+        ignored: &ready.places.ignored,
     };
     definition(&ready.compiled, &ready.flavor, &wiring).definition
+}
+
+/// The lock as a file, for `--target lock --output .`.
+async fn only_lock(bridge: &mut Bridge, asked: &Asked, lock: &Lock) -> Result<Answer, Failure> {
+    let name = texts::lock_file(asked);
+    let name = name.rsplit('/').next().unwrap_or(lock::FILE);
+    let file = MakeFile::new(format!("/{name}"), 0o644, lock::render(lock));
+    let mut graph = Graph::new();
+    let output = graph.file(None, [FileAction::MakeFile(file)], Meta::named("write the lock"));
+    let definition = graph.definition(Some(output), &SourceMap::new());
+    let reference = bridge.solve(&definition, &[], Solving::Now).await?;
+    Ok(Answer {
+        reference: Some(reference),
+        ..Answer::default()
+    })
 }
 
 /// What can be known to fail before anything is built.

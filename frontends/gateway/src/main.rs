@@ -12,9 +12,14 @@ mod bridge;
 mod connection;
 mod context;
 mod failure;
+mod folders;
 mod image;
+mod indexes;
+mod place;
+mod reading;
 mod ready;
 mod requests;
+mod resolving;
 mod texts;
 mod warn;
 

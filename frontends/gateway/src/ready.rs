@@ -1,7 +1,7 @@
 //! A flavor, read and compiled as far as it goes without the daemon's work.
 
 use kcompose_compile::{Compiled, EPOCH, Urls, must_fit, options, read_lock};
-use kcompose_core::diagnostic::Diagnostics;
+use kcompose_core::diagnostic::{Diagnostics, Problem, Warned};
 use kcompose_core::model::Flavor;
 use kcompose_core::resolve::Resolved;
 use kcompose_core::resolve::lock::Lock;
@@ -13,10 +13,8 @@ use thiserror::Error;
 use crate::asked::Asked;
 use crate::bridge::Bridge;
 use crate::failure::Failure;
-use crate::{context, texts};
-
-/// The build argument that names a mirror.
-const MIRROR: &str = "KCOMPOSE_MIRROR";
+use crate::folders::{self, Found as Places};
+use crate::{context, resolving, texts};
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("the step `{name}` asks for the network, and this build has none")]
@@ -53,8 +51,8 @@ pub(crate) struct Ready {
     pub(crate) compiled: Compiled,
     /// Where archives are.
     pub(crate) urls: Urls,
-    /// What is left out of the build context.
-    pub(crate) ignored: Vec<String>,
+    /// Where everything is that it reads.
+    pub(crate) places: Places,
     /// What a person should hear.
     pub(crate) warnings: Diagnostics,
 }
@@ -77,14 +75,14 @@ pub(crate) async fn ready(
     let epoch = kcompose_compile::epoch(said, lock.resolved.epoch).map_err(Failure::of)?;
     let mut compiled = kcompose_compile::compile(&flavor, &lock.resolved, &layout, epoch);
     compiled.config.runtime.labels.extend(asked.labels.clone());
-    let mirrors = Mirrors::of_lock(asked.arguments.get(MIRROR).map(String::as_str), &lock);
+    let mirrors = Mirrors::of_lock(asked.mirror.as_deref(), &lock);
     let urls = Urls::new(&mirrors, &flavor, &lock.resolved).map_err(Failure::of)?;
     Ok(Ready {
         flavor,
         lock,
         compiled,
         urls,
-        ignored: found.ignored,
+        places: found.places,
         warnings: found.problems,
     })
 }
@@ -106,7 +104,7 @@ fn refuse_path(flavor: &Flavor, resolved: &Resolved) -> Result<(), Failure> {
 }
 
 /// Everything that can be said about a flavor without building it, as far as the stages get.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Found {
     /// Problems of every kind, sorted by place.
     pub(crate) problems: Diagnostics,
@@ -115,7 +113,7 @@ pub(crate) struct Found {
     /// The lock, if it fits.
     lock: Option<Lock>,
     layout: Option<kcompose_core::layout::CompiledLayout>,
-    ignored: Vec<String>,
+    places: Places,
 }
 
 /// Looks at a flavor: its texts, its build context, its layout, its lock.
@@ -124,13 +122,17 @@ pub(crate) async fn look(
     asked: &Asked,
     sources: &mut SourceMap,
 ) -> Result<Found, Failure> {
-    let mut arguments = asked.arguments.clone();
-    arguments.remove(MIRROR);
-    // The daemon's own frontend reads this one; it chose us.
-    arguments.remove("BUILDKIT_SYNTAX");
-    let options = options(asked.platform.as_deref(), &arguments).map_err(Failure::of)?;
-    let texts = texts::read(bridge, asked, &options, sources).await?;
-    let mut found = Found::default();
+    let places = folders::find(bridge, asked).await?;
+    let names = asked.named.keys().cloned().collect();
+    let options = options(asked.platform.as_deref(), &asked.arguments, names).map_err(Failure::of)?;
+    let texts = texts::read(bridge, asked, &places, &options, sources).await?;
+    let mut found = Found {
+        problems: Diagnostics::default(),
+        flavor: None,
+        lock: None,
+        layout: None,
+        places,
+    };
     let flavor = match texts.flavor {
         Ok(loaded) => {
             found.problems.extend(loaded.warnings);
@@ -141,10 +143,18 @@ pub(crate) async fn look(
             return Ok(found);
         }
     };
-    found.ignored = context::ignored(bridge, asked).await?;
+    let names = asked.named.keys().map(String::as_str);
+    let unused = kcompose_compile::unused(&flavor, names, &texts.read);
+    found.problems.extend(
+        unused
+            .into_iter()
+            .map(|flag| -> Problem { Box::new(flag) })
+            .collect(),
+    );
+    found.places.ignored = context::ignored(bridge, asked, &found.places).await?;
     found
         .problems
-        .extend(context::missing(bridge, asked, &flavor, &found.ignored).await?);
+        .extend(context::missing(bridge, asked, &flavor, &found.places).await?);
     match kcompose_compile::layout(&flavor) {
         Ok(layout) => {
             found.problems.extend(layout.warnings);
@@ -152,9 +162,13 @@ pub(crate) async fn look(
         }
         Err(problems) => found.problems.extend(problems),
     }
-    match locked(&texts.lock_file, texts.lock.as_deref(), &flavor) {
-        Ok(lock) => found.lock = Some(lock),
-        Err(problems) => found.problems.extend(problems),
+    match locked(bridge, asked, (&texts.lock_file, texts.lock.as_deref()), &flavor).await {
+        Ok(lock) => {
+            found.problems.extend(lock.warnings);
+            found.lock = Some(lock.value);
+        }
+        Err(Failure::Problems(problems)) => found.problems.extend(problems),
+        Err(failure @ (Failure::Daemon(_) | Failure::Explained(_))) => return Err(failure),
     }
     if asked.no_network {
         found.problems.extend(without_network(&flavor));
@@ -163,9 +177,27 @@ pub(crate) async fn look(
     Ok(found)
 }
 
-fn locked(file: &str, text: Option<&str>, flavor: &Flavor) -> Result<Lock, Diagnostics> {
+/// The lock beside the flavor, which must fit, or one that is resolved now.
+async fn locked(
+    bridge: &mut Bridge,
+    asked: &Asked,
+    (file, text): (&str, Option<&str>),
+    flavor: &Flavor,
+) -> Result<Warned<Lock>, Failure> {
     let lock = text.map(|text| read_lock(file, text)).transpose()?;
-    must_fit(file, lock.as_ref(), flavor).cloned()
+    if asked.resolves {
+        let wanted = asked.mirror.as_deref();
+        let mirrors = match &lock {
+            Some(lock) => Mirrors::of_lock(wanted, lock),
+            None => Mirrors::only(wanted),
+        };
+        return resolving::lock(bridge, flavor, lock, &mirrors).await;
+    }
+    let fits = must_fit(file, lock.as_ref(), flavor)?;
+    Ok(Warned {
+        value: fits.clone(),
+        warnings: Diagnostics::default(),
+    })
 }
 
 fn without_network(flavor: &Flavor) -> Diagnostics {
@@ -174,7 +206,7 @@ fn without_network(flavor: &Flavor) -> Diagnostics {
         .iter()
         .filter(|run| run.value.network.as_ref().is_some_and(|network| network.value));
     asking
-        .map(|run| -> kcompose_core::diagnostic::Problem {
+        .map(|run| -> Problem {
             Box::new(NoNetwork {
                 name: run.value.name.value.clone(),
                 span: run.span,

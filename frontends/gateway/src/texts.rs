@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use kcompose_core::diagnostic::{Diagnostics, Warned};
-use kcompose_core::llb::{Definition, Graph, Local, Meta};
+use kcompose_core::llb::{Definition, Folder};
 use kcompose_core::model::Flavor;
 use kcompose_core::source::SourceMap;
 use kcompose_dsl::{LoadError, Options};
@@ -17,6 +17,8 @@ use thiserror::Error;
 use crate::asked::Asked;
 use crate::bridge::{Bridge, Solving};
 use crate::failure::Failure;
+use crate::folders::Found;
+use crate::reading;
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("there is no `{file}` in the build context")]
@@ -45,6 +47,8 @@ pub(crate) struct Texts {
     pub(crate) lock_file: String,
     /// The text of the lock, if there is one.
     pub(crate) lock: Option<String>,
+    /// The named build contexts that documents were asked of.
+    pub(crate) read: BTreeSet<String>,
 }
 
 /// Files of the documents' local source: what was asked for, and what came.
@@ -55,12 +59,13 @@ struct Files(BTreeMap<String, Result<String, LoadError>>);
 pub(crate) async fn read(
     bridge: &mut Bridge,
     asked: &Asked,
+    found: &Found,
     options: &Options,
     sources: &mut SourceMap,
 ) -> Result<Texts, Failure> {
     let lock_file = lock_file(asked);
     let mut files = Files::default();
-    files.fetch(bridge, asked, first(asked)).await?;
+    files.fetch(bridge, asked, found, first(asked)).await?;
     let text = match &files.0[&asked.file] {
         Ok(text) => text.clone(),
         Err(error) => return Err(no_flavor(&asked.file, error)),
@@ -73,8 +78,10 @@ pub(crate) async fn read(
             *sources = fresh;
             break loaded;
         }
-        files.fetch(bridge, asked, missed).await?;
+        files.fetch(bridge, asked, found, missed).await?;
     };
+    let read = files.0.keys().filter_map(|path| kcompose_compile::replaced(path));
+    let read = read.map(|(name, _)| name.to_owned()).collect();
     let lock = match files.0.remove(&lock_file) {
         Some(Ok(text)) => Some(text),
         Some(Err(LoadError::Unreadable(reason))) => return Err(not_text(&lock_file, &reason)),
@@ -84,28 +91,51 @@ pub(crate) async fn read(
         flavor,
         lock_file,
         lock,
+        read,
     })
 }
 
 /// The text of the flavor alone.
 pub(crate) async fn flavor(bridge: &mut Bridge, asked: &Asked) -> Result<String, Failure> {
-    let text = read_one(bridge, asked, &asked.file).await?;
+    let found = crate::folders::find(bridge, asked).await?;
+    let text = read_one(bridge, asked, &found.documents, &asked.file).await?;
     text.ok_or_else(|| no_flavor(&asked.file, &LoadError::Missing))
 }
 
-/// One text of the documents, if it is there.
+/// One text of a folder, if it is there.
 pub(crate) async fn read_one(
     bridge: &mut Bridge,
     asked: &Asked,
+    folder: &Folder,
     path: &str,
 ) -> Result<Option<String>, Failure> {
-    let mut files = Files::default();
-    files.fetch(bridge, asked, [path.to_owned()].into()).await?;
-    match files.0.remove(path) {
+    let mut read = read_all(bridge, asked, folder, &[path.to_owned()]).await?;
+    match read.remove(path) {
         Some(Ok(text)) => Ok(Some(text)),
         Some(Err(LoadError::Unreadable(reason))) => Err(not_text(path, &reason)),
         Some(Err(LoadError::Missing)) | None => Ok(None),
     }
+}
+
+/// Texts of a folder.
+async fn read_all(
+    bridge: &mut Bridge,
+    asked: &Asked,
+    folder: &Folder,
+    paths: &[String],
+) -> Result<BTreeMap<String, Result<String, LoadError>>, Failure> {
+    let definition = reading::paths(folder, asked, paths, &[], READ);
+    let tree = bridge.solve(&definition, &[], Solving::Later).await?;
+    let mut read = BTreeMap::new();
+    for path in paths {
+        let text = match bridge.read(&tree, path).await?.map(String::from_utf8) {
+            None => Err(LoadError::Missing),
+            Some(Ok(text)) => Ok(text),
+            Some(Err(error)) => Err(LoadError::Unreadable(error.to_string())),
+        };
+        read.insert(path.clone(), text);
+    }
+    Ok(read)
 }
 
 fn load(
@@ -126,34 +156,44 @@ fn load(
 }
 
 impl Files {
-    /// Reads files that were not asked for yet.
+    /// Reads files that were not asked for yet: of the flavor's folder, and of those that stand for parts of the library.
     async fn fetch(
         &mut self,
         bridge: &mut Bridge,
         asked: &Asked,
+        found: &Found,
         paths: BTreeSet<String>,
     ) -> Result<(), Failure> {
-        let definition = reading(asked, &paths);
-        let tree = bridge.solve(&definition, &[], Solving::Later).await?;
-        for path in paths {
-            let content = bridge.read(&tree, &path).await?;
-            let text = match content.map(String::from_utf8) {
-                None => Err(LoadError::Missing),
-                Some(Ok(text)) => Ok(text),
-                Some(Err(error)) => Err(LoadError::Unreadable(error.to_string())),
-            };
-            self.0.insert(path, text);
+        let mut by_folder: BTreeMap<Option<&str>, Vec<String>> = BTreeMap::new();
+        for path in &paths {
+            let (name, inside) = kcompose_compile::replaced(path)
+                .map_or((None, path.as_str()), |(name, inside)| (Some(name), inside));
+            by_folder.entry(name).or_default().push(inside.to_owned());
+        }
+        for (name, inside) in by_folder {
+            let folder = name.and_then(|name| found.folders.replaced.get(name));
+            let read = read_all(bridge, asked, folder.unwrap_or(&found.documents), &inside).await?;
+            self.0.extend(read.into_iter().map(|(path, text)| {
+                let path = name.map_or(path.clone(), |name| {
+                    format!("{}{name}/{path}", kcompose_dsl::REPLACED)
+                });
+                (path, text)
+            }));
         }
         Ok(())
     }
 }
+
+/// What the operation that reads a text is called.
+const READ: &str = "read";
 
 /// The files of the first read: the flavor and its lock.
 fn first(asked: &Asked) -> BTreeSet<String> {
     [asked.file.clone(), lock_file(asked)].into()
 }
 
-fn lock_file(asked: &Asked) -> String {
+/// The name of the lock beside the flavor.
+pub(crate) fn lock_file(asked: &Asked) -> String {
     Path::new(&asked.file)
         .with_extension("lock")
         .display()
@@ -161,26 +201,10 @@ fn lock_file(asked: &Asked) -> String {
 }
 
 /// The operation that reads the flavor, by which clients show what is said about it.
-pub(crate) fn vertex(asked: &Asked) -> Option<String> {
-    reading(asked, &first(asked)).vertices().keys().next().cloned()
-}
-
-/// The operation that reads some files of the documents' local source.
-fn reading(asked: &Asked, paths: &BTreeSet<String>) -> Definition {
-    let mut graph = Graph::new();
-    let local = Local {
-        owner: asked.owner.clone(),
-        name: asked.documents.clone(),
-        follow: paths.iter().cloned().collect(),
-        shared_key_hint: Some(format!("{}:{}", asked.documents, asked.file)),
-        ..Local::default()
-    };
-    let output = graph.local(&local, Meta::named(format!("read {}", listed(paths))));
-    graph.definition(Some(output), &SourceMap::new())
-}
-
-fn listed(paths: &BTreeSet<String>) -> String {
-    paths.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+pub(crate) fn vertex(asked: &Asked, found: &Found) -> Option<String> {
+    let paths: Vec<String> = first(asked).into_iter().collect();
+    let definition: Definition = reading::paths(&found.documents, asked, &paths, &[], READ);
+    definition.vertices().keys().next().cloned()
 }
 
 fn no_flavor(file: &str, error: &LoadError) -> Failure {

@@ -8,15 +8,22 @@ use miette::Diagnostic;
 
 use crate::asked::Asked;
 use crate::bridge::Bridge;
+use crate::folders::Found;
 use crate::texts;
 
 /// Sends what a person should hear. A daemon that takes no warnings is none the worse for it.
-pub(crate) async fn all(bridge: &mut Bridge, asked: &Asked, warnings: &Diagnostics, sources: &SourceMap) {
+pub(crate) async fn all(
+    bridge: &mut Bridge,
+    asked: &Asked,
+    found: &Found,
+    warnings: &Diagnostics,
+    sources: &SourceMap,
+) {
     if !bridge.capabilities().has("gateway.warnings") {
         return;
     }
     // A warning hangs on an operation that the client has seen: that which read the flavor.
-    let Some(digest) = texts::vertex(asked) else {
+    let Some(digest) = texts::vertex(asked, found) else {
         return;
     };
     for problem in warnings.iter() {

@@ -44,7 +44,7 @@ struct DistroChanged {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("the lock is of language version {found}, and this kcompose writes version {LANGUAGE}")]
-#[diagnostic(code("kcompose::lock::language"), help("`kcompose lock` rewrites it"))]
+#[diagnostic(code("kcompose::lock::language"), help("{}", if *.found > LANGUAGE { "use a newer kcompose" } else { "`kcompose lock` rewrites it" }))]
 struct OtherLanguage {
     found: u32,
 }

@@ -38,7 +38,6 @@ pub(crate) async fn run(
     let project = Project::load(&args.source, sources, terminal)?;
     let mut outputs = outputs(args, &project.flavor)?;
     let secrets = secrets(&args.secrets)?;
-    let context = context(args, &project)?;
     let layout = compile::layout(&project.flavor, sources, terminal)?;
     let mut world = World::new(global, args.lock.offline(), terminal)?;
     let engine = engine::choose(args, &world.store, terminal).await?;
@@ -61,6 +60,8 @@ pub(crate) async fn run(
         .mirror(urls, engine.reaches_loopback(), args.lock.offline())
         .await;
     let merge = engine.capabilities().merge();
+    let owner = Whose::Build(kcompose_engine::random_id());
+    let (folders, offered) = project.contexts.folders(&owner);
     let emitted = compile::definition(
         &compiled,
         &project.flavor,
@@ -70,9 +71,9 @@ pub(crate) async fn run(
             no_cache: args.no_cache,
             pulls_upstream: false,
             sources,
-            context: CONTEXT,
-            owner: &Whose::Build(kcompose_engine::random_id()),
-            ignored: &context::ignored(&context, &project.file)?,
+            folders: &folders,
+            owner: &owner,
+            ignored: &context::ignored(&project)?,
         },
     );
     let mut request = BuildRequest::new(
@@ -86,7 +87,10 @@ pub(crate) async fn run(
         let identity = &project.flavor.identity;
         request.tags = vec![format!("{}:{}", identity.name.value, identity.version.value)];
     }
-    request.locals = BTreeMap::from([(CONTEXT.to_owned(), context)]);
+    request.locals = offered;
+    request
+        .locals
+        .insert(CONTEXT.to_owned(), project.context().to_owned());
     request
         .locals
         .extend(upstream.map(|folder| (UPSTREAM.to_owned(), folder)));
@@ -114,7 +118,7 @@ async fn prepare(
     sources: &SourceMap,
     terminal: &Terminal,
 ) -> Result<Pinned, Failure> {
-    let missing = context::missing(&project.flavor, &project.folder);
+    let missing = context::missing(project);
     if missing.has_errors() {
         return Err(Failure::Wrong(missing));
     }
@@ -238,30 +242,6 @@ fn tags(args: &Build, flavor: &Flavor) -> Vec<String> {
         .map(|repository| format!("{}:{}", repository.value, flavor.identity.version.value))
         .into_iter()
         .collect()
-}
-
-fn context(args: &Build, project: &Project) -> Result<PathBuf, Failure> {
-    let mut context = project.folder.clone();
-    for text in &args.build_contexts {
-        match text.split_once('=') {
-            Some((CONTEXT, path)) => context = PathBuf::from(path),
-            Some((name, _)) => {
-                let fact = format!("there is no build context `{name}` to replace");
-                return Err(Failure::usage(BadFlag::new(
-                    fact,
-                    "the folder of the flavor is called `context`",
-                )));
-            }
-            None => {
-                let fact = format!("`--build-context {text}` has no path");
-                return Err(Failure::usage(BadFlag::new(
-                    fact,
-                    "write it as --build-context context=PATH",
-                )));
-            }
-        }
-    }
-    Ok(context)
 }
 
 fn secrets(texts: &[String]) -> Result<BTreeMap<String, Secret>, Failure> {

@@ -59,7 +59,7 @@ async fn problems(
     let (lock, contents) = ahead?;
     let mut sink = Sink::new();
     sink.extend(warnings);
-    sink.extend(context::missing(&project.flavor, &project.folder));
+    sink.extend(context::missing(&project));
     let layout = match layout::compile(&project.flavor) {
         Ok(compiled) => {
             sink.extend(compiled.warnings);

@@ -4,7 +4,6 @@ use std::io::Write;
 
 use kcompose_compile::Urls;
 use kcompose_core::llb::Whose;
-use kcompose_core::plan::CONTEXT;
 use kcompose_core::source::SourceMap;
 
 use crate::args::{Global, Plan, PlanFormat};
@@ -41,6 +40,7 @@ pub(crate) async fn run(
 }
 
 fn llb(compiled: &Compiled, project: &Project, urls: &Urls, sources: &SourceMap) -> Result<(), Failure> {
+    let (folders, _) = project.contexts.folders(&Whose::Anyone);
     let emitted = compile::definition(
         compiled,
         &project.flavor,
@@ -50,9 +50,9 @@ fn llb(compiled: &Compiled, project: &Project, urls: &Urls, sources: &SourceMap)
             no_cache: false,
             pulls_upstream: false,
             sources,
-            context: CONTEXT,
+            folders: &folders,
             owner: &Whose::Anyone,
-            ignored: &crate::context::ignored(&project.folder, &project.file)?,
+            ignored: &crate::context::ignored(project)?,
         },
     );
     let mut out = std::io::stdout().lock();

@@ -10,6 +10,7 @@ mod download;
 mod error;
 mod http;
 mod mirrors;
+mod origin;
 mod suites;
 mod upstream;
 
@@ -27,6 +28,8 @@ pub use archives::{Contents, Fetched};
 pub(crate) use download::Download;
 pub use error::FetchError;
 pub use mirrors::Mirrors;
+pub use origin::Origin;
+pub use suites::Suites;
 
 use http::Http;
 
@@ -119,19 +122,12 @@ impl Fetcher {
 
     /// Answers all needs, in parallel, into [`Fetcher::facts`].
     pub async fn answer(&mut self, needs: &BTreeSet<Need>) -> Result<(), FetchError> {
-        let source = suites::Source::new(&self.options, &self.http);
-        let suites = needs.iter().filter_map(|need| match need {
-            Need::Suite(need) => Some(need),
-            Need::Upstream(_) => None,
-        });
-        let answers = suites.map(|need| source.suite(need));
-        for (key, facts) in suites::all(answers).await? {
-            self.facts
-                .suites
-                .entry(key)
-                .and_modify(|known| known.components.extend(facts.components.clone()))
-                .or_insert(facts);
-        }
+        let suites = Suites {
+            origin: &origin::Web::new(&self.options, &self.http),
+            mirrors: &self.options.mirrors,
+            now: self.options.now,
+        };
+        suites.answer(needs, &mut self.facts).await?;
         for need in needs {
             if let Need::Upstream(need) = need {
                 self.facts.upstream = Some(upstream::find(&self.options, &self.folder, need).await?);

@@ -1,24 +1,24 @@
 //! Suites: a verified release file, and compact indexes of the components that are asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use kcompose_core::packages::deb::index::{self, PackageIndex};
 use kcompose_core::packages::deb::release::{Expected, IndexFile, Release};
 use kcompose_core::packages::deb::signature::Keyring;
 use kcompose_core::packages::decompress::{Compression, Decoder};
 use kcompose_core::packages::{hex, sha256};
-use kcompose_core::resolve::{SuiteFacts, SuiteKey, SuiteNeed};
+use kcompose_core::resolve::{Facts, Need, SuiteFacts, SuiteKey, SuiteNeed};
 use tokio_stream::StreamExt;
 
-use crate::store::{Shelf, StoreError};
+use crate::store::Shelf;
 
+use super::Network;
 use super::error::FetchError;
-use super::http::{Http, Wanted};
-use super::{Fetching, Network, Options, Progress};
+use super::mirrors::Mirrors;
+use super::origin::Origin;
 
 /// No release file of any distro is nearly as large.
 const RELEASE_LIMIT: u64 = 32 << 20;
@@ -38,26 +38,36 @@ where
     Ok(done)
 }
 
-/// Where suites are read from.
-pub(super) struct Source<'a> {
-    options: &'a Options,
-    http: &'a Http,
-    done: AtomicU64,
-    total: AtomicU64,
+/// What suites are read with.
+#[derive(Debug)]
+pub struct Suites<'a, O> {
+    /// Where their files come from.
+    pub origin: &'a O,
+    /// Where distros are fetched from.
+    pub mirrors: &'a Mirrors,
+    /// Now, in seconds since 1970: what expiry is judged by.
+    pub now: i64,
 }
 
-impl<'a> Source<'a> {
-    pub(super) fn new(options: &'a Options, http: &'a Http) -> Self {
-        Source {
-            options,
-            http,
-            done: AtomicU64::new(0),
-            total: AtomicU64::new(0),
+impl<O: Origin> Suites<'_, O> {
+    /// Answers all needs that are suites, at the same time.
+    pub async fn answer(&self, needs: &BTreeSet<Need>, facts: &mut Facts) -> Result<(), FetchError> {
+        let suites = needs.iter().filter_map(|need| match need {
+            Need::Suite(need) => Some(need),
+            Need::Upstream(_) => None,
+        });
+        for (key, found) in all(suites.map(|need| self.suite(need))).await? {
+            facts
+                .suites
+                .entry(key)
+                .and_modify(|known| known.components.extend(found.components.clone()))
+                .or_insert(found);
         }
+        Ok(())
     }
 
     /// The answer to one need.
-    pub(super) async fn suite(&self, need: &SuiteNeed) -> Result<(SuiteKey, SuiteFacts), FetchError> {
+    async fn suite(&self, need: &SuiteNeed) -> Result<(SuiteKey, SuiteFacts), FetchError> {
         let keys = Keyring::from_armoured(need.keys.iter().map(String::as_str));
         let keys = keys.map_err(|error| FetchError::Keys {
             repository: need.key.source.clone(),
@@ -80,12 +90,12 @@ impl<'a> Source<'a> {
     /// The release file and the URL of the suite that it came from.
     async fn release(&self, need: &SuiteNeed, keys: &Keyring) -> Result<(String, Release), FetchError> {
         let cached = self.cached_release(need)?;
-        if self.options.network == Network::Offline {
+        if self.origin.network() == Network::Offline {
             let missing = || FetchError::Offline {
                 what: format!("the index of suite `{}`", need.key.suite),
             };
             let release = cached.ok_or_else(missing)?;
-            let url = self.suite_url(&self.options.mirrors.base(&need.location), need);
+            let url = self.suite_url(&self.mirrors.base(&need.location), need);
             // What the store has was fresh when it was fetched; without a network there is nothing newer.
             let judged = release.judge(&Expected {
                 fresh: false,
@@ -111,25 +121,21 @@ impl<'a> Source<'a> {
             error,
         })?;
         let text = serde_json::to_vec(&release).expect("a release has only text and numbers");
-        self.options
-            .store
-            .keep_item(Shelf::Releases, &self.release_key(need), &text)?;
+        self.origin
+            .keep(Shelf::Releases, &self.release_key(need), &text)?;
         Ok((url, release))
     }
 
     async fn fetch_release(&self, need: &SuiteNeed) -> Result<(String, Vec<u8>), FetchError> {
         let mut missing = None;
-        for base in self.options.mirrors.bases(&need.location) {
+        for base in self.mirrors.bases(&need.location) {
             let suite = self.suite_url(&base, need);
             match self
-                .http
+                .origin
                 .small(&format!("{suite}/InRelease"), RELEASE_LIMIT)
                 .await
             {
-                Ok(bytes) => {
-                    self.add(bytes.len() as u64, bytes.len() as u64);
-                    return Ok((suite, bytes));
-                }
+                Ok(bytes) => return Ok((suite, bytes)),
                 Err(error @ FetchError::Refused { .. }) => missing = missing.or(Some(error)),
                 Err(error) => return Err(error),
             }
@@ -143,17 +149,14 @@ impl<'a> Source<'a> {
             // Suites of one distro are signed by the same keys, so each must say which it is. Others name theirs freely.
             named: need.location.distro.is_some(),
             keys,
-            now: self.options.now,
+            now: self.now,
             fresh: true,
             not_before,
         }
     }
 
-    fn cached_release(&self, need: &SuiteNeed) -> Result<Option<Release>, StoreError> {
-        let text = self
-            .options
-            .store
-            .item(Shelf::Releases, &self.release_key(need))?;
+    fn cached_release(&self, need: &SuiteNeed) -> Result<Option<Release>, FetchError> {
+        let text = self.origin.item(Shelf::Releases, &self.release_key(need))?;
         Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
     }
 
@@ -192,12 +195,12 @@ impl<'a> Source<'a> {
 
     async fn index(&self, suite: &str, file: &IndexFile) -> Result<PackageIndex, FetchError> {
         let key = format!("{}-{}", hex::encode(&file.file.sha256), index::FORMAT);
-        if let Some(bytes) = self.options.store.item(Shelf::Indexes, &key)?
+        if let Some(bytes) = self.origin.item(Shelf::Indexes, &key)?
             && let Ok(index) = PackageIndex::open(Arc::new(bytes))
         {
             return Ok(index);
         }
-        if self.options.network == Network::Offline {
+        if self.origin.network() == Network::Offline {
             return Err(FetchError::Offline {
                 what: format!("the index of component `{}`", file.component),
             });
@@ -212,44 +215,22 @@ impl<'a> Source<'a> {
             url: url.clone(),
             reason,
         })?;
-        self.options.store.keep_item(Shelf::Indexes, &key, &compact)?;
+        self.origin.keep(Shelf::Indexes, &key, &compact)?;
         PackageIndex::open(Arc::new(compact)).map_err(|error| FetchError::index(&url, &error))
     }
 
     /// The file by its checksum, or by its name where the mirror has no such place.
     async fn fetch_index(&self, suite: &str, file: &IndexFile) -> Result<(String, Vec<u8>), FetchError> {
-        self.add(0, file.file.size);
-        let sha256 = hex::encode(&file.file.sha256);
         let mut missing = None;
         for path in &file.paths {
             let url = format!("{suite}/{path}");
-            let wanted = Wanted {
-                url: &url,
-                sha256: &sha256,
-                size: Some(file.file.size),
-            };
-            let on_bytes = |count: i64| self.add(count.try_into().unwrap_or(0), 0);
-            match self.http.file(&wanted, &self.options.store, &on_bytes).await {
-                Ok(draft) => {
-                    let bytes =
-                        fs_err::read(draft.path()).map_err(|error| self.options.store.failure(error))?;
-                    return Ok((url, bytes));
-                }
+            match self.origin.whole(&url, &file.file).await {
+                Ok(bytes) => return Ok((url, bytes)),
                 Err(error @ FetchError::Refused { .. }) => missing = Some(error),
                 Err(error) => return Err(error),
             }
         }
         Err(missing.expect("an index has at least one path"))
-    }
-
-    fn add(&self, done: u64, total: u64) {
-        let done = self.done.fetch_add(done, Ordering::Relaxed) + done;
-        let total = self.total.fetch_add(total, Ordering::Relaxed) + total;
-        (self.options.progress)(Progress {
-            what: Fetching::Indexes,
-            done: done.min(total),
-            total,
-        });
     }
 }
 

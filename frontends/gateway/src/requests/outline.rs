@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Said;
 use super::source::Sources;
-use crate::asked::Asked;
+use crate::asked::{Asked, TARGETS};
 use crate::bridge::Bridge;
 use crate::failure::Failure;
 use crate::texts;
@@ -22,6 +22,10 @@ pub(super) async fn outline(
     let file = sources.add(asked.file.as_str(), text).clone();
     let document = syntax::parse(&file)?;
     let parameters = parameters(&document.nodes);
+    let (name, _, description) = TARGETS
+        .iter()
+        .find(|(_, target, _)| *target == asked.target)
+        .unwrap_or(&TARGETS[0]);
     let mut files = Sources::default();
     let arguments: Vec<Value> = parameters
         .iter()
@@ -34,8 +38,8 @@ pub(super) async fn outline(
     };
     Ok(Said {
         json: json!({
-            "name": super::targets::TARGET,
-            "description": super::targets::DESCRIPTION,
+            "name": name,
+            "description": description,
             "args": arguments,
             "sources": files.texts(),
         }),

@@ -1,21 +1,16 @@
-//! `docker build --call=targets`: a flavor has one.
+//! `docker build --call=targets`: what a flavor can be made into.
 
 use kcompose_core::source::SourceMap;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Said;
 use super::source::Sources;
-use crate::asked::Asked;
+use crate::asked::{Asked, TARGETS};
 use crate::bridge::Bridge;
 use crate::failure::Failure;
 use crate::texts;
 
-/// The one target.
-pub(super) const TARGET: &str = "image";
-/// What it is.
-pub(super) const DESCRIPTION: &str = "The image of the flavor";
-
-/// The list of it.
+/// The list of the targets.
 pub(super) async fn targets(
     bridge: &mut Bridge,
     asked: &Asked,
@@ -25,15 +20,22 @@ pub(super) async fn targets(
     let first = sources.add(asked.file.as_str(), text).span(0, 0);
     let mut files = Sources::default();
     let location = files.location(first, sources);
-    let target = json!({
-        "name": TARGET,
-        "default": true,
-        "description": DESCRIPTION,
-        "location": location,
+    let targets = TARGETS.iter().enumerate().map(|(at, (name, _, description))| {
+        json!({
+            "name": name,
+            "default": at == 0,
+            "description": description,
+            "location": location,
+        })
+    });
+    let targets: Vec<Value> = targets.collect();
+    let lines = TARGETS.iter().enumerate().map(|(at, (name, _, description))| {
+        let default = if at == 0 { " (default)" } else { "" };
+        format!("{:<18}{description}\n", format!("{name}{default}"))
     });
     Ok(Said {
-        json: json!({ "targets": [target], "sources": files.texts() }),
-        text: format!("{TARGET} (default)  {DESCRIPTION}\n"),
+        text: lines.collect(),
+        json: json!({ "targets": targets, "sources": files.texts() }),
         code: None,
     })
 }

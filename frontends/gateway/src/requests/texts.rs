@@ -1,6 +1,5 @@
 //! Our own requests: what the commands `config`, `plan` and `lock` of kcompose print.
 
-use kcompose_core::llb::Whose;
 use kcompose_core::resolve::lock;
 use kcompose_core::source::SourceMap;
 use kcompose_dsl::render;
@@ -70,7 +69,10 @@ pub(super) async fn llb(
         &ready,
         asked,
         sources,
-        (bridge.capabilities().merge(), &Whose::Anyone),
+        (
+            bridge.capabilities().merge(),
+            &ready.places.folders.clone().nobodys(),
+        ),
     );
     let text = base64::engine::general_purpose::STANDARD.encode(definition.bytes());
     Ok(Said {

@@ -1,0 +1,91 @@
+//! `KCOMPOSE_RESOLVE=1`: the lock that a flavor lacks, resolved while it is built.
+
+use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kcompose_core::diagnostic::Warned;
+use kcompose_core::model::{Architecture, Flavor, RuntimeSource};
+use kcompose_core::resolve::lock::Lock;
+use kcompose_core::resolve::{Facts, Need, Resolution, UpstreamFacts, UpstreamNeed, resolve};
+use kcompose_engine::fetch::{FetchError, Mirrors, Suites};
+
+use crate::bridge::{Bridge, Solving};
+use crate::failure::Failure;
+use crate::indexes::ByDaemon;
+use crate::{place, reading};
+
+/// The lock of a flavor: the one before where it fits, else with as little moved as can be.
+pub(crate) async fn lock(
+    bridge: &mut Bridge,
+    flavor: &Flavor,
+    before: Option<Lock>,
+    mirrors: &Mirrors,
+) -> Result<Warned<Lock>, Failure> {
+    let mut facts = Facts {
+        lock: before.clone(),
+        ..Facts::default()
+    };
+    loop {
+        match resolve(flavor, &facts) {
+            Resolution::Done(resolved) => {
+                let lock = kcompose_compile::new_lock(flavor, resolved.value, before.as_ref(), mirrors);
+                return Ok(Warned {
+                    value: lock,
+                    warnings: resolved.warnings,
+                });
+            }
+            Resolution::Needs(needs) => answer(bridge, &needs, mirrors, &mut facts).await?,
+            Resolution::Failed(problems) => return Err(problems.into()),
+        }
+    }
+}
+
+async fn answer(
+    bridge: &mut Bridge,
+    needs: &BTreeSet<Need>,
+    mirrors: &Mirrors,
+    facts: &mut Facts,
+) -> Result<(), Failure> {
+    let suites = Suites {
+        origin: &ByDaemon(bridge),
+        mirrors,
+        now: now(),
+    };
+    suites.answer(needs, facts).await.map_err(Failure::of)?;
+    for need in needs {
+        if let Need::Upstream(need) = need {
+            facts.upstream = Some(upstream(bridge, need).await?);
+        }
+    }
+    Ok(())
+}
+
+/// kairos-init in its image, which the daemon pulls.
+async fn upstream(bridge: &mut Bridge, need: &UpstreamNeed) -> Result<UpstreamFacts, Failure> {
+    let failed = |reason: String| {
+        Failure::of(FetchError::Upstream {
+            from: need.from.to_string(),
+            reason,
+            help: "see that the name is right and the registry answers, and log in with `docker login HOST` where it asks; what is on this machine only is locked by `kcompose lock`".to_owned(),
+        })
+    };
+    let RuntimeSource::Image(name) = &need.from else {
+        return Err(failed("the engine does not read it".to_owned()));
+    };
+    let name = place::full(name);
+    let architecture = Architecture::as_str(need.architecture);
+    let digest = bridge.image_digest(&name, architecture).await;
+    let digest = digest.map_err(|status| failed(status.message().to_owned()))?;
+    let definition = reading::image(&name, architecture);
+    let tree = bridge.solve(&definition, &[], Solving::Later).await;
+    let tree = tree.map_err(|status| failed(status.message().to_owned()))?;
+    let program = bridge.read(&tree, "/kairos-init").await?.unwrap_or_default();
+    let digest = Some(digest).filter(|digest| !digest.is_empty());
+    Ok(UpstreamFacts::of(need.from.clone(), digest, &program))
+}
+
+/// Seconds since 1970 on the engine's clock.
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
