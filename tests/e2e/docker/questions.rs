@@ -16,7 +16,7 @@ fn docker_asks_and_is_answered() {
     let docker = Docker::modern();
     let folder = docker.flavor(MINIMAL);
     for (call, text) in [
-        ("subrequests.describe", "frontend.kcompose.plan"),
+        ("subrequests.describe", "kcompose.plan"),
         ("outline", "image"),
         ("targets", "lock"),
         ("check", "Check complete, no warnings found"),
