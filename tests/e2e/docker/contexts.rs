@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use kcompose_testing::needs;
@@ -42,8 +42,8 @@ fn contexts_lie_far_away() {
     );
     let port = free_port();
     let _git = daemon(
-        Command::new("git")
-            .args(["daemon", "--reuseaddr", "--listen=127.0.0.1", "--export-all"])
+        Command::new(git_daemon())
+            .args(["--reuseaddr", "--listen=127.0.0.1", "--export-all"])
             .arg(format!("--base-path={}", served.path().display()))
             .arg(format!("--port={port}")),
         served.path(),
@@ -165,6 +165,12 @@ fn bake_links_what_it_builds() {
     baked().ok();
     fs::rename(folder.path().join("aside"), folder.path().join("gone")).unwrap();
     assert_ne!(baked().code, Some(0));
+}
+
+/// The server itself: `git daemon` starts it as a child, which nobody would end.
+fn git_daemon() -> PathBuf {
+    let asked = Command::new("git").arg("--exec-path").output().unwrap();
+    Path::new(String::from_utf8(asked.stdout).unwrap().trim()).join("git-daemon")
 }
 
 fn free_port() -> u16 {
