@@ -104,6 +104,16 @@ fn contexts_stand_for_others() {
     check(&[]).ends(1).says("there is no `overlay`");
     let overlay = context("overlay", "overlay");
     check(&[&overlay]).ok();
+    // The same, in an image.
+    let packed = Command::new("tar")
+        .args(["-C", "overlay", "-cf", "overlay.tar", "."])
+        .current_dir(other.path())
+        .status();
+    assert!(packed.unwrap().success());
+    docker
+        .run(other.path(), &["import", "overlay.tar", "example.test/overlay:1"])
+        .ok();
+    check(&["--build-context=overlay=docker-image://example.test/overlay:1"]).ok();
     // A block, also for the CLI.
     replace(
         &folder.path().join("flavor.kdl"),

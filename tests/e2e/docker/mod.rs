@@ -123,9 +123,7 @@ impl Docker {
         };
         words.extend(["--progress=plain", "--build-arg", &mirror, "-f", "flavor.kdl"]);
         words.extend(options);
-        if !options.contains(&".") && !options.iter().any(|option| option.contains("://")) {
-            words.push(".");
-        }
+        words.push(".");
         self.run(folder, &words)
     }
 
