@@ -108,18 +108,33 @@ fn parts(bytes: &[u8]) -> (Vec<Vec<u8>>, BTreeMap<String, pb::OpMetadata>, Optio
     )
 }
 
-fn examples() -> Vec<PathBuf> {
+/// Every example, and every case of the language's suite that is a whole flavor.
+fn flavors() -> Vec<PathBuf> {
+    // Of these one names a mirror that is nowhere, the other an image in a registry.
+    const OUT_OF_REACH: [&str; 2] = ["good", "runtime-immucore"];
     let workspace = kcompose_testing::workspace();
-    ["examples/minimal", "examples/edge-gateway", "tests/e2e/flavor"]
-        .map(|path| workspace.join(path))
-        .to_vec()
+    let folders = |path: &str| -> Vec<PathBuf> {
+        let found = fs::read_dir(workspace.join(path)).unwrap();
+        let mut found: Vec<PathBuf> = found.map(|entry| entry.unwrap().path()).collect();
+        found.sort();
+        found
+    };
+    let mut flavors = folders("examples");
+    let whole = folders("dsl/tests/suite").into_iter().filter(|case| {
+        let report = fs::read_to_string(case.join("report")).unwrap_or_default();
+        report.trim() == "fine" && !OUT_OF_REACH.iter().any(|name| case.ends_with(name))
+    });
+    flavors.extend(whole);
+    flavors.push(workspace.join("tests/e2e/flavor"));
+    assert!(flavors.len() > 4, "{flavors:?}");
+    flavors
 }
 
 #[test]
 fn the_frontend_compiles_what_the_cli_compiles() {
     needs!(Root, BuildKit, Mirror, Program("docker-registry"));
     let frontend = Frontend::start();
-    for example in examples() {
+    for example in flavors() {
         let folder = locked(&example);
         let asked = frontend.ask(folder.path(), "frontend.kcompose.llb").ok();
         let theirs = base64::engine::general_purpose::STANDARD
