@@ -12,8 +12,11 @@ const DRIVER: &str = include_str!("guest/driver.sh");
 const PROBE_UNIT: &str = include_str!("guest/probe.service");
 const HAND_OVER_UNIT: &str = include_str!("guest/hand-over.service");
 const WANTS: &str = include_str!("guest/sysinit.conf");
-/// The layout checks of both runtimes.
-pub(crate) const CHECK: &[u8] = include_bytes!("guest/check.sh");
+/// The checks of the running system, for both runtimes.
+pub(crate) const CHECK: &str = concat!(
+    include_str!("guest/check.sh"),
+    include_str!("guest/check-system.sh")
+);
 
 /// A script to run in the machine.
 #[derive(Clone, Copy, Debug)]

@@ -186,7 +186,7 @@ fn boot_files(disk: &Disk, what: &Boot<'_>) -> Result<BootFiles, Failure> {
 fn parts<'a>(what: &Boot<'a>) -> Vec<Part<'a>> {
     let check = what.check.then_some(Part {
         name: "check",
-        script: guest::CHECK,
+        script: guest::CHECK.as_bytes(),
     });
     let script = what.script.map(|script| Part {
         name: "script",
