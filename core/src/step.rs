@@ -131,8 +131,27 @@ pub struct KairosInit {
     pub model: String,
     /// Its steps that are left out.
     pub skip: Vec<String>,
-    /// A directory that gets a copy of what an initrd needs of it.
-    pub initrd: String,
+    /// The Kubernetes of variant `standard`.
+    pub kubernetes: Option<KubernetesProgram>,
+    /// A directory that gets a copy of what an initrd needs of it; then that is all that it is run for.
+    pub initrd: Option<String>,
+}
+
+/// A Kubernetes of one program, which is put into the image before kairos-init asks its provider for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KubernetesProgram {
+    /// Its name, as Kairos' provider knows it, which is the program's too.
+    pub name: String,
+    /// Its version: a program that says another is refused.
+    pub version: String,
+    /// The program, as an absolute path in the exec.
+    pub program: String,
+    /// Its sha256 in hex: another program is refused.
+    pub sha256: String,
+    /// Other names of it.
+    pub links: Vec<String>,
+    /// Its units.
+    pub units: Vec<InlineFile>,
 }
 
 /// Writes an initrd with the dracut of the root, the same bytes each time.

@@ -57,6 +57,20 @@ fn a_lost_persistent_partition_degrades_and_says_so() {
     machine.boot(&shared().archive(), "", "degraded").ok();
 }
 
+/// Where a partition of a disk begins, in bytes.
+pub(crate) fn partition_start(disk: &Path, partition: &str) -> u64 {
+    let table = Command::new(kcompose_testing::program("sfdisk").unwrap())
+        .arg("--json")
+        .arg(disk)
+        .output()
+        .unwrap();
+    let table: serde_json::Value = serde_json::from_slice(&table.stdout).unwrap();
+    let partitions = table["partitiontable"]["partitions"].as_array().unwrap();
+    let found = partitions.iter().find(|entry| entry["name"] == partition);
+    let found = found.unwrap_or_else(|| panic!("no {partition} in {table}"));
+    found["start"].as_u64().unwrap() * 512
+}
+
 /// A disk that is kept between boots.
 struct Machine(tempfile::TempDir);
 
@@ -92,18 +106,7 @@ impl Machine {
     /// Overwrites the file system of a partition.
     fn wipe(&self, partition: &str) {
         let disk = self.folder().join("d.img");
-        let table = Command::new(kcompose_testing::program("sfdisk").unwrap())
-            .arg("--json")
-            .arg(&disk)
-            .output()
-            .unwrap();
-        let table: serde_json::Value = serde_json::from_slice(&table.stdout).unwrap();
-        let partitions = table["partitiontable"]["partitions"].as_array().unwrap();
-        let found = partitions.iter().find(|entry| entry["name"] == partition);
-        let start = found.unwrap_or_else(|| panic!("no {partition} in {table}"))["start"]
-            .as_u64()
-            .unwrap()
-            * 512;
+        let start = partition_start(&disk, partition);
         let file = fs::OpenOptions::new().write(true).open(&disk).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&file, &[0; 65536], start).unwrap();
     }

@@ -87,6 +87,18 @@ pub(super) fn kairos(parts: &Parts, sink: &mut Sink) -> Spanned<Kairos> {
         .iter()
         .filter_map(|kairos| kairos.part(|kairos| kairos.variant.as_ref()))
         .collect();
+    let clusters: Vec<_> = all
+        .iter()
+        .filter_map(|kairos| kairos.part(|kairos| kairos.kubernetes.as_ref()))
+        .collect();
+    let cluster_versions: Vec<_> = all
+        .iter()
+        .filter_map(|kairos| kairos.part(|kairos| kairos.kubernetes_version.as_ref()))
+        .collect();
+    let cluster_sources: Vec<_> = all
+        .iter()
+        .filter_map(|kairos| kairos.part(|kairos| kairos.kubernetes_from.as_ref()))
+        .collect();
     let runtime = choose(
         "the runtime",
         &runtimes,
@@ -106,6 +118,24 @@ pub(super) fn kairos(parts: &Parts, sink: &mut Sink) -> Spanned<Kairos> {
         |variant| Some(variant_name(*variant)),
         sink,
     );
+    let kubernetes = choose(
+        "the Kubernetes",
+        &clusters,
+        |which| Some(which.name().to_owned()),
+        sink,
+    );
+    let kubernetes_version = choose(
+        "the version of Kubernetes",
+        &cluster_versions,
+        |version| Some(version.clone()),
+        sink,
+    );
+    let kubernetes_from = choose(
+        "the source of Kubernetes",
+        &cluster_sources,
+        |from| Some(from.to_string()),
+        sink,
+    );
     let immucore = runtime.is_some_and(|runtime| *runtime.value == Runtime::Immucore);
     if let Some(from) = from.filter(|_| !immucore) {
         sink.push(FromWithoutImmucore { span: from.span });
@@ -117,6 +147,9 @@ pub(super) fn kairos(parts: &Parts, sink: &mut Sink) -> Spanned<Kairos> {
         from: from.map(|from| from.spanned()),
         model: model.map(|model| model.spanned()),
         variant: variant.map(|variant| variant.spanned()),
+        kubernetes: kubernetes.map(|which| which.spanned()),
+        kubernetes_version: kubernetes_version.map(|version| version.spanned()),
+        kubernetes_from: kubernetes_from.map(|from| from.spanned()),
         trusted_boot,
         fips,
     };

@@ -9,6 +9,7 @@ mod conflict;
 mod files;
 mod identity;
 mod kernel;
+mod kubernetes;
 mod layout;
 mod packages;
 mod run;

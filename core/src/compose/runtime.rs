@@ -7,12 +7,11 @@ use crate::diagnostic::{Sink, did_you_mean};
 use crate::kairos::release::{MODELS, kept_words};
 use crate::model::{
     Architecture, Distro, FileBody, FileNode, Kairos, OnArchitecture, OnMissing, PackageName, Runtime,
-    Variant,
 };
 use crate::source::{Span, Spanned};
 
-use super::Parts;
 use super::conflict::said;
+use super::{Parts, kubernetes};
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("the library does not know what runtime `immucore` needs on `{distro}`")]
@@ -90,19 +89,6 @@ struct ModelOfArm {
 }
 
 #[derive(Debug, Error, Diagnostic)]
-#[error("the variant `standard` cannot be built with runtime `immucore` by this version")]
-#[diagnostic(
-    code("kcompose::kairos::variant-unsupported"),
-    help(
-        "use the variant \"core\": the Kubernetes providers download what they install, which a build without network cannot do"
-    )
-)]
-struct NoStandard {
-    #[label("asked for here")]
-    span: Span,
-}
-
-#[derive(Debug, Error, Diagnostic)]
 #[error("`PRETTY_NAME` of `{path}` lacks the word `{word}`")]
 #[diagnostic(
     code("kcompose::kairos::pretty-name"),
@@ -141,6 +127,7 @@ pub(super) fn apply(
     if parts.complete {
         check_model(kairos, parts.architecture, sink);
     }
+    kubernetes::apply(parts, kairos, distro, sink);
     if kairos.runtime() != Runtime::Immucore {
         return;
     }
@@ -150,13 +137,6 @@ pub(super) fn apply(
             distro: distro.id.clone(),
             span,
         });
-    }
-    if let Some(variant) = kairos
-        .variant
-        .as_ref()
-        .filter(|said| said.value == Variant::Standard)
-    {
-        sink.push(NoStandard { span: variant.span });
     }
     check_names(distro, files, sink);
     check_on_missing(parts, sink);

@@ -18,7 +18,7 @@ use crate::model::{AbsPath, Flavor, OnMissing, Runtime, Size};
 use crate::step::{FileContent, FileEntry};
 
 use super::compile::{dashed, state_name};
-use super::systemd::{BadList, Texts, runtime_files};
+use super::systemd::{BadList, Texts, runtime_files, shared_files};
 use super::{CompiledLayout, DATA, PERSISTENT_LABEL, immucore};
 
 /// Everything that layout, runtime, kernel settings and the Kairos contract put into the image, in the order of writing.
@@ -40,7 +40,10 @@ pub fn image_files(
             files.push(text(grub::BOOT_ARGUMENTS, grub::boot_arguments(flavor)));
         }
         // kairos-init writes everything else.
-        Runtime::Immucore => files.extend(immucore::files(flavor, layout)),
+        Runtime::Immucore => {
+            files.extend(immucore::files(flavor, layout));
+            files.extend(shared_files(texts)?);
+        }
     }
     Ok(files)
 }

@@ -33,8 +33,17 @@ pub fn initrd_recipe(texts: Texts<'_>, release: &str) -> Result<InitrdRecipe, Ba
 
 /// The runtime's own files of the image.
 pub fn runtime_files(texts: Texts<'_>) -> Result<Vec<FileEntry>, BadList> {
+    listed(texts, "image/common.list")
+}
+
+/// Files that images of both runtimes have.
+pub(super) fn shared_files(texts: Texts<'_>) -> Result<Vec<FileEntry>, BadList> {
+    listed(texts, "image/both.list")
+}
+
+fn listed(texts: Texts<'_>, list: &str) -> Result<Vec<FileEntry>, BadList> {
     let mut files = Vec::new();
-    each_line(texts, "image/common.list", &mut |words| {
+    each_line(texts, list, &mut |words| {
         files.push(image_item(texts, words)?);
         Ok(())
     })?;

@@ -1,11 +1,13 @@
 //! The flavor: what all documents say together.
 
+use std::collections::BTreeMap;
+
 use crate::source::{Span, Spanned};
 use crate::step::{Ids, InitrdRecipe, InlineFile};
 
 use super::{
-    AbsPath, Architecture, CloudConfig, FileNode, ImageSettings, Kairos, Kernel, Layout, PackageName,
-    Packages, Repository, Run, RuntimeSource, Service, Sysctl, User,
+    AbsPath, Architecture, CloudConfig, FileNode, ImageSettings, Kairos, Kernel, Kubernetes, Layout,
+    PackageName, Packages, Repository, Run, RuntimeSource, Service, Sysctl, User,
 };
 
 /// The `flavor` node: who the image is.
@@ -124,6 +126,23 @@ pub struct RuntimeNeeds {
     pub initrd_modules: Vec<String>,
     /// Files that dracut needs beside the packages' own.
     pub initrd_files: Vec<InlineFile>,
+    /// What variant `standard` may have.
+    pub kubernetes: Vec<KubernetesNeeds>,
+}
+
+/// One of Kubernetes, as the library knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubernetesNeeds {
+    /// Which one.
+    pub which: Kubernetes,
+    /// The version that a flavor has that says none.
+    pub version: String,
+    /// URLs of its program, with `@VERSION@` in the place of the version.
+    pub urls: BTreeMap<Architecture, String>,
+    /// Other names of its program.
+    pub links: Vec<String>,
+    /// Its units, which Kairos' provider starts when a cloud-config asks for it.
+    pub units: Vec<InlineFile>,
 }
 
 /// A package, and the only architecture that has it.

@@ -6,6 +6,7 @@ use crate::llb::{
     Copy, Definition, Exec, FileAction, Folder, Folders, Graph, Group, Http, Image, MakeDirectory, MakeFile,
     Meta, MountKind, Network, Output, Platform, Selection, Whose,
 };
+use crate::model::RuntimeSource;
 use crate::resolve::LockedUpstream;
 use crate::source::SourceMap;
 use crate::step::{BINARY, PROGRAM, Program};
@@ -14,9 +15,6 @@ use super::{Fetch, MountSource, Plan, Role, Step, StepId, StepKind};
 
 /// The name under which the client offers the folder of the flavor.
 pub const CONTEXT: &str = "context";
-
-/// The name under which the client offers the folder with the locked kairos-init, a file named by its sha256.
-pub const UPSTREAM: &str = "kairos-init";
 
 const BINARY_FOLDER: &str = "/run/kcompose/bin";
 const PROGRAM_FOLDER: &str = "/run/kcompose/program";
@@ -31,7 +29,8 @@ pub struct EmitOptions<'a> {
     pub merge: bool,
     /// Whether every step runs again.
     pub no_cache: bool,
-    /// Whether the engine pulls kairos-init from its registry; else the client offers it as [`UPSTREAM`].
+    /// Whether the engine pulls programs that are no packages from their registry or URL. Else the client offers a folder with
+    /// each, under the program's name; its file there is named by its sha256.
     pub pulls_upstream: bool,
     /// Positions, for the source locations of operations.
     pub sources: &'a SourceMap,
@@ -137,16 +136,31 @@ impl<'a> Emitter<'a> {
         self.graph.http(&http, meta.in_group(&group))
     }
 
-    /// kairos-init alone in a tree: from its image where the engine pulls it, else from the client.
+    /// A program alone in a tree: from its image or URL where the engine pulls it, else from the client.
     fn upstream(&mut self, upstream: &LockedUpstream, meta: Meta) -> Output {
+        if let RuntimeSource::Url(url) = &upstream.from
+            && self.options.pulls_upstream
+        {
+            let http = Http {
+                url: url.clone(),
+                checksum: Some(format!("sha256:{}", upstream.sha256)),
+                filename: Some("it".to_owned()),
+                mode: Some(0o644),
+            };
+            return self.graph.http(&http, meta);
+        }
         let image = upstream.pinned_image().filter(|_| self.options.pulls_upstream);
         let Some(reference) = image else {
-            let folder = Folder::local(UPSTREAM, self.options.owner.clone());
-            return self.path(&folder, (UPSTREAM, &upstream.sha256), &[], meta);
+            let name = upstream.part.name();
+            let folder = Folder::local(name, self.options.owner.clone());
+            return self.path(&folder, (name, &upstream.sha256), &[], meta);
         };
         let image = self.graph.image(&Image { reference }, meta.clone());
-        self.graph
-            .file(None, [FileAction::Copy(alone(image, "/kairos-init"))], meta)
+        self.graph.file(
+            None,
+            [FileAction::Copy(alone(image, upstream.part.path_in_image()))],
+            meta,
+        )
     }
 
     /// A path of the build context alone in a tree.

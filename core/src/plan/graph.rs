@@ -38,7 +38,7 @@ pub enum StepKind {
     Fetch(Fetch),
     /// Reads a path of the build context.
     Context(String),
-    /// Reads kairos-init.
+    /// Reads a program that is no package.
     Upstream(LockedUpstream),
     /// Runs the step binary.
     Exec {

@@ -15,7 +15,7 @@ mod strata;
 mod tests;
 mod text;
 
-pub use emit::{CONTEXT, EmitOptions, Emitted, UPSTREAM, emit};
+pub use emit::{CONTEXT, EmitOptions, Emitted, emit};
 pub use graph::{Fetch, Mount, MountSource, Plan, Role, Step, StepId, StepKind};
 use programs::Declared;
 pub use strata::{Group, Strata, strata};
@@ -51,16 +51,23 @@ pub fn plan(input: &Input) -> Plan {
     let core = planner.core(&strata);
     let modules = planner.modules(core);
     let rest = planner.rest(core, &strata);
-    let (rest, initrd) = match &input.resolved.upstream {
-        Some(upstream) => planner.kairos(core, rest, modules, upstream),
-        None => (rest, planner.initrd(core, modules)),
+    let upstream = input.resolved.upstream.as_deref();
+    let from = planner.from();
+    let program = upstream.map(|upstream| planner.upstream(upstream, from));
+    let initrd = match upstream.zip(program) {
+        Some((upstream, program)) => planner.dracut(core, modules, upstream, program),
+        None => planner.initrd(core, modules),
     };
     let user = planner.user(rest, &strata);
+    let root = match upstream.zip(program) {
+        Some((upstream, program)) => planner.kairos(user, upstream, program),
+        None => user,
+    };
     let with_boot = planner.plan.add(
         "add the initrd and the module indexes",
         StepKind::Copy,
         input.flavor.kernel.span,
-        [(user, Role::Base), (modules, Role::Layer), (initrd, Role::Layer)],
+        [(root, Role::Base), (modules, Role::Layer), (initrd, Role::Layer)],
     );
     let declared = programs::declared(input);
     let bound = programs::bound(&declared);
@@ -104,43 +111,58 @@ impl Planner<'_> {
         )
     }
 
-    /// kairos-init runs where all packages that it looks for are configured. The initrd is made from the core and from
-    /// the few files that it hands out, which an engine knows by their content: it survives other packages.
-    fn kairos(
+    fn upstream(&mut self, upstream: &LockedUpstream, span: Span) -> StepId {
+        let name = format!("read {}", upstream.from);
+        self.plan
+            .add(&name, StepKind::Upstream(upstream.clone()), span, [])
+    }
+
+    /// The place that says where kairos-init comes from.
+    fn from(&self) -> Span {
+        let kairos = &self.input.flavor.kairos;
+        kairos.value.from.as_ref().map_or(kairos.span, |from| from.span)
+    }
+
+    /// The initrd hangs on the core and on kairos-init alone, which writes the few files there that dracut needs of it: so
+    /// it survives every change of other packages, and is made beside them.
+    fn dracut(
         &mut self,
         core: StepId,
-        rest: StepId,
         modules: StepId,
         upstream: &LockedUpstream,
-    ) -> (StepId, StepId) {
-        let kairos = &self.input.flavor.kairos;
-        let span = kairos.value.from.as_ref().map_or(kairos.span, |from| from.span);
-        let name = format!("read {}", upstream.from);
-        let program = self
-            .plan
-            .add(&name, StepKind::Upstream(upstream.clone()), span, []);
-        let run = self.program(programs::kairos_init(self.input, upstream));
-        let root = self.plan.add(
-            "run kairos-init",
-            StepKind::exec(run, ["/", programs::KAIROS_INITRD]),
-            span,
-            [(rest, Role::Root), (program, Role::mount(programs::UPSTREAM))],
+        program: StepId,
+    ) -> StepId {
+        let run = self.program(programs::kairos_for_initrd(self.input, upstream));
+        let kairos = self.plan.add(
+            "run kairos-init for the initrd",
+            StepKind::exec(run, [programs::KAIROS_INITRD]),
+            self.from(),
+            [(core, Role::Root), (program, Role::mount(programs::UPSTREAM))],
         );
         let dracut = self.program(programs::dracut(&self.input.flavor.distro.value));
-        let initrd = self.plan.add(
+        self.plan.add(
             "write the initrd",
             StepKind::exec(dracut, ["/out"]),
             self.input.flavor.kernel.span,
             [
                 (core, Role::Root),
                 (modules, Role::mount(programs::MODULES)),
-                (
-                    root,
-                    Role::mount_output(programs::KAIROS, programs::KAIROS_INITRD),
-                ),
+                (kairos, Role::mount(programs::KAIROS)),
             ],
-        );
-        (root, initrd)
+        )
+    }
+
+    /// kairos-init runs where all packages are configured, the flavor's own too: its steps look at what is there.
+    fn kairos(&mut self, packages: StepId, upstream: &LockedUpstream, program: StepId) -> StepId {
+        let mut links = vec![(packages, Role::Root), (program, Role::mount(programs::UPSTREAM))];
+        if let Some(kubernetes) = &self.input.resolved.kubernetes {
+            let which = self.input.flavor.kairos.value.kubernetes.as_ref();
+            let program = self.upstream(kubernetes, which.map_or(Span::NONE, |which| which.span));
+            links.push((program, Role::mount(programs::KUBERNETES)));
+        }
+        let run = self.program(programs::kairos_init(self.input, upstream));
+        self.plan
+            .add("run kairos-init", StepKind::exec(run, ["/"]), self.from(), links)
     }
 
     fn rest(&mut self, core: StepId, strata: &Strata) -> StepId {

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use crate::kairos::{grub, release};
 use crate::layout::{IMAGE_ID, SEED_MANIFEST};
 use crate::model::{AbsPath, Distro, FileBody, FileNode, Flavor, Run, Service, ServiceVerb, User};
-use crate::resolve::{LockedUpstream, SKIPPED};
+use crate::resolve::{LockedUpstream, NOT_FOR_INITRD, PROVIDER_STEP, SKIPPED};
 use crate::source::{Span, Spanned};
 use crate::step::{
     Account, Accounts, Action, Brand, Configure, Depmod, Dracut, FileContent, FileEntry, Files, Initrd,
-    KairosInit, Normalise, RunScript, Seed, Services, Stamp, Unpack, Verify,
+    KairosInit, KubernetesProgram, Normalise, RunScript, Seed, Services, Stamp, Unpack, Verify,
 };
 
 use super::{Group, Input, Strata};
@@ -109,6 +109,8 @@ pub(super) fn depmod() -> Vec<Action> {
 pub(super) const MODULES: &str = "/run/kcompose/modules";
 /// Where the folder with kairos-init is mounted.
 pub(super) const UPSTREAM: &str = "/run/kcompose/upstream";
+/// Where the folder with the program of Kubernetes is mounted.
+pub(super) const KUBERNETES: &str = "/run/kcompose/kubernetes";
 /// Where kairos-init's step puts what an initrd needs.
 pub(super) const KAIROS_INITRD: &str = "/run/kcompose/for-initrd";
 /// Where that is mounted.
@@ -116,21 +118,74 @@ pub(super) const KAIROS: &str = "/run/kcompose/kairos";
 
 /// What kairos-init changes, it changes in the root that is there.
 pub(super) fn kairos_init(input: &Input, upstream: &LockedUpstream) -> Vec<Action> {
-    let flavor = input.flavor;
-    let model = flavor.kairos.value.model.as_ref();
     vec![
-        Action::KairosInit(KairosInit {
-            program: format!("{UPSTREAM}/it"),
-            sha256: upstream.sha256.clone(),
-            version: format!("v{}", flavor.identity.version.value),
-            model: model.map_or("generic", |model| model.value.as_str()).to_owned(),
-            skip: SKIPPED.map(str::to_owned).to_vec(),
-            initrd: KAIROS_INITRD.to_owned(),
-        }),
+        Action::KairosInit(kairos_action(input, upstream, &[], None)),
         Action::Normalise(Normalise {
             delete: KAIROS_LEFTOVERS.map(str::to_owned).to_vec(),
         }),
     ]
+}
+
+/// The root that it changes is thrown away.
+pub(super) fn kairos_for_initrd(input: &Input, upstream: &LockedUpstream) -> Vec<Action> {
+    let out = Some(KAIROS_INITRD.to_owned());
+    vec![Action::KairosInit(kairos_action(
+        input,
+        upstream,
+        &NOT_FOR_INITRD,
+        out,
+    ))]
+}
+
+fn kairos_action(
+    input: &Input,
+    upstream: &LockedUpstream,
+    skipped: &[&str],
+    initrd: Option<String>,
+) -> KairosInit {
+    let flavor = input.flavor;
+    let model = flavor.kairos.value.model.as_ref();
+    // Another version of the flavor makes no other initrd.
+    let version = match initrd {
+        Some(_) => "v0.0.0".to_owned(),
+        None => format!("v{}", flavor.identity.version.value),
+    };
+    KairosInit {
+        program: format!("{UPSTREAM}/it"),
+        sha256: upstream.sha256.clone(),
+        version,
+        model: model.map_or("generic", |model| model.value.as_str()).to_owned(),
+        skip: SKIPPED
+            .iter()
+            .chain(&[PROVIDER_STEP])
+            .chain(skipped)
+            .map(|step| (*step).to_owned())
+            .collect(),
+        kubernetes: input
+            .resolved
+            .kubernetes
+            .as_ref()
+            .filter(|_| initrd.is_none())
+            .map(|locked| kubernetes(flavor, locked)),
+        initrd,
+    }
+}
+
+/// The program of Kubernetes, and what belongs to it.
+fn kubernetes(flavor: &Flavor, locked: &LockedUpstream) -> KubernetesProgram {
+    let known = &flavor.distro.value.immucore.kubernetes;
+    let needs = known
+        .iter()
+        .rfind(|known| known.which.name() == locked.part.name());
+    let version = flavor.kairos.value.kubernetes_version.as_ref();
+    KubernetesProgram {
+        name: locked.part.name().to_owned(),
+        version: version.map(|version| version.value.clone()).unwrap_or_default(),
+        program: format!("{KUBERNETES}/it"),
+        sha256: locked.sha256.clone(),
+        links: needs.map(|needs| needs.links.clone()).unwrap_or_default(),
+        units: needs.map(|needs| needs.units.clone()).unwrap_or_default(),
+    }
 }
 
 /// What a build leaves and no image needs: the log, and links of the kernel's package to an initrd that it did not make.

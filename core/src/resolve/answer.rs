@@ -210,6 +210,7 @@ impl<'a> Answer<'a> {
             accounts: accounts::accounts(flavor, facts.lock.as_ref(), &ids),
             ids,
             upstream: None,
+            kubernetes: None,
             packages: packages
                 .into_iter()
                 .map(|package| (package.name.clone(), package))

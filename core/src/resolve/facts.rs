@@ -7,7 +7,7 @@ use crate::packages::deb::index::PackageIndex;
 use crate::packages::deb::release::Release;
 
 use super::lock::Lock;
-use super::upstream::{UpstreamFacts, UpstreamNeed};
+use super::upstream::{UpstreamFacts, UpstreamNeed, UpstreamPart};
 
 /// A suite of a package source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +42,7 @@ pub struct Location {
 pub enum Need {
     /// The verified release file of a suite and the indexes of its components.
     Suite(SuiteNeed),
-    /// The program that brings the upstream parts of a runtime.
+    /// A program that is no package.
     Upstream(UpstreamNeed),
 }
 
@@ -91,8 +91,8 @@ pub enum Movement {
 pub struct Facts {
     /// Suites that were read.
     pub suites: BTreeMap<SuiteKey, SuiteFacts>,
-    /// The program that brings the upstream parts of a runtime, as it was found.
-    pub upstream: Option<UpstreamFacts>,
+    /// Programs that are no packages, as they were found.
+    pub upstream: BTreeMap<UpstreamPart, UpstreamFacts>,
     /// The lock, if there is one.
     pub lock: Option<Lock>,
     /// How far it may move.
@@ -107,7 +107,7 @@ impl Facts {
             Need::Upstream(need) => {
                 return self
                     .upstream
-                    .as_ref()
+                    .get(&need.part)
                     .is_some_and(|known| known.locked.from == need.from);
             }
         };

@@ -27,7 +27,9 @@ use crate::step::Ids;
 
 pub use facts::{Facts, Location, Movement, Need, SuiteFacts, SuiteKey, SuiteNeed};
 pub use kernel::judge_modules;
-pub use upstream::{LockedUpstream, NAME as UPSTREAM_NAME, SKIPPED, UpstreamFacts, UpstreamNeed};
+pub use upstream::{
+    LockedUpstream, NOT_FOR_INITRD, PROVIDER_STEP, SKIPPED, UpstreamFacts, UpstreamNeed, UpstreamPart,
+};
 pub use wishes::{beside, location_of};
 
 use universe::{Choice, Universe, Width};
@@ -94,6 +96,8 @@ pub struct Resolved {
     pub accounts: BTreeMap<String, u32>,
     /// kairos-init, where the runtime has upstream parts.
     pub upstream: Option<Box<LockedUpstream>>,
+    /// Kubernetes, where the variant has it.
+    pub kubernetes: Option<Box<LockedUpstream>>,
 }
 
 impl Resolved {
@@ -104,6 +108,11 @@ impl Resolved {
                 package.plain = facts.is_plain();
             }
         }
+    }
+
+    /// The programs that are no packages.
+    pub fn upstreams(&self) -> impl Iterator<Item = &LockedUpstream> {
+        self.upstream.iter().chain(&self.kubernetes).map(|one| &**one)
     }
 
     /// The packages that some packages need, with themselves: the closure over `depends`.
@@ -163,13 +172,10 @@ pub enum Recommends {
 pub fn resolve_anew(flavor: &Flavor, facts: &Facts, recommends: Recommends) -> Resolution {
     let wishes = Wishes::of(flavor);
     let mut missing = wishes::needs(flavor, &wishes, facts, false);
-    let upstream = match upstream::pin(flavor, facts) {
-        Ok(upstream) => upstream,
-        Err(need) => {
-            missing.insert(Need::Upstream(need));
-            None
-        }
-    };
+    let upstream = upstream::pin(flavor, facts).unwrap_or_else(|needs| {
+        missing.extend(needs.into_iter().map(Need::Upstream));
+        Vec::new()
+    });
     if !missing.is_empty() {
         return Resolution::Needs(missing);
     }
@@ -199,8 +205,12 @@ pub fn resolve_anew(flavor: &Flavor, facts: &Facts, recommends: Recommends) -> R
         return Resolution::Failed(explain::no_solution(&choice, &wishes));
     };
     answer::judge(&answer, flavor, &mut sink);
+    let (init, kubernetes): (Vec<_>, Vec<_>) = upstream
+        .into_iter()
+        .partition(|locked| locked.part == UpstreamPart::KairosInit);
     let resolved = Resolved {
-        upstream: upstream.map(Box::new),
+        upstream: init.into_iter().next().map(Box::new),
+        kubernetes: kubernetes.into_iter().next().map(Box::new),
         ..answer.resolved(flavor, facts)
     };
     match sink.finish(resolved) {

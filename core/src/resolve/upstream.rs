@@ -1,4 +1,5 @@
-//! The one part of an image that is no package: kairos-init, which brings the upstream parts of runtime `immucore`.
+//! The parts of an image that are no packages: kairos-init, which brings the upstream parts of runtime `immucore`, and the
+//! Kubernetes of variant `standard`.
 //!
 //! Its source is a name that may move, or a file that may change; the lock pins what was found behind it. What is known of
 //! the program is read from its bytes by [`UpstreamFacts::of`], never by running it.
@@ -8,21 +9,97 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::diagnostic::Sink;
-use crate::model::{Architecture, Flavor, Runtime, RuntimeSource};
+use crate::model::{Architecture, Flavor, Kubernetes, Runtime, RuntimeSource};
 use crate::packages::{hex, sha256};
 use crate::source::{Span, Spanned};
 
 use super::facts::{Facts, Movement};
 
-/// The name by which `kcompose update` moves it.
-pub const NAME: &str = "kairos-init";
+/// Which program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum UpstreamPart {
+    /// kairos-init.
+    KairosInit,
+    /// Kubernetes.
+    Kubernetes(Kubernetes),
+}
+
+impl UpstreamPart {
+    /// The name of its program, by which `kcompose update` moves it.
+    pub fn name(self) -> &'static str {
+        match self {
+            UpstreamPart::KairosInit => "kairos-init",
+            UpstreamPart::Kubernetes(which) => which.name(),
+        }
+    }
+
+    /// The part of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [
+            UpstreamPart::KairosInit,
+            UpstreamPart::Kubernetes(Kubernetes::K3s),
+            UpstreamPart::Kubernetes(Kubernetes::K0s),
+        ];
+        all.into_iter().find(|part| part.name() == name)
+    }
+
+    /// Where the program is in the image that its project releases.
+    pub fn path_in_image(self) -> &'static str {
+        match self {
+            UpstreamPart::KairosInit => "/kairos-init",
+            UpstreamPart::Kubernetes(Kubernetes::K3s) => "/bin/k3s",
+            UpstreamPart::Kubernetes(Kubernetes::K0s) => "/usr/local/bin/k0s",
+        }
+    }
+
+    /// Paths of its Go module, which stand in the build information of every Go program; before and after it moved.
+    fn modules(self) -> &'static [&'static str] {
+        match self {
+            UpstreamPart::KairosInit => &[
+                "github.com/kairos-io/kairos-init",
+                "github.com/kairos-io/kairos/kairos-init",
+            ],
+            UpstreamPart::Kubernetes(Kubernetes::K3s) => &["github.com/k3s-io/k3s"],
+            UpstreamPart::Kubernetes(Kubernetes::K0s) => &["github.com/k0sproject/k0s"],
+        }
+    }
+
+    /// Words that it must know, because kcompose uses them.
+    fn needed(self) -> Vec<&'static str> {
+        match self {
+            UpstreamPart::KairosInit => {
+                let own = ["skip-step", PROVIDER_STEP];
+                SKIPPED.into_iter().chain(own).collect()
+            }
+            UpstreamPart::Kubernetes(_) => Vec::new(),
+        }
+    }
+}
+
+/// The step of kairos-init in which providers download what they install, which the plan does by itself.
+pub const PROVIDER_STEP: &str = "buildProvider";
 
 /// Steps of kairos-init that kcompose does itself, and so leaves out there (kairos-init, `pkg/values/values.go`).
 pub const SKIPPED: [&str; 4] = ["installPackages", "installKernel", "kernel", "initrd"];
 
+/// Its steps that an initrd needs nothing of; every version that knows those above knows these.
+pub const NOT_FOR_INITRD: [&str; 9] = [
+    "branding",
+    "cleanup",
+    "cloudconfigs",
+    "grub",
+    "kairosRelease",
+    "miscellaneous",
+    "providerBinaries",
+    "services",
+    "workarounds",
+];
+
 /// A program, pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockedUpstream {
+    /// Which one.
+    pub part: UpstreamPart,
     /// Where it comes from, as the flavor or the library says it.
     pub from: RuntimeSource,
     /// The digest of the image behind that name, such as `sha256:…`; `None` for a path.
@@ -53,6 +130,8 @@ fn without_tag(name: &str) -> &str {
 /// What has to be known about the program.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UpstreamNeed {
+    /// Which program.
+    pub part: UpstreamPart,
     /// Where it comes from.
     pub from: RuntimeSource,
     /// The architecture that it must run on.
@@ -66,8 +145,8 @@ pub struct UpstreamFacts {
     pub locked: LockedUpstream,
     /// The architecture that it is for; `None` if it is no program at all.
     pub architecture: Option<String>,
-    /// Whether it is kairos-init.
-    pub is_kairos_init: bool,
+    /// Whether it is the program that it should be.
+    pub is_it: bool,
     /// Options and steps that kcompose uses and it does not know.
     pub lacks: Vec<&'static str>,
     /// Why there is no program at all.
@@ -76,24 +155,18 @@ pub struct UpstreamFacts {
 
 impl UpstreamFacts {
     /// What the bytes of a program say.
-    pub fn of(from: RuntimeSource, digest: Option<String>, program: &[u8]) -> Self {
+    pub fn of(part: UpstreamPart, from: RuntimeSource, digest: Option<String>, program: &[u8]) -> Self {
         let has = |text: &str| memmem::find(program, text.as_bytes()).is_some();
-        let needed = SKIPPED.iter().copied().chain(["skip-step"]);
         UpstreamFacts {
             locked: LockedUpstream {
+                part,
                 from,
                 digest,
                 sha256: hex::encode(&sha256(program)),
             },
             architecture: elf_architecture(program),
-            // The path of its Go module, in the build information of every Go program; before and in the monorepo.
-            is_kairos_init: [
-                "github.com/kairos-io/kairos-init",
-                "github.com/kairos-io/kairos/kairos-init",
-            ]
-            .iter()
-            .any(|path| has(path)),
-            lacks: needed.filter(|text| !has(text)).collect(),
+            is_it: part.modules().iter().any(|path| has(path)),
+            lacks: part.needed().into_iter().filter(|text| !has(text)).collect(),
             trouble: None,
         }
     }
@@ -114,27 +187,25 @@ fn elf_architecture(program: &[u8]) -> Option<String> {
 }
 
 #[derive(Debug, Error, Diagnostic)]
-#[error("what is at `{from}` is no kairos-init: {reason}")]
-#[diagnostic(
-    code("kcompose::kairos::not-kairos-init"),
-    help(
-        "name a released image, such as \"quay.io/kairos/kairos-init:v0.17.3\", or the program `kairos-init` itself"
-    )
-)]
-struct NotKairosInit {
+#[error("what is at `{from}` is no {name}: {reason}")]
+#[diagnostic(code("kcompose::kairos::not-kairos-init"), help("{help}"))]
+struct NotIt {
+    name: &'static str,
     from: RuntimeSource,
     reason: String,
+    help: String,
     #[label("comes from here")]
     span: Option<Span>,
 }
 
 #[derive(Debug, Error, Diagnostic)]
-#[error("the kairos-init at `{from}` is for {found}, and the image is for {wanted}")]
+#[error("the {name} at `{from}` is for {found}, and the image is for {wanted}")]
 #[diagnostic(
     code("kcompose::kairos::upstream-architecture"),
     help("name one for {wanted}; an image in a registry may have both")
 )]
 struct OtherArchitecture {
+    name: &'static str,
     from: RuntimeSource,
     found: String,
     wanted: Architecture,
@@ -155,69 +226,103 @@ struct OtherVersion {
     span: Option<Span>,
 }
 
-/// The source that a flavor asks for, if its runtime has upstream parts.
-pub(crate) fn wanted(flavor: &Flavor) -> Option<&Spanned<RuntimeSource>> {
+/// The sources that a flavor asks for, if its runtime has upstream parts.
+pub(crate) fn wanted(flavor: &Flavor) -> Vec<(UpstreamPart, &Spanned<RuntimeSource>)> {
     let kairos = &flavor.kairos.value;
-    kairos
-        .from
+    if kairos.runtime() != Runtime::Immucore {
+        return Vec::new();
+    }
+    let init = kairos.from.as_ref().map(|from| (UpstreamPart::KairosInit, from));
+    let kubernetes = kairos
+        .kubernetes
         .as_ref()
-        .filter(|_| kairos.runtime() == Runtime::Immucore)
+        .zip(kairos.kubernetes_from.as_ref())
+        .map(|(which, from)| (UpstreamPart::Kubernetes(which.value), from));
+    init.into_iter().chain(kubernetes).collect()
 }
 
-/// What is to be pinned: the locked one if it may stay, else what is known; `Err` with what has to be known first.
-pub(crate) fn pin(flavor: &Flavor, facts: &Facts) -> Result<Option<LockedUpstream>, UpstreamNeed> {
-    let Some(from) = wanted(flavor) else {
-        return Ok(None);
-    };
+/// What is to be pinned: the locked ones that may stay, else what is known; `Err` with what has to be known first.
+pub(crate) fn pin(flavor: &Flavor, facts: &Facts) -> Result<Vec<LockedUpstream>, Vec<UpstreamNeed>> {
+    let (mut pinned, mut needs) = (Vec::new(), Vec::new());
+    for (part, from) in wanted(flavor) {
+        match pin_one(part, &from.value, facts) {
+            Some(locked) => pinned.push(locked),
+            None => needs.push(UpstreamNeed {
+                part,
+                from: from.value.clone(),
+                architecture: flavor.architecture,
+            }),
+        }
+    }
+    if needs.is_empty() { Ok(pinned) } else { Err(needs) }
+}
+
+fn pin_one(part: UpstreamPart, from: &RuntimeSource, facts: &Facts) -> Option<LockedUpstream> {
     let moves = match &facts.movement {
         Movement::Keep => false,
-        Movement::Only(names) => names.contains(NAME),
+        Movement::Only(names) => names.contains(part.name()),
         Movement::All => true,
     };
     let locked = facts
         .lock
-        .as_ref()
-        .and_then(|lock| lock.resolved.upstream.as_deref());
-    if let Some(locked) = locked.filter(|locked| !moves && locked.from == from.value) {
-        return Ok(Some(locked.clone()));
-    }
-    match &facts.upstream {
-        Some(known) if known.locked.from == from.value => Ok(Some(known.locked.clone())),
-        _ => Err(UpstreamNeed {
-            from: from.value.clone(),
-            architecture: flavor.architecture,
-        }),
+        .iter()
+        .flat_map(|lock| lock.resolved.upstreams())
+        .find(|locked| !moves && locked.part == part && locked.from == *from);
+    let known = facts
+        .upstream
+        .get(&part)
+        .map(|known| &known.locked)
+        .filter(|known| known.from == *from);
+    locked.or(known).cloned()
+}
+
+/// Whether what was found behind the sources can be used.
+pub(crate) fn judge(flavor: &Flavor, facts: &Facts, sink: &mut Sink) {
+    for (part, from) in wanted(flavor) {
+        if let Some(known) = facts.upstream.get(&part) {
+            judge_one(flavor.architecture, from, known, sink);
+        }
     }
 }
 
-/// Whether what was found behind the source can be used.
-pub(crate) fn judge(flavor: &Flavor, facts: &Facts, sink: &mut Sink) {
-    let (Some(from), Some(known)) = (wanted(flavor), &facts.upstream) else {
-        return;
-    };
-    let span = Some(from.span).filter(|span| span.is_some());
-    let Some(found) = &known.architecture else {
-        return sink.push(NotKairosInit {
-            from: from.value.clone(),
-            reason: known
+fn judge_one(wanted: Architecture, from: &Spanned<RuntimeSource>, known: &UpstreamFacts, sink: &mut Sink) {
+    let part = known.locked.part;
+    let (name, span) = (part.name(), Some(from.span).filter(|span| span.is_some()));
+    let reason = match (&known.architecture, known.is_it) {
+        (None, _) => Some(
+            known
                 .trouble
                 .clone()
                 .unwrap_or_else(|| "it is no program".to_owned()),
-            span,
-        });
+        ),
+        (Some(_), false) => Some("it is another program".to_owned()),
+        (Some(_), true) => None,
     };
-    if !known.is_kairos_init {
-        return sink.push(NotKairosInit {
+    if let Some(reason) = reason {
+        let help = match part {
+            UpstreamPart::KairosInit => {
+                "name a released image, such as \"quay.io/kairos/kairos-init:v0.17.3\", or the program `kairos-init` itself".to_owned()
+            }
+            UpstreamPart::Kubernetes(_) => format!("name the program `{name}` itself, as its project releases it"),
+        };
+        return sink.push(NotIt {
+            name,
             from: from.value.clone(),
-            reason: "it is another program".to_owned(),
+            reason,
+            help,
             span,
         });
     }
-    if found != flavor.architecture.as_str() {
+    if let Some(found) = known
+        .architecture
+        .as_ref()
+        .filter(|found| *found != wanted.as_str())
+    {
         sink.push(OtherArchitecture {
+            name,
             from: from.value.clone(),
             found: found.clone(),
-            wanted: flavor.architecture,
+            wanted,
             span,
         });
     }
@@ -244,11 +349,15 @@ mod tests {
     }
 
     fn facts(program: &[u8]) -> UpstreamFacts {
-        UpstreamFacts::of("./kairos-init".parse().unwrap(), None, program)
+        UpstreamFacts::of(
+            UpstreamPart::KairosInit,
+            "./kairos-init".parse().unwrap(),
+            None,
+            program,
+        )
     }
 
-    const GOOD: &str =
-        "github.com/kairos-io/kairos-init skip-step installPackages installKernel kernel initrd";
+    const GOOD: &str = "github.com/kairos-io/kairos-init skip-step installPackages installKernel kernel initrd buildProvider";
 
     #[test]
     fn an_image_is_named_by_its_digest_alone() {
@@ -271,18 +380,25 @@ mod tests {
     #[test]
     fn a_program_is_known_by_its_bytes() {
         let good = facts(&program(62, GOOD));
-        assert_eq!(
-            (good.architecture.as_deref(), good.is_kairos_init),
-            (Some("amd64"), true)
-        );
+        assert_eq!((good.architecture.as_deref(), good.is_it), (Some("amd64"), true));
         assert!(good.lacks.is_empty());
         assert_eq!(facts(&program(183, GOOD)).architecture.as_deref(), Some("arm64"));
         assert_eq!(facts(b"#!/bin/sh\n").architecture, None);
-        assert!(!facts(&program(62, "busybox")).is_kairos_init);
+        assert!(!facts(&program(62, "busybox")).is_it);
         let old = facts(&program(
             62,
-            "github.com/kairos-io/kairos-init installKernel kernel initrd",
+            "github.com/kairos-io/kairos-init installKernel kernel initrd buildProvider",
         ));
         assert_eq!(old.lacks, ["installPackages", "skip-step"]);
+    }
+
+    #[test]
+    fn kubernetes_is_known_by_its_bytes_too() {
+        let part = UpstreamPart::Kubernetes(Kubernetes::K3s);
+        let of = |text| UpstreamFacts::of(part, "./k3s".parse().unwrap(), None, &program(62, text));
+        assert!(of("path github.com/k3s-io/k3s/cmd/k3s").is_it);
+        assert!(!of("github.com/k0sproject/k0s").is_it && of("").lacks.is_empty());
+        assert_eq!(UpstreamPart::named("k3s"), Some(part));
+        assert_eq!(UpstreamPart::named("k8s"), None);
     }
 }

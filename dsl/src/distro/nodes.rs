@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 
 use kcompose_core::model::{
-    AbsPath, Base, Distro, FileBody, FileNode, OnArchitecture, PackageName, Repository, Size, Suite,
+    AbsPath, Architecture, Base, Distro, FileBody, FileNode, KubernetesNeeds, OnArchitecture, PackageName,
+    Repository, Size, Suite,
 };
 use kcompose_core::source::Spanned;
+use kcompose_core::step::InlineFile;
 
+use crate::nodes::kairos::{self, KUBERNETES};
 use crate::nodes::{files, layout, services};
 use crate::schema::{ArgumentSpec, Children, NodeSpec, Properties, PropertySpec, Section};
 use crate::syntax::Node;
 use crate::values::{
     ARCHITECTURE, BOOLEAN, KERNEL_ARGUMENT, LINE, MODE, PACKAGE, PATH, RUNTIME_SOURCE, SYSTEM_ACCOUNT,
-    SYSTEM_ID, TEXT, URL, ValueType, WORD, words,
+    SYSTEM_ID, TEXT, UNIT, URL, ValueType, WORD, words,
 };
 
 /// A distro while its documents are read.
@@ -146,6 +149,7 @@ fn lower_runtime(node: &Node, draft: &mut Draft) {
                 needs.required.extend(name.map(|name| (name, why)));
             }
             "initrd-modules" => needs.initrd_modules.extend(words()),
+            "kubernetes" => needs.kubernetes.extend(lower_kubernetes(child)),
             "directories" => {
                 let paths = child.all_arguments::<AbsPath>();
                 needs.directories.extend(paths.into_iter().map(|path| path.value));
@@ -153,6 +157,69 @@ fn lower_runtime(node: &Node, draft: &mut Draft) {
             _ => {}
         }
     }
+}
+
+/// What the library says of one of Kubernetes.
+const KUBERNETES_PARTS: &[NodeSpec] = &[
+    NodeSpec {
+        name: "url",
+        doc: "Where its program is, with `@VERSION@` in the place of the version.",
+        arguments: &[
+            ArgumentSpec::one("ARCHITECTURE", &ARCHITECTURE, "The architecture."),
+            ArgumentSpec::one("URL", &URL, "The URL."),
+        ],
+        example: "url \"amd64\" \"https://example.org/@VERSION@/k3s\"",
+        ..NodeSpec::EMPTY
+    },
+    NodeSpec {
+        name: "links",
+        doc: "Other names of its program.",
+        arguments: &[ArgumentSpec::many("NAME", &WORD, "A name.")],
+        example: "links \"kubectl\"",
+        ..NodeSpec::EMPTY
+    },
+    NodeSpec {
+        name: "units",
+        doc: "Its units, files of `runtime/immucore`.",
+        arguments: &[ArgumentSpec::many("UNIT", &UNIT, "A unit.")],
+        example: "units \"k3s.service\"",
+        ..NodeSpec::EMPTY
+    },
+];
+
+fn lower_kubernetes(node: &Node) -> Option<KubernetesNeeds> {
+    let which = kairos::kubernetes(&node.argument::<String>(0)?.value)?;
+    let mut needs = KubernetesNeeds {
+        which,
+        version: node.value::<String>("version")?.value,
+        urls: BTreeMap::new(),
+        links: Vec::new(),
+        units: Vec::new(),
+    };
+    for child in node.children() {
+        let words = || child.all_arguments::<String>().into_iter().map(|word| word.value);
+        match child.name.value.as_str() {
+            "url" => {
+                let url = words().next_back();
+                let architecture = child.argument::<Architecture>(0);
+                needs.urls.extend(architecture.map(|found| found.value).zip(url));
+            }
+            "links" => needs.links.extend(words()),
+            "units" => needs.units.extend(words().filter_map(|name| unit(&name))),
+            _ => {}
+        }
+    }
+    Some(needs)
+}
+
+/// A unit of the library, for `/usr/lib`: `/etc/systemd` is kept, and would not follow the image.
+fn unit(name: &str) -> Option<InlineFile> {
+    let text = kcompose_library::file(&format!("runtime/immucore/{name}"))?;
+    Some(InlineFile {
+        path: format!("/usr/lib/systemd/system/{name}"),
+        mode: 0o644,
+        text: text.to_owned(),
+    })
 }
 
 static PACKAGE_NODE: NodeSpec = NodeSpec {
@@ -308,6 +375,19 @@ pub(crate) static ALL: &[Section<Draft>] = &[
                     doc: "The modules of dracut that its initrd is made of, with what those depend on.",
                     arguments: &[ArgumentSpec::many("MODULE", &WORD, "A module.")],
                     example: "initrd-modules \"immucore\" \"livenet\"",
+                    ..NodeSpec::EMPTY
+                },
+                NodeSpec {
+                    name: "kubernetes",
+                    doc: "What variant `standard` may have.",
+                    arguments: &[ArgumentSpec::one("NAME", &KUBERNETES, "Which one.")],
+                    properties: Properties::Known(&[PropertySpec::required(
+                        "version",
+                        &WORD,
+                        "The version that a flavor has that says none.",
+                    )]),
+                    children: Children::Known(KUBERNETES_PARTS),
+                    example: "kubernetes \"k3s\" version=\"v1.33.5+k3s1\"",
                     ..NodeSpec::EMPTY
                 },
                 NodeSpec {

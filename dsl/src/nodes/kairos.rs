@@ -1,6 +1,6 @@
 //! `kairos`: what makes the image a Kairos image.
 
-use kcompose_core::model::{Fragment, Kairos, Runtime, Variant};
+use kcompose_core::model::{Fragment, Kairos, Kubernetes, Runtime, Variant};
 use kcompose_core::source::Spanned;
 
 use crate::schema::{ArgumentSpec, Children, NodeSpec, Properties, PropertySpec, Repeat, Section};
@@ -18,6 +18,14 @@ static VARIANT: ValueType = ValueType::choice(
     "a variant",
     "`core`: without Kubernetes. `standard`: with it.",
     &["core", "standard"],
+);
+
+/// Of Kubernetes, what Kairos' provider knows.
+pub(crate) static KUBERNETES: ValueType = ValueType::choice(
+    "kubernetes",
+    "a Kubernetes",
+    "`k3s` or `k0s`: those that Kairos' provider starts.",
+    &["k3s", "k0s"],
 );
 
 pub(super) const NODE: Section<Fragment> = Section {
@@ -60,6 +68,27 @@ pub(super) const NODE: Section<Fragment> = Section {
                 ..NodeSpec::EMPTY
             },
             NodeSpec {
+                name: "kubernetes",
+                doc: "The Kubernetes of variant `standard`: one static program, pinned in the lock. A cloud-config starts it (`k3s:` or \
+                      `k0s:`), with Kairos' provider.",
+                arguments: &[ArgumentSpec::one("NAME", &KUBERNETES, "Which one.")],
+                properties: Properties::Known(&[
+                    PropertySpec::optional(
+                        "version",
+                        &WORD,
+                        "Its version with `v`, such as `v1.33.5+k3s1`; the library says one when this does not.",
+                    ),
+                    PropertySpec::optional(
+                        "from",
+                        &RUNTIME_SOURCE,
+                        "Where its program comes from; its project's release of that version unless said.",
+                    ),
+                ]),
+                repeat: Repeat::Once,
+                example: "kubernetes \"k3s\"",
+                ..NodeSpec::EMPTY
+            },
+            NodeSpec {
                 name: "trusted-boot",
                 doc: "Whether the image must boot from a signed unified kernel image; it is refused where that cannot be built.",
                 arguments: &[ArgumentSpec::one("ASKED", &BOOLEAN, "`#true` to ask for it.")],
@@ -91,10 +120,28 @@ fn lower(node: &Node, fragment: &mut Fragment) {
         from,
         model: node.child_value("model"),
         variant: node.child_value("variant").and_then(variant),
+        kubernetes: node
+            .child_value("kubernetes")
+            .and_then(|word: Spanned<String>| Some(Spanned::new(kubernetes(&word.value)?, word.span))),
+        kubernetes_version: property(node, "version"),
+        kubernetes_from: property(node, "from"),
         trusted_boot: node.child_value("trusted-boot"),
         fips: node.child_value("fips"),
     };
     fragment.kairos.push(Spanned::new(kairos, node.span));
+}
+
+/// A property of the node `kubernetes`.
+fn property<T: crate::values::Readable>(node: &Node, name: &str) -> Option<Spanned<T>> {
+    node.children_named("kubernetes")
+        .find_map(|kubernetes| kubernetes.value(name))
+}
+
+/// The Kubernetes of that name.
+pub(crate) fn kubernetes(name: &str) -> Option<Kubernetes> {
+    [Kubernetes::K3s, Kubernetes::K0s]
+        .into_iter()
+        .find(|known| known.name() == name)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it stands for the word")]

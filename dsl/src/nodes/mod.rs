@@ -8,7 +8,7 @@ mod cloud_config;
 pub(crate) mod files;
 mod flavor;
 mod image;
-mod kairos;
+pub(crate) mod kairos;
 mod kernel;
 pub(crate) mod layout;
 mod overrides;

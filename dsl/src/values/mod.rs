@@ -215,12 +215,13 @@ pub static CONTEXT_PATH: ValueType = ValueType::checked(
     "A path relative to the folder of the flavor, without `..`.",
     parses::<PathPattern>,
 );
-/// Where kairos-init comes from.
+/// Where a program comes from that is no package.
 pub static RUNTIME_SOURCE: ValueType = ValueType::checked(
     "runtime source",
     RuntimeSource::WHAT,
-    "An image with its registry, such as `quay.io/kairos/kairos-init:v0.17.3`, or a path that begins with `/`, `./` or `../`: \
-     the program `kairos-init` itself, a folder that has it, or an OCI layout. Relative paths begin at the folder of the flavor.",
+    "An image with its registry, such as `quay.io/kairos/kairos-init:v0.17.3`, the program's URL, or a path that begins with `/`, \
+     `./` or `../`: the program itself, a folder that has it under its own name, or an OCI layout. Relative paths begin at the \
+     folder of the flavor.",
     parses::<RuntimeSource>,
 );
 /// A link's target.

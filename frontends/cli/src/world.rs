@@ -56,21 +56,23 @@ impl World {
             .map_err(fetch_failed)
     }
 
-    /// The folder with the locked kairos-init, a file named by its sha256; none if the runtime has no upstream parts.
+    /// The folders with the locked programs that are no packages, by the programs' names; the files are named by their sha256.
     pub(crate) async fn upstream(
         &self,
         flavor: &Flavor,
         resolved: &Resolved,
-    ) -> Result<Option<PathBuf>, Failure> {
-        let Some(locked) = &resolved.upstream else {
-            return Ok(None);
-        };
-        let file = self
-            .fetcher
-            .upstream(locked, flavor.architecture)
-            .await
-            .map_err(fetch_failed)?;
-        Ok(file.parent().map(std::path::Path::to_owned))
+    ) -> Result<Vec<(String, PathBuf)>, Failure> {
+        let mut folders = Vec::new();
+        for locked in resolved.upstreams() {
+            let file = self
+                .fetcher
+                .upstream(locked, flavor.architecture)
+                .await
+                .map_err(fetch_failed)?;
+            let folder = file.parent().map(std::path::Path::to_owned);
+            folders.extend(folder.map(|folder| (locked.part.name().to_owned(), folder)));
+        }
+        Ok(folders)
     }
 
     /// The URL of every archive of a flavor on its mirror.

@@ -2,9 +2,9 @@
 
 use kcompose_compile::{Compiled, EPOCH, Urls, must_fit, options, read_lock};
 use kcompose_core::diagnostic::{Diagnostics, Problem, Warned};
-use kcompose_core::model::Flavor;
-use kcompose_core::resolve::Resolved;
+use kcompose_core::model::{Flavor, RuntimeSource};
 use kcompose_core::resolve::lock::Lock;
+use kcompose_core::resolve::{Resolved, UpstreamPart};
 use kcompose_core::source::{SourceMap, Span};
 use kcompose_engine::fetch::Mirrors;
 use miette::Diagnostic;
@@ -32,7 +32,9 @@ struct NoNetwork {
 #[error("`{from}` is on the machine that made the lock, and this engine cannot read it")]
 #[diagnostic(
     code("kcompose::gateway::upstream-path"),
-    help("name an image, such as \"quay.io/kairos/kairos-init:v0.17.3\", or build with `kcompose build`")
+    help(
+        "name an image, such as \"quay.io/kairos/kairos-init:v0.17.3\", or a URL, or build with `kcompose build`"
+    )
 )]
 struct UpstreamPath {
     from: String,
@@ -89,14 +91,15 @@ pub(crate) async fn ready(
 
 /// A program on the client's disk stays there.
 fn refuse_path(flavor: &Flavor, resolved: &Resolved) -> Result<(), Failure> {
-    let on_a_path = resolved
-        .upstream
-        .as_ref()
-        .filter(|upstream| upstream.pinned_image().is_none());
-    let Some(upstream) = on_a_path else {
+    let mut all = resolved.upstreams();
+    let Some(upstream) = all.find(|upstream| matches!(upstream.from, RuntimeSource::Path(_))) else {
         return Ok(());
     };
-    let from = flavor.kairos.value.from.as_ref();
+    let kairos = &flavor.kairos.value;
+    let from = match upstream.part {
+        UpstreamPart::KairosInit => kairos.from.as_ref(),
+        UpstreamPart::Kubernetes(_) => kairos.kubernetes_from.as_ref(),
+    };
     Err(Failure::of(UpstreamPath {
         from: upstream.from.to_string(),
         span: from.map(|from| from.span).filter(|span| span.is_some()),

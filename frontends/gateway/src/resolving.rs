@@ -9,6 +9,8 @@ use kcompose_core::resolve::lock::Lock;
 use kcompose_core::resolve::{Facts, Need, Resolution, UpstreamFacts, UpstreamNeed, resolve};
 use kcompose_engine::fetch::{FetchError, Mirrors, Suites};
 
+use tonic::Status;
+
 use crate::bridge::{Bridge, Solving};
 use crate::failure::Failure;
 use crate::indexes::ByDaemon;
@@ -54,13 +56,14 @@ async fn answer(
     suites.answer(needs, facts).await.map_err(Failure::of)?;
     for need in needs {
         if let Need::Upstream(need) = need {
-            facts.upstream = Some(upstream(bridge, need).await?);
+            let found = upstream(bridge, need).await?;
+            facts.upstream.insert(need.part, found);
         }
     }
     Ok(())
 }
 
-/// kairos-init in its image, which the daemon pulls.
+/// A program that is no package: in its image, which the daemon pulls, or from a web server.
 async fn upstream(bridge: &mut Bridge, need: &UpstreamNeed) -> Result<UpstreamFacts, Failure> {
     let failed = |reason: String| {
         Failure::of(FetchError::Upstream {
@@ -69,19 +72,31 @@ async fn upstream(bridge: &mut Bridge, need: &UpstreamNeed) -> Result<UpstreamFa
             help: "see that the name is right and the registry answers, and log in with `docker login HOST` where it asks; what is on this machine only is locked by `kcompose lock`".to_owned(),
         })
     };
-    let RuntimeSource::Image(name) = &need.from else {
-        return Err(failed("the engine does not read it".to_owned()));
+    let said = |status: Status| failed(status.message().to_owned());
+    let (digest, definition, file) = match &need.from {
+        RuntimeSource::Path(_) => return Err(failed("the engine does not read it".to_owned())),
+        RuntimeSource::Url(url) => {
+            let (definition, file) = reading::web(url, None);
+            (None, definition, file)
+        }
+        RuntimeSource::Image(name) => {
+            let name = place::full(name);
+            let architecture = Architecture::as_str(need.architecture);
+            let digest = bridge.image_digest(&name, architecture).await.map_err(said)?;
+            let digest = Some(digest).filter(|digest| !digest.is_empty());
+            (
+                digest,
+                reading::image(&name, architecture),
+                need.part.path_in_image(),
+            )
+        }
     };
-    let name = place::full(name);
-    let architecture = Architecture::as_str(need.architecture);
-    let digest = bridge.image_digest(&name, architecture).await;
-    let digest = digest.map_err(|status| failed(status.message().to_owned()))?;
-    let definition = reading::image(&name, architecture);
-    let tree = bridge.solve(&definition, &[], Solving::Later).await;
-    let tree = tree.map_err(|status| failed(status.message().to_owned()))?;
-    let program = bridge.read(&tree, "/kairos-init").await?.unwrap_or_default();
-    let digest = Some(digest).filter(|digest| !digest.is_empty());
-    Ok(UpstreamFacts::of(need.from.clone(), digest, &program))
+    let tree = bridge
+        .solve(&definition, &[], Solving::Later)
+        .await
+        .map_err(said)?;
+    let program = bridge.read(&tree, file).await?.unwrap_or_default();
+    Ok(UpstreamFacts::of(need.part, need.from.clone(), digest, &program))
 }
 
 /// Seconds since 1970 on the engine's clock.

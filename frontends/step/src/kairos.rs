@@ -5,7 +5,7 @@ use std::path::Path;
 
 use kcompose_core::kairos::quoted;
 use kcompose_core::packages::{hex, sha256};
-use kcompose_core::step::{Brand, FileContent, FileEntry, Files, KairosInit};
+use kcompose_core::step::{Brand, FileContent, FileEntry, Files, KairosInit, KubernetesProgram};
 
 use crate::command;
 use crate::files;
@@ -29,7 +29,16 @@ const FOR_INITRD: [&str; 5] = [
 
 /// Runs kairos-init.
 pub(crate) fn run(kairos: &KairosInit, epoch: i64) -> Outcome<()> {
-    place_program(kairos)?;
+    place_program(
+        "kairos-init",
+        &kairos.program,
+        &kairos.sha256,
+        Path::new(PROGRAM),
+        0,
+    )?;
+    if let Some(kubernetes) = &kairos.kubernetes {
+        place_kubernetes(kubernetes, epoch)?;
+    }
     let mut program = command::command(PROGRAM, epoch);
     stub_apt()?;
     program
@@ -44,13 +53,26 @@ pub(crate) fn run(kairos: &KairosInit, epoch: i64) -> Outcome<()> {
         ])
         .arg("--skip-step")
         .arg(kairos.skip.join(","));
+    if let Some(kubernetes) = &kairos.kubernetes {
+        program.args(["--provider", &kubernetes.name]);
+        program.args([
+            &format!("--provider-{}-version", kubernetes.name),
+            &kubernetes.version,
+        ]);
+    }
     let run = command::run(&mut program)?;
     if !run.status.success() {
         let message = format!("kairos-init failed ({}):{}", run.status, run.shown_tail());
         return Err(Problem::new("kcompose::step::kairos-init", message).into());
     }
     fs::remove(Path::new(PROGRAM))?;
-    hand_out(Path::new(&kairos.initrd), epoch)
+    if let Some(kubernetes) = &kairos.kubernetes {
+        check_kubernetes(kubernetes, Path::new("/"))?;
+    }
+    match &kairos.initrd {
+        Some(out) => hand_out(Path::new(out), epoch),
+        None => Ok(()),
+    }
 }
 
 /// Its last step cleans up behind apt, which an image need not have: the end of `PATH` has one that does nothing.
@@ -61,22 +83,85 @@ fn stub_apt() -> Outcome<()> {
 }
 
 /// The program that the lock names, and no other.
-fn place_program(kairos: &KairosInit) -> Outcome<()> {
-    let from = Path::new(&kairos.program);
+fn place_program(name: &str, from: &str, wanted: &str, at: &Path, epoch: i64) -> Outcome<()> {
+    let from = Path::new(from);
     let bytes = std::fs::read(from).doing("read", from)?;
     let found = hex::encode(&sha256(&bytes));
-    if found != kairos.sha256 {
-        let message = format!(
-            "this kairos-init is not the locked one: its sha256 is {found}, and {} is locked",
-            kairos.sha256
-        );
+    if found != wanted {
+        let message =
+            format!("this {name} is not the locked one: its sha256 is {found}, and {wanted} is locked");
         return Err(Problem::new("kcompose::step::kairos-init", message)
-            .help("`kcompose update kairos-init` takes another one")
+            .help(format!("`kcompose update {name}` takes another one"))
             .into());
     }
-    let at = Path::new(PROGRAM);
-    fs::make_parent(at, 0)?;
-    fs::write_file(at, &bytes, Meta::root(0o755, 0))
+    fs::make_parent(at, epoch)?;
+    fs::write_file(at, &bytes, Meta::root(0o755, epoch))
+}
+
+/// The program with its other names, and its units.
+fn place_kubernetes(kubernetes: &KubernetesProgram, epoch: i64) -> Outcome<()> {
+    let name = &kubernetes.name;
+    let at = format!("/usr/bin/{name}");
+    place_program(
+        name,
+        &kubernetes.program,
+        &kubernetes.sha256,
+        Path::new(&at),
+        epoch,
+    )?;
+    let entry = |path: String, mode, content| FileEntry {
+        path,
+        mode,
+        user: None,
+        group: None,
+        content,
+        origin: String::new(),
+    };
+    let links = kubernetes
+        .links
+        .iter()
+        .map(|link| format!("/usr/bin/{link}"))
+        // A package that has such a program has it for a reason.
+        .filter(|path| Path::new(path).symlink_metadata().is_err())
+        .map(|path| entry(path, None, FileContent::Link(name.clone())));
+    let units = kubernetes.units.iter().map(|unit| {
+        entry(
+            unit.path.clone(),
+            Some(unit.mode),
+            FileContent::Text(unit.text.clone()),
+        )
+    });
+    let entries = links.chain(units).collect();
+    files::run(&Files { entries }, Path::new("/"), epoch)
+}
+
+/// kairos-init's provider asks the program for its version, and writes what it hears.
+fn check_kubernetes(kubernetes: &KubernetesProgram, root: &Path) -> Outcome<()> {
+    let path = root.join(RELEASE);
+    let text = std::fs::read_to_string(&path).doing("read", &path)?;
+    let found = |key: &str| {
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        value.unwrap_or_default().trim_matches('"').to_owned()
+    };
+    let name = found("KAIROS_SOFTWARE_VERSION_PREFIX");
+    let version = found("KAIROS_SOFTWARE_VERSION");
+    if name == kubernetes.name && version == kubernetes.version {
+        return Ok(());
+    }
+    let said = if version.is_empty() {
+        "nothing".to_owned()
+    } else {
+        format!("{name} {version}")
+    };
+    let message = format!(
+        "Kairos' provider finds {said}, and the flavor says {} {}",
+        kubernetes.name, kubernetes.version
+    );
+    Err(Problem::new("kcompose::step::kubernetes", message)
+        .help("say the version of the program that `from` leads to, and use a kairos-init that brings its provider")
+        .into())
 }
 
 /// Copies what an initrd needs into a folder of its own.
@@ -148,6 +233,28 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    #[test]
+    fn a_kubernetes_of_another_version_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let wanted = KubernetesProgram {
+            name: "k3s".to_owned(),
+            version: "v1.33.5+k3s1".to_owned(),
+            program: String::new(),
+            sha256: String::new(),
+            links: Vec::new(),
+            units: Vec::new(),
+        };
+        std::fs::create_dir_all(root.path().join("etc")).unwrap();
+        let check = |text: &str| {
+            std::fs::write(root.path().join(RELEASE), text).unwrap();
+            check_kubernetes(&wanted, root.path())
+        };
+        let prefix = "KAIROS_SOFTWARE_VERSION_PREFIX=\"k3s\"\n";
+        check(&format!("KAIROS_SOFTWARE_VERSION=\"v1.33.5+k3s1\"\n{prefix}")).unwrap();
+        check(&format!("KAIROS_SOFTWARE_VERSION=\"v1.33.4+k3s1\"\n{prefix}")).unwrap_err();
+        check("KAIROS_VARIANT=\"standard\"\n").unwrap_err();
+    }
 
     #[test]
     fn the_flavor_is_added_to_what_is_there() {

@@ -4,11 +4,12 @@ use crate::tree::{Kind, entry_following, resolve};
 
 use super::Severity::{Error, Warning};
 use super::layout::Runtime;
+use super::release::RELEASE_PATH;
 use super::{Check, Fault, Subject, boot, fault};
 
 pub(super) const PROGRAMS: Check = Check {
     name: "kairos-programs",
-    doc: "immucore, Kairos' agent and its discovery plugin are programs of the image's architecture.",
+    doc: "immucore, Kairos' agent and its discovery plugin are programs of the image's architecture; with Kubernetes that and its provider too.",
     severity: Error,
     run: programs,
 };
@@ -68,8 +69,30 @@ fn programs(subject: &Subject<'_>) -> Vec<Fault> {
         "/system/discovery/kcrypt-discovery-challenger",
     ]
     .into_iter()
+    .chain(of_variant(subject))
     .filter_map(|path| program_fault(subject, path))
     .collect()
+}
+
+/// The programs that variant `standard` has beside the others.
+fn of_variant(subject: &Subject<'_>) -> Vec<&'static str> {
+    let text = subject.text(RELEASE_PATH).unwrap_or_default();
+    let has = |key: &str, value: &str| {
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        line.is_some_and(|found| found.trim_matches('"') == value)
+    };
+    if !has("KAIROS_VARIANT", "standard") {
+        return Vec::new();
+    }
+    let mut paths = vec!["/system/providers/agent-provider-kairos", "/usr/bin/edgevpn"];
+    let known = [("k3s", "/usr/bin/k3s"), ("k0s", "/usr/bin/k0s")];
+    let own = known
+        .into_iter()
+        .filter(|(name, _)| has("KAIROS_SOFTWARE_VERSION_PREFIX", name));
+    paths.extend(own.map(|(_, path)| path));
+    paths
 }
 
 fn program_fault(subject: &Subject<'_>, path: &str) -> Option<Fault> {

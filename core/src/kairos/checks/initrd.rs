@@ -46,12 +46,13 @@ pub(super) const SOURCES: Check = Check {
 const PATH: &str = "/boot/initrd";
 const AGAIN: &str = "write the initrd again, with the packages that it is made from";
 
-fn read(subject: &Subject<'_>) -> Option<Contents> {
+fn read<'a>(subject: &'a Subject<'_>) -> Option<&'a Contents> {
     if !is_immucore(subject) {
         return None;
     }
     // One that cannot be read is a fault of its own.
-    Contents::read(&subject.tree.content(PATH.as_bytes())?)
+    let unpacked = || Contents::read(&subject.tree.content(PATH.as_bytes())?);
+    subject.initrd.get_or_init(unpacked).as_ref()
 }
 
 /// Programs by their last name, in any folder of programs.

@@ -18,10 +18,12 @@ mod tests;
 mod units;
 mod walk;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::initrd::Contents;
 use crate::tree::Tree;
 pub use hygiene::GENERATED_INITIATOR;
 use layout::LayoutData;
@@ -124,6 +126,8 @@ struct Subject<'a> {
     tree: &'a dyn Tree,
     expectations: &'a Expectations,
     layout: Option<LayoutData>,
+    /// The initrd of immucore, unpacked once for all checks of it; `None` inside if it cannot be read.
+    initrd: OnceCell<Option<Contents>>,
 }
 
 /// Runs all checks; errors come first, each kind in the order of [`ALL`].
@@ -132,6 +136,7 @@ pub fn check_all(tree: &dyn Tree, expectations: &Expectations) -> Vec<Finding> {
         tree,
         expectations,
         layout: LayoutData::read(tree),
+        initrd: OnceCell::new(),
     };
     let mut findings: Vec<Finding> = ALL.iter().flat_map(|check| run(check, &subject)).collect();
     findings.sort_by_key(|finding| finding.severity);

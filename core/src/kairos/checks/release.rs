@@ -7,7 +7,7 @@ use super::{Check, Fault, Subject, fault};
 use crate::kairos::MODELS;
 
 const OS_RELEASE_PATH: &str = "/etc/os-release";
-const RELEASE_PATH: &str = "/etc/kairos-release";
+pub(super) const RELEASE_PATH: &str = "/etc/kairos-release";
 
 pub(super) const OS_RELEASE: Check = Check {
     name: "os-release",

@@ -12,9 +12,9 @@ use crate::model::Flavor;
 use crate::packages::{hex, sha256};
 use crate::source::Span;
 
-use super::Resolved;
 use super::facts::SuiteKey;
 use super::wishes::{Origin, Wishes, sources};
+use super::{Resolved, UpstreamPart};
 
 pub use text::{LockError, parse, render};
 
@@ -121,8 +121,16 @@ impl Request {
                 .iter()
                 .map(|user| (account_line(flavor, &user.value.name.value), user.span)),
         );
-        if let Some(from) = super::upstream::wanted(flavor) {
-            asked.insert(format!("runtime immucore {}", from.value), from.span);
+        for (part, from) in super::upstream::wanted(flavor) {
+            let line = match part {
+                UpstreamPart::KairosInit => format!("runtime immucore {}", from.value),
+                UpstreamPart::Kubernetes(which) => {
+                    let version = flavor.kairos.value.kubernetes_version.as_ref();
+                    let version = version.map_or("", |version| version.value.as_str());
+                    format!("kubernetes {} {version} {}", which.name(), from.value)
+                }
+            };
+            asked.insert(line, from.span);
         }
         for (source, is_distro) in sources(flavor) {
             let lines = source_lines(source);

@@ -10,7 +10,7 @@ use crate::model::{Architecture, PackageName};
 use crate::packages::time;
 use crate::step::Ids;
 
-use super::super::{LockedIndex, LockedPackage, LockedUpstream, Resolved};
+use super::super::{LockedIndex, LockedPackage, LockedUpstream, Resolved, UpstreamPart};
 use super::{FORMAT, Lock};
 
 /// Why a text is no lock.
@@ -87,7 +87,7 @@ pub fn render(lock: &Lock) -> String {
             line(&mut out, Line::new(kind).value(name).plain(i64::from(*id)));
         }
     }
-    if let Some(upstream) = &resolved.upstream {
+    for upstream in resolved.upstreams() {
         line(&mut out, upstream_line(upstream));
     }
     for package in resolved.packages.values() {
@@ -97,7 +97,11 @@ pub fn render(lock: &Lock) -> String {
 }
 
 fn upstream_line(upstream: &LockedUpstream) -> Line {
-    let line = Line::new("upstream").text("from", &upstream.from.to_string());
+    let line = match upstream.part {
+        UpstreamPart::KairosInit => Line::new("upstream"),
+        UpstreamPart::Kubernetes(which) => Line::new("kubernetes").value(which.name()),
+    };
+    let line = line.text("from", &upstream.from.to_string());
     let line = match &upstream.digest {
         Some(digest) => line.text("digest", digest),
         None => line,
@@ -315,6 +319,7 @@ struct Draft {
     ids: Ids,
     accounts: BTreeMap<String, u32>,
     upstream: Option<Box<LockedUpstream>>,
+    kubernetes: Option<Box<LockedUpstream>>,
     packages: BTreeMap<PackageName, LockedPackage>,
 }
 
@@ -340,7 +345,13 @@ impl Draft {
             "group" => insert(&mut self.ids.groups, node)?,
             "user" => insert(&mut self.ids.users, node)?,
             "account" => insert(&mut self.accounts, node)?,
-            "upstream" => self.upstream = Some(Box::new(upstream(node)?)),
+            "upstream" => self.upstream = Some(Box::new(upstream(node, UpstreamPart::KairosInit)?)),
+            "kubernetes" => {
+                let name = node.value(0)?;
+                let part = UpstreamPart::named(name).filter(|part| *part != UpstreamPart::KairosInit);
+                let part = part.ok_or_else(|| format!("`{name}` is no Kubernetes"))?;
+                self.kubernetes = Some(Box::new(upstream(node, part)?));
+            }
             "package" => {
                 let package = package(node)?;
                 let name = package.name.clone();
@@ -378,6 +389,7 @@ impl Draft {
                 ids: self.ids,
                 accounts: self.accounts,
                 upstream: self.upstream,
+                kubernetes: self.kubernetes,
             },
         })
     }
@@ -391,7 +403,7 @@ fn insert(ids: &mut BTreeMap<String, u32>, node: &Node) -> Result<(), String> {
     }
 }
 
-fn upstream(node: &Node) -> Result<LockedUpstream, String> {
+fn upstream(node: &Node, part: UpstreamPart) -> Result<LockedUpstream, String> {
     let from = node.text("from")?;
     let digest = match node.properties.get("digest") {
         None => None,
@@ -401,6 +413,7 @@ fn upstream(node: &Node) -> Result<LockedUpstream, String> {
         }
     };
     Ok(LockedUpstream {
+        part,
         from: from.parse().map_err(|_| format!("`{from}` is no source"))?,
         digest,
         sha256: self::digest(node.text("sha256")?)?,

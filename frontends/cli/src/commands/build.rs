@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::llb::Whose;
 use kcompose_core::model::Flavor;
-use kcompose_core::plan::{CONTEXT, Plan, UPSTREAM};
+use kcompose_core::plan::{CONTEXT, Plan};
 use kcompose_core::source::SourceMap;
 use kcompose_engine::{
     BuildRequest, BuildResult, Credentials, EngineError, Fault, Output, OutputKind, Secret,
@@ -91,9 +91,7 @@ pub(crate) async fn run(
     request
         .locals
         .insert(CONTEXT.to_owned(), project.context().to_owned());
-    request
-        .locals
-        .extend(upstream.map(|folder| (UPSTREAM.to_owned(), folder)));
+    request.locals.extend(upstream);
     request.secrets = secrets;
     request.credentials = Credentials::from_environment(|name| std::env::var(name).ok());
     request.no_cache = args.no_cache;

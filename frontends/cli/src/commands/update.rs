@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kcompose_core::resolve::{Movement, UPSTREAM_NAME};
+use kcompose_core::resolve::Movement;
 use kcompose_core::source::SourceMap;
 use miette::Diagnostic;
 use thiserror::Error;
@@ -54,7 +54,7 @@ fn known(project: &Project, packages: &[String]) -> Result<(), Failure> {
         return Ok(());
     };
     let packages_of_lock = lock.resolved.packages.keys().map(|name| name.as_str());
-    let upstream = lock.resolved.upstream.as_ref().map(|_| UPSTREAM_NAME);
+    let upstream = lock.resolved.upstreams().map(|locked| locked.part.name());
     let names: Vec<&str> = packages_of_lock.chain(upstream).collect();
     let Some(name) = packages.iter().find(|name| !names.contains(&name.as_str())) else {
         return Ok(());

@@ -159,7 +159,7 @@ pub enum FetchError {
         repository: String,
     },
 
-    /// kairos-init is not to be had.
+    /// A program is not to be had.
     #[error("`{from}` cannot be had: {reason}")]
     #[diagnostic(code("kcompose::fetch::upstream"), help("{help}"))]
     Upstream {
@@ -171,13 +171,15 @@ pub enum FetchError {
         help: String,
     },
 
-    /// Another kairos-init is where the locked one was.
+    /// Another program is where the locked one was.
     #[error("`{from}` is not what is locked: its sha256 is {found}, and {wanted} is locked")]
     #[diagnostic(
         code("kcompose::fetch::upstream-moved"),
-        help("`kcompose update kairos-init` takes the new one")
+        help("`kcompose update {name}` takes the new one")
     )]
     UpstreamMoved {
+        /// The program's name.
+        name: &'static str,
         /// Where it comes from.
         from: String,
         /// The sha256 that is locked.

@@ -130,18 +130,27 @@ impl Fetcher {
         suites.answer(needs, &mut self.facts).await?;
         for need in needs {
             if let Need::Upstream(need) = need {
-                self.facts.upstream = Some(upstream::find(&self.options, &self.folder, need).await?);
+                let found = self.programs().find(need).await?;
+                self.facts.upstream.insert(need.part, found);
             }
         }
         Ok(())
     }
 
-    /// The file of a locked kairos-init in the store, named by its sha256.
+    /// The file of a locked program in the store, named by its sha256.
     pub async fn upstream(
         &self,
         locked: &LockedUpstream,
         architecture: Architecture,
     ) -> Result<PathBuf, FetchError> {
-        upstream::file(&self.options, &self.folder, locked, architecture).await
+        self.programs().file(locked, architecture).await
+    }
+
+    fn programs(&self) -> upstream::Programs<'_> {
+        upstream::Programs {
+            options: &self.options,
+            http: &self.http,
+            folder: &self.folder,
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! kairos-init: found behind a name or a path, read without running it, and kept in the store by its sha256.
+//! Programs that are no packages: found behind a name, a URL or a path, read without running them, and kept in the store by
+//! their sha256.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -6,105 +7,133 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use kcompose_core::model::{Architecture, RuntimeSource};
 use kcompose_core::packages::{hex, sha256};
-use kcompose_core::resolve::{LockedUpstream, UpstreamFacts, UpstreamNeed};
+use kcompose_core::resolve::{LockedUpstream, UpstreamFacts, UpstreamNeed, UpstreamPart};
 use kcompose_core::tree::{Tree, content_following};
 
 use super::error::FetchError;
+use super::http::Http;
 use super::{Network, Options};
 use crate::credentials::Credentials;
 use crate::export::pull_for;
 use crate::rootfs;
 
-/// Where the program is in its image.
-const PROGRAM: &str = "/kairos-init";
 const ELF: &[u8] = b"\x7fELF";
 
-/// Finds out about the program that a flavor asks for; what it is goes into the store.
-pub(super) async fn find(
-    options: &Options,
-    folder: &Path,
-    need: &UpstreamNeed,
-) -> Result<UpstreamFacts, FetchError> {
-    let found = match &need.from {
-        RuntimeSource::Image(name) => pulled(options, name, &need.from, need.architecture).await?,
-        RuntimeSource::Path(path) => read(&folder.join(path), need.architecture).map(|bytes| (None, bytes)),
-    };
-    match found {
-        Ok((digest, bytes)) => {
-            let facts = UpstreamFacts::of(need.from.clone(), digest, &bytes);
-            keep(options, &facts.locked.sha256, &bytes)?;
-            Ok(facts)
-        }
-        Err(trouble) => Ok(UpstreamFacts {
-            trouble: Some(trouble),
-            ..UpstreamFacts::of(need.from.clone(), None, &[])
-        }),
-    }
-}
+/// A program that is larger is none of ours.
+const LARGEST: u64 = 1 << 30;
 
-/// The file of a pinned program in the store: from where it is pinned, if it is not there yet.
-pub(super) async fn file(
-    options: &Options,
-    folder: &Path,
-    locked: &LockedUpstream,
-    architecture: Architecture,
-) -> Result<PathBuf, FetchError> {
-    let path = options.store.blob_path(&locked.sha256);
-    let bytes = match &locked.from {
-        // A file that has changed since is not silently left unused.
-        RuntimeSource::Path(from) => match read(&folder.join(from), architecture) {
-            Ok(bytes) => bytes,
-            Err(_) if options.store.has_blob(&locked.sha256) => return Ok(path),
-            Err(reason) => return Err(failed(&locked.from, &reason)),
-        },
-        RuntimeSource::Image(_) if options.store.has_blob(&locked.sha256) => return Ok(path),
-        RuntimeSource::Image(name) => {
-            let name = locked.pinned_image().unwrap_or_else(|| name.clone());
-            let pulled = pulled(options, &name, &locked.from, architecture).await?;
-            pulled.map_err(|reason| failed(&locked.from, &reason))?.1
-        }
-    };
-    let found = hex::encode(&sha256(&bytes));
-    if found != locked.sha256 {
-        return Err(FetchError::UpstreamMoved {
-            from: locked.from.to_string(),
-            wanted: locked.sha256.clone(),
-            found,
-        });
-    }
-    keep(options, &found, &bytes)?;
-    Ok(path)
+/// What programs are found with.
+#[derive(Clone, Copy)]
+pub(super) struct Programs<'a> {
+    pub(super) options: &'a Options,
+    pub(super) http: &'a Http,
+    /// Where relative paths begin.
+    pub(super) folder: &'a Path,
 }
 
 type Found = Result<(Option<String>, Vec<u8>), String>;
 
-async fn pulled(
-    options: &Options,
-    name: &str,
-    from: &RuntimeSource,
-    architecture: Architecture,
-) -> Result<Found, FetchError> {
-    if options.network == Network::Offline {
-        return Err(FetchError::Offline {
-            what: format!("`{from}`"),
-        });
+impl Programs<'_> {
+    /// Finds out about the program that a flavor asks for; what it is goes into the store.
+    pub(super) async fn find(self, need: &UpstreamNeed) -> Result<UpstreamFacts, FetchError> {
+        let (part, from) = (need.part, &need.from);
+        let found = match from {
+            RuntimeSource::Image(name) => self.pulled(part, name, from, need.architecture).await?,
+            RuntimeSource::Url(url) => Ok((None, self.downloaded(from, url).await?)),
+            RuntimeSource::Path(path) => {
+                read(part, &self.folder.join(path), need.architecture).map(|bytes| (None, bytes))
+            }
+        };
+        match found {
+            Ok((digest, bytes)) => {
+                let facts = UpstreamFacts::of(part, from.clone(), digest, &bytes);
+                keep(self.options, &facts.locked.sha256, &bytes)?;
+                Ok(facts)
+            }
+            Err(trouble) => Ok(UpstreamFacts {
+                trouble: Some(trouble),
+                ..UpstreamFacts::of(part, from.clone(), None, &[])
+            }),
+        }
     }
-    let folder = tempfile::tempdir().map_err(|error| failed(from, &error.to_string()))?;
-    let credentials = Credentials::from_environment(|name| std::env::var(name).ok());
-    let digest = pull_for(name, architecture.as_str(), &credentials, folder.path())
-        .await
-        .map_err(|error| FetchError::Upstream {
-            from: from.to_string(),
-            reason: error.to_string(),
-            help: "see that the name is right and the registry answers, and log in with `docker login HOST` where it asks"
-                .to_owned(),
-        })?;
-    Ok(in_image(folder.path(), architecture).map(|bytes| (Some(digest), bytes)))
+
+    /// The file of a pinned program in the store: from where it is pinned, if it is not there yet.
+    pub(super) async fn file(
+        self,
+        locked: &LockedUpstream,
+        architecture: Architecture,
+    ) -> Result<PathBuf, FetchError> {
+        let store = &self.options.store;
+        let path = store.blob_path(&locked.sha256);
+        let bytes = match &locked.from {
+            // A file that has changed since is not silently left unused.
+            RuntimeSource::Path(from) => match read(locked.part, &self.folder.join(from), architecture) {
+                Ok(bytes) => bytes,
+                Err(_) if store.has_blob(&locked.sha256) => return Ok(path),
+                Err(reason) => return Err(failed(&locked.from, &reason)),
+            },
+            _ if store.has_blob(&locked.sha256) => return Ok(path),
+            RuntimeSource::Url(url) => self.downloaded(&locked.from, url).await?,
+            RuntimeSource::Image(name) => {
+                let name = locked.pinned_image().unwrap_or_else(|| name.clone());
+                let pulled = self
+                    .pulled(locked.part, &name, &locked.from, architecture)
+                    .await?;
+                pulled.map_err(|reason| failed(&locked.from, &reason))?.1
+            }
+        };
+        let found = hex::encode(&sha256(&bytes));
+        if found != locked.sha256 {
+            return Err(FetchError::UpstreamMoved {
+                name: locked.part.name(),
+                from: locked.from.to_string(),
+                wanted: locked.sha256.clone(),
+                found,
+            });
+        }
+        keep(self.options, &found, &bytes)?;
+        Ok(path)
+    }
+
+    async fn downloaded(self, from: &RuntimeSource, url: &str) -> Result<Vec<u8>, FetchError> {
+        self.online(from)?;
+        self.http.small(url, LARGEST).await
+    }
+
+    fn online(self, from: &RuntimeSource) -> Result<(), FetchError> {
+        if self.options.network == Network::Offline {
+            return Err(FetchError::Offline {
+                what: format!("`{from}`"),
+            });
+        }
+        Ok(())
+    }
+
+    async fn pulled(
+        self,
+        part: UpstreamPart,
+        name: &str,
+        from: &RuntimeSource,
+        architecture: Architecture,
+    ) -> Result<Found, FetchError> {
+        self.online(from)?;
+        let folder = tempfile::tempdir().map_err(|error| failed(from, &error.to_string()))?;
+        let credentials = Credentials::from_environment(|name| std::env::var(name).ok());
+        let digest = pull_for(name, architecture.as_str(), &credentials, folder.path())
+            .await
+            .map_err(|error| FetchError::Upstream {
+                from: from.to_string(),
+                reason: error.to_string(),
+                help: "see that the name is right and the registry answers, and log in with `docker login HOST` where it asks"
+                    .to_owned(),
+            })?;
+        Ok(in_image(part, folder.path(), architecture).map(|bytes| (Some(digest), bytes)))
+    }
 }
 
 /// The program at a path: the file itself, in a folder under its own name, or in an image.
-fn read(path: &Path, architecture: Architecture) -> Result<Vec<u8>, String> {
-    let own = path.join("kairos-init");
+fn read(part: UpstreamPart, path: &Path, architecture: Architecture) -> Result<Vec<u8>, String> {
+    let own = path.join(part.name());
     let file = if own.is_file() { &own } else { path };
     if !file.exists() {
         return Err(format!("there is no `{}`", path.display()));
@@ -115,16 +144,16 @@ fn read(path: &Path, architecture: Architecture) -> Result<Vec<u8>, String> {
             return Ok(bytes);
         }
     }
-    in_image(file, architecture)
+    in_image(part, file, architecture)
 }
 
-fn in_image(path: &Path, architecture: Architecture) -> Result<Vec<u8>, String> {
+fn in_image(part: UpstreamPart, path: &Path, architecture: Architecture) -> Result<Vec<u8>, String> {
     let image = rootfs::open_for(path, architecture.as_str())
         .map_err(|_| "it is neither a program nor an image".to_owned())?;
-    let program = content_following(&image as &dyn Tree, PROGRAM.as_bytes());
-    program
+    let place = part.path_in_image();
+    content_following(&image as &dyn Tree, place.as_bytes())
         .map(std::borrow::Cow::into_owned)
-        .ok_or_else(|| format!("the image has no `{PROGRAM}`"))
+        .ok_or_else(|| format!("the image has no `{place}`"))
 }
 
 fn keep(options: &Options, sha256: &str, bytes: &[u8]) -> Result<(), FetchError> {
@@ -155,6 +184,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let program = b"\x7fELF and more".to_vec();
         let amd64 = Architecture::Amd64;
+        let read = |path: &Path, architecture| read(UpstreamPart::KairosInit, path, architecture);
         fs::write(folder.path().join("kairos-init"), &program).unwrap();
         assert_eq!(read(folder.path(), amd64).unwrap(), program);
         assert_eq!(read(&folder.path().join("kairos-init"), amd64).unwrap(), program);
