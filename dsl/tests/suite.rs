@@ -129,9 +129,10 @@ fn no_beginning_of_a_document_panics() {
 /// Every code that the language can report has a case, unless only the library or the command line can cause it.
 #[test]
 fn every_code_has_a_case() {
-    const ELSEWHERE: [&str; 5] = [
+    const ELSEWHERE: [&str; 6] = [
         "kcompose::base::no-document",
         "kcompose::base::no-file",
+        "kcompose::kairos::kubernetes-unknown",
         "kcompose::kairos::runtime-unsupported",
         "kcompose::library::initrd",
         "kcompose::use::unreadable",
