@@ -64,7 +64,7 @@ pub struct Selection<'a> {
 }
 
 impl Folder {
-    /// A directory of the client's, nobody's in particular.
+    /// A directory that the client offers under a name.
     pub fn local(name: impl Into<String>, owner: Whose) -> Self {
         Folder::Local {
             name: name.into(),
