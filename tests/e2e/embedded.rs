@@ -9,7 +9,7 @@ use kcompose_testing::needs;
 
 use crate::differential::share_packages;
 use crate::image::shared;
-use crate::run::{Outcome, command, kcompose_with, outcome, scratch};
+use crate::run::{Outcome, command, kcompose, kcompose_with, outcome, scratch};
 
 /// A folder with a flavor, a lock, and a cache that has the packages and nothing else.
 struct Place(tempfile::TempDir);
@@ -204,4 +204,22 @@ impl Drop for Disk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.0).status();
     }
+}
+
+#[test]
+fn limits_are_refused_where_they_would_not_hold() {
+    needs!(BuildKit);
+    let folder = scratch();
+    let example = kcompose_testing::workspace().join("examples/minimal");
+    let build = format!("build {} -o type=oci,dest=image.tar", example.display());
+    kcompose(folder.path(), &format!("{build} --limit time=1h"))
+        .ends(2)
+        .says("--limit…embedded engine…BuildKit");
+    kcompose(
+        folder.path(),
+        &format!("{build} --engine embedded --limit time=soon"),
+    )
+    .ends(2)
+    .says("--limit time=soon…cannot be read");
+    assert!(!folder.path().join("image.tar").exists());
 }

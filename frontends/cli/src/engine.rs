@@ -38,11 +38,11 @@ pub(crate) async fn choose(
 ) -> Result<Box<dyn Bridge>, Failure> {
     let builder = args.builder.as_deref();
     match args.engine {
-        EngineChoice::Buildkit => Ok(Box::new(connect(builder).await?)),
+        EngineChoice::Buildkit => daemon(args, connect(builder).await?),
         EngineChoice::Embedded => embedded(args, store),
-        EngineChoice::Auto if names_one(builder) => Ok(Box::new(connect(builder).await?)),
+        EngineChoice::Auto if names_one(builder) => daemon(args, connect(builder).await?),
         EngineChoice::Auto => match BuildKit::connect(&candidates(builder)?).await {
-            Ok(daemon) => Ok(Box::new(daemon)),
+            Ok(found) => daemon(args, found),
             Err(EngineError::Unreachable { .. }) => {
                 terminal.say("no BuildKit answers: building with the embedded engine");
                 embedded(args, store)
@@ -50,6 +50,17 @@ pub(crate) async fn choose(
             Err(error) => Err(engine_failed(error)),
         },
     }
+}
+
+/// A BuildKit, unless the embedded engine is meant.
+fn daemon(args: &Build, found: BuildKit) -> Result<Box<dyn Bridge>, Failure> {
+    if args.limits.is_empty() {
+        return Ok(Box::new(found));
+    }
+    Err(Failure::usage(BadFlag::new(
+        "`--limit` is for the embedded engine, and a BuildKit answers",
+        "add --engine embedded, or set limits where that BuildKit is configured",
+    )))
 }
 
 /// Connects to a BuildKit.

@@ -76,9 +76,7 @@ impl Project {
             loaded.warnings,
         ))
     }
-}
 
-impl Project {
     /// The folder that the flavor copies from.
     pub(crate) fn context(&self) -> &Path {
         self.contexts.context().unwrap_or(&self.folder)

@@ -70,10 +70,11 @@ async fn problems(
             None
         }
     };
-    world.fetcher.facts.lock.clone_from(&lock);
+    world.fetcher.facts.lock = lock;
     let mut notes = Vec::new();
     let resolved = resolved(&project, &mut world, &mut sink, &mut notes).await?;
     if let (Some(layout), Some(resolved)) = (layout, resolved) {
+        let lock = world.fetcher.facts.lock.as_ref();
         let same = lock.is_some_and(|lock| lock.resolved.packages == resolved.packages);
         let contents = match contents.filter(|_| same) {
             Some(contents) => contents,

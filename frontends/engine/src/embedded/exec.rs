@@ -71,8 +71,12 @@ fn check(ending: Ending, valid: &[i32]) -> Result<(), Problem> {
         Ending::Exited(code) => Err(Problem::Exit(code.unsigned_abs())),
         // As a shell has it.
         Ending::Signalled(signal) => Err(Problem::Exit(128 + signal.unsigned_abs())),
-        // The other ways to end have been looked at.
-        _ => Err(Problem::Cancelled),
+        Ending::Cancelled => Err(Problem::Cancelled),
+        Ending::TimedOut
+        | Ending::OutputLimit
+        | Ending::DiskLimit
+        | Ending::ProcessLimit
+        | Ending::MemoryLimit => unreachable!("a limit that was met is a problem of its own"),
     }
 }
 

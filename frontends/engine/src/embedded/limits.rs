@@ -79,7 +79,7 @@ impl StepLimits {
     }
 }
 
-/// What a step may write before its disk is full: all but a sixteenth, and no more than a quarter of a gibibyte.
+/// What a step may write before its disk is full: what is free but for a reserve, a sixteenth of the disk and at most 256 MiB.
 fn room(folder: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(folder).ok()?;
     let reserve = (disk.f_blocks * disk.f_frsize / 16).min(256 << 20);
