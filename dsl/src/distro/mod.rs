@@ -4,8 +4,6 @@
 
 mod nodes;
 
-use std::collections::BTreeMap;
-
 use kcompose_core::diagnostic::{Diagnostics, Sink, did_you_mean};
 use kcompose_core::layout::systemd::initrd_recipe;
 use kcompose_core::model::{Base, Distro};
@@ -17,7 +15,7 @@ use thiserror::Error;
 use crate::check::{check_document, listed};
 use crate::load::{Loader, REPLACED};
 use crate::schema::NodeSpec;
-use crate::syntax::{self, Parsed};
+use crate::syntax;
 
 pub(crate) use nodes::{ALL, Draft};
 
@@ -79,33 +77,6 @@ struct NoInitrd {
     release: Span,
 }
 
-/// Documents of the library by their names in reports, parsed before it is known whether they are needed.
-#[derive(Debug, Default)]
-pub(crate) struct Ahead(BTreeMap<String, Parsed>);
-
-impl Ahead {
-    /// Parses what a flavor with this text may build on: the distros that it names, with the releases that it names or
-    /// all of them. Parsing is what reading a flavor costs, so it is done beside the flavor's own.
-    pub(crate) fn of(text: &str) -> Self {
-        let named = |name: &str| text.contains(name);
-        let mut documents = BTreeMap::new();
-        let mut parse = |path: &str, text: &str| drop(documents.insert(in_library(path), Parsed::of(text)));
-        for distro in kcompose_library::distros() {
-            if !named(distro.name) {
-                continue;
-            }
-            parse(distro.path, distro.text);
-            let any = distro.releases.iter().any(|release| named(release.name));
-            let wanted = distro
-                .releases
-                .iter()
-                .filter(|release| !any || named(release.name));
-            wanted.for_each(|release| parse(release.path, release.text));
-        }
-        Ahead(documents)
-    }
-}
-
 /// What reports call a file of the library.
 fn in_library(path: &str) -> String {
     format!("library:{path}")
@@ -117,8 +88,6 @@ pub(crate) struct Shelf<'a, 'l> {
     pub(crate) replaced: bool,
     /// Gives the files of that folder.
     pub(crate) loader: &'a mut Loader<'l>,
-    /// What of the library was parsed already.
-    pub(crate) ahead: &'a Ahead,
 }
 
 impl Shelf<'_, '_> {
@@ -241,9 +210,8 @@ fn read(
     shelf: &mut Shelf<'_, '_>,
     sink: &mut Sink,
 ) -> Span {
-    let parsed = shelf.ahead.0.get(&name);
     let file = sources.add(name, text).clone();
-    let document = match parsed.map_or_else(|| syntax::parse(&file), |parsed| parsed.document(&file)) {
+    let document = match syntax::parse(&file) {
         Ok(document) => document,
         Err(problems) => {
             sink.extend(problems);

@@ -135,12 +135,8 @@ pub fn load(
         chosen,
         used: None,
     };
-    let (loading, ahead) = std::thread::scope(|scope| {
-        let ahead = scope.spawn(|| distro::Ahead::of(text));
-        let mut loading = Loading::new(sources, loader, folder_of(name), &options.replaced);
-        loading.document(&request);
-        (loading, ahead.join().expect("parsing does not panic"))
-    });
+    let mut loading = Loading::new(sources, loader, folder_of(name), &options.replaced);
+    loading.document(&request);
     let Loading {
         sources,
         loader,
@@ -160,7 +156,6 @@ pub fn load(
         let mut shelf = distro::Shelf {
             replaced: options.replaced.contains(&base.value.distro.value),
             loader,
-            ahead: &ahead,
         };
         distro::distro(sources, base, &mut shelf)
     });

@@ -1,8 +1,9 @@
 //! Text into a spanned tree.
 //!
-//! The first stage: KDL 2, read with the `kdl` crate, which only this module and the formatter name. Every node, argument
-//! and property carries its place in the [`SourceMap`](kcompose_core::source::SourceMap).
+//! The first stage: KDL 2, read with the `kdl` crate, which only this module names; `plain` takes the texts that use
+//! little of it. Every node, argument and property carries its place in the [`SourceMap`](kcompose_core::source::SourceMap).
 
+mod plain;
 mod problems;
 mod scan;
 mod tokens;
@@ -99,28 +100,23 @@ impl Node {
 
 /// Parses a file. All syntax errors of the file are reported together.
 pub fn parse(file: &SourceFile) -> Result<Document, Diagnostics> {
-    Parsed::of(&file.text).document(file)
+    match plain::read(file) {
+        Some(nodes) => Ok(Document {
+            nodes,
+            span: file.whole(),
+        }),
+        None => by_crate(file),
+    }
 }
 
-/// A text that was parsed before it has a place among the sources.
-#[derive(Debug)]
-pub(crate) struct Parsed(Result<kdl::KdlDocument, (String, kdl::KdlError)>);
-
-impl Parsed {
-    pub(crate) fn of(text: &str) -> Self {
-        let text = kdl_text(text);
-        Parsed(text.parse().map_err(|error| (text, error)))
-    }
-
-    /// The document of the file that has this text.
-    pub(crate) fn document(&self, file: &SourceFile) -> Result<Document, Diagnostics> {
-        match &self.0 {
-            Ok(document) => Ok(Document {
-                nodes: nodes_of(document, file),
-                span: file.whole(),
-            }),
-            Err((text, error)) => Err(problems::syntax_problems(file, text, error)),
-        }
+fn by_crate(file: &SourceFile) -> Result<Document, Diagnostics> {
+    let text = kdl_text(&file.text);
+    match text.parse() {
+        Ok(document) => Ok(Document {
+            nodes: nodes_of(&document, file),
+            span: file.whole(),
+        }),
+        Err(error) => Err(problems::syntax_problems(file, &text, &error)),
     }
 }
 
