@@ -43,7 +43,7 @@ impl World {
             now: now(),
             progress: reporter(*terminal),
         };
-        let fetcher = Fetcher::new(options).map_err(fetch_failed)?;
+        let fetcher = Fetcher::new(options);
         Ok(World { store, fetcher })
     }
 

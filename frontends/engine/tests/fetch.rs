@@ -290,7 +290,7 @@ async fn archives_are_kept_with_their_facts_and_fetched_once() {
             heard.lock().unwrap().push((progress.done, progress.total));
         }),
     };
-    let fetcher = Fetcher::new(options).unwrap();
+    let fetcher = Fetcher::new(options);
     let fetched = fetcher.archives(&world.flavor, &resolved).await.unwrap();
     let total: u64 = resolved.packages.values().map(|package| package.size).sum();
     assert_eq!((fetched.archives, fetched.bytes), (3, total));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +12,7 @@ use super::problem::Problem;
 use super::store::{Build, Claim, Made, TreeFacts, TreeId};
 use super::{Reach, StepLimits, exec, file, snapshot, source};
 use crate::bridge::Job;
-use crate::fetch::{Download, FetchError};
+use crate::fetch::Download;
 use crate::layer;
 use crate::store::Store;
 
@@ -28,8 +28,8 @@ pub(super) struct Work {
     pub(super) store: Store,
     pub(super) reach: Reach,
     pub(super) limits: StepLimits,
-    /// What fetches, once something has to be fetched.
-    pub(super) download: OnceLock<Download>,
+    /// What fetches files.
+    pub(super) download: Download,
     /// Ends when somebody gives the build up, or something failed.
     pub(super) cancel: CancellationToken,
 }
@@ -106,15 +106,6 @@ impl Work {
     /// Whether a vertex's results that are kept are all that somebody takes.
     pub(super) fn serves(&self, vertex: usize, claim: &Claim) -> bool {
         self.wanted[vertex].iter().all(|index| claim.contains_key(index))
-    }
-
-    /// What fetches files.
-    pub(super) fn download(&self) -> Result<Download, FetchError> {
-        if let Some(download) = self.download.get() {
-            return Ok(download.clone());
-        }
-        let new = Download::new()?;
-        Ok(self.download.get_or_init(|| new).clone())
     }
 
     /// The value of a secret; `None` if it may be missing and is.

@@ -1,7 +1,7 @@
 //! Runs what has to run, several vertices at a time, inputs before what uses them.
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use super::{Embedded, cachekey::Key};
 use crate::bridge::{Job, Solved};
 use crate::error::EngineError;
 use crate::event::{Events, State};
+use crate::fetch::Download;
 
 /// Solves a job. What was damaged on the disk is made anew, once.
 pub(super) async fn solve(
@@ -115,7 +116,7 @@ async fn begin(
             store,
             reach,
             limits,
-            download: OnceLock::new(),
+            download: Download::default(),
             cancel,
         };
         Ok((Arc::new(work), plan))

@@ -7,14 +7,10 @@ use super::http::{Http, Wanted};
 use crate::store::Store;
 
 /// Fetches files into a store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Download(Http);
 
 impl Download {
-    pub(crate) fn new() -> Result<Self, FetchError> {
-        Http::new().map(Download)
-    }
-
     /// Fetches a file into a store as a blob; `progress` hears how many bytes there are.
     pub(crate) async fn keep(
         &self,

@@ -10,7 +10,7 @@ use reqwest::header::RANGE;
 use reqwest::{Client, Response, StatusCode};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use crate::store::Store;
 
@@ -28,9 +28,10 @@ const WAITS: [Duration; 3] = [
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Http {
-    client: Client,
+    /// Made by the first request: it reads all authorities that the machine trusts, and most runs need no network.
+    client: Arc<OnceCell<Client>>,
     hosts: Arc<Mutex<BTreeMap<String, Arc<Semaphore>>>>,
 }
 
@@ -58,22 +59,6 @@ impl From<FetchError> for Failure {
 }
 
 impl Http {
-    pub(super) fn new() -> Result<Self, FetchError> {
-        static PROVIDER: Once = Once::new();
-        // Fails only if somebody else in this process set one, which serves as well.
-        PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-        let client = Client::builder()
-            .user_agent(concat!("kcompose/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(PATIENCE)
-            .read_timeout(PATIENCE)
-            .build()
-            .map_err(|error| FetchError::Client(reason(&error)))?;
-        Ok(Http {
-            client,
-            hosts: Arc::default(),
-        })
-    }
-
     /// The whole of a small file.
     pub(super) async fn small(&self, url: &str, limit: u64) -> Result<Vec<u8>, FetchError> {
         let _turn = self.turn(url).await;
@@ -196,7 +181,8 @@ impl Http {
     }
 
     async fn get(&self, url: &str, from: u64) -> Result<Response, Failure> {
-        let mut request = self.client.get(url);
+        let client = self.client.get_or_try_init(async || client()).await?;
+        let mut request = client.get(url);
         if from > 0 {
             request = request.header(RANGE, format!("bytes={from}-"));
         }
@@ -220,6 +206,18 @@ impl Http {
             Failure::Lasting(error)
         })
     }
+}
+
+fn client() -> Result<Client, FetchError> {
+    static PROVIDER: Once = Once::new();
+    // Fails only if somebody else in this process set one, which serves as well.
+    PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+    Client::builder()
+        .user_agent(concat!("kcompose/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(PATIENCE)
+        .read_timeout(PATIENCE)
+        .build()
+        .map_err(|error| FetchError::Client(reason(&error)))
 }
 
 fn broken(url: &str, error: &reqwest::Error) -> Failure {

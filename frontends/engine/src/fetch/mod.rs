@@ -111,13 +111,13 @@ pub struct Fetcher {
 
 impl Fetcher {
     /// A fetcher that knows nothing yet.
-    pub fn new(options: Options) -> Result<Self, FetchError> {
-        Ok(Fetcher {
-            http: Http::new()?,
+    pub fn new(options: Options) -> Self {
+        Fetcher {
+            http: Http::default(),
             options,
             facts: Facts::default(),
             folder: PathBuf::from("."),
-        })
+        }
     }
 
     /// Answers all needs, in parallel, into [`Fetcher::facts`].

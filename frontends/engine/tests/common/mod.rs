@@ -140,7 +140,7 @@ pub fn fetcher(store: &Path, network: Network) -> Fetcher {
         now: now(),
         progress: Arc::new(|_| {}),
     };
-    Fetcher::new(options).unwrap()
+    Fetcher::new(options)
 }
 
 /// A flavor resolved, the fetcher asked for what that needs.

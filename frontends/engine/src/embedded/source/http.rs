@@ -124,9 +124,8 @@ async fn download(work: &Arc<Work>, vertex: usize, url: &str, sha256: &str) -> R
         });
     }
     let progress = |bytes| work.monitor.transfer(vertex, url, bytes, false);
-    let download = work.download().map_err(|error| failed(&error))?;
     tokio::select! {
-        kept = download.keep(url, sha256, &work.store, &progress) => kept.map_err(|error| failed(&error))?,
+        kept = work.download.keep(url, sha256, &work.store, &progress) => kept.map_err(|error| failed(&error))?,
         () = work.cancel.cancelled() => return Err(Problem::Cancelled),
     }
     let size = fs::metadata(work.store.blob_path(sha256)).map_or(0, |metadata| metadata.len());
