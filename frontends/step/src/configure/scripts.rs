@@ -13,12 +13,61 @@ use super::status::Package;
 /// Programs that stand before those of the root while packages are configured; on a tmpfs, so that no layer has them.
 const STUBS: &str = "/run/kcompose/stubs";
 
+/// A program that does nothing.
+const NOTHING: &str = "#!/bin/sh\nexit 0\n";
+
+/// No image has host keys: each machine makes its own at its first boot.
+const SSH_KEYGEN: &str = r#"#!/bin/sh
+case " $* " in *" /etc/ssh/ssh_host_"*) exit 0 ;; esac
+exec /usr/bin/ssh-keygen "$@"
+"#;
+
+/// Answers at once what is no question in a new system; else it is Perl's turn, which takes 40 ms to start, a hundred times
+/// in an image.
+///
+/// `unmask` changes only links that are there; `was-enabled` says yes, and `debian-installed` no, to a unit without a state
+/// file (deb-systemd-helper(1p), init-system-helpers 1.65 to 1.69).
+const DEB_SYSTEMD_HELPER: &str = r#"#!/bin/sh
+perl() { exec /usr/bin/deb-systemd-helper "$@"; }
+[ -n "$DPKG_MAINTSCRIPT_PACKAGE" ] && [ -z "$DPKG_ROOT$_DEB_SYSTEMD_HELPER_DEBUG" ] || perl "$@"
+state=/var/lib/systemd instance=system user= quiet= action= unit=
+for word in "$@"; do
+    case $word in
+        -*) [ -z "$action" ] || perl "$@" ;;
+    esac
+    case $word in
+        --quiet) quiet=1 ;;
+        --user) instance=user user=user- ;;
+        --system) instance=system user= ;;
+        -*) perl "$@" ;;
+        *)
+            if [ -z "$action" ]; then
+                action=$word
+                continue
+            fi
+            unit=${word##*/}
+            case $action in
+                unmask) [ ! -e "/etc/systemd/$instance/$unit" ] || perl "$@" ;;
+                *) [ ! -e "$state/deb-systemd-${user}helper-enabled/$unit.dsh-also" ] || perl "$@" ;;
+            esac
+            ;;
+    esac
+done
+case ${unit:+$action$quiet} in
+    # It takes empty folders of its own away.
+    unmask*) [ ! -e $state/deb-systemd-helper-masked ] && [ ! -e $state/deb-systemd-user-helper-masked ] || perl "$@" ;;
+    was-enabled1) exit 0 ;;
+    debian-installed*) exit 1 ;;
+    *) perl "$@" ;;
+esac
+"#;
+
 /// `PATH` with the stubs in front.
 pub(crate) fn path() -> String {
     format!("{STUBS}:{}", command::PATH)
 }
 
-/// Keeps services from being started, and `depmod` and `dracut` from running in vain; undone by [`Guard::remove`].
+/// Keeps services from being started, and programs from running in vain; undone by [`Guard::remove`].
 #[derive(Debug)]
 pub(crate) struct Guard {
     policy: PathBuf,
@@ -37,11 +86,15 @@ impl Guard {
         fs::make_parent(&policy, 0)?;
         fs::write_file(&policy, b"#!/bin/sh\nexit 101\n", Meta::root(0o755, 0))?;
         fs::remove(Path::new(STUBS))?;
-        let stubs: &[&str] = if stub_depmod { &["depmod", "dracut"] } else { &[] };
-        for name in stubs {
+        let in_vain = ["depmod", "dracut"].map(|name| (name, NOTHING));
+        let stubs = in_vain.into_iter().filter(|_| stub_depmod);
+        for (name, text) in stubs.chain([
+            ("ssh-keygen", SSH_KEYGEN),
+            ("deb-systemd-helper", DEB_SYSTEMD_HELPER),
+        ]) {
             let stub = Path::new(STUBS).join(name);
             fs::make_parent(&stub, 0)?;
-            fs::write_file(&stub, b"#!/bin/sh\nexit 0\n", Meta::root(0o755, 0))?;
+            fs::write_file(&stub, text.as_bytes(), Meta::root(0o755, 0))?;
         }
         Ok(Guard { policy, kept })
     }
@@ -106,4 +159,73 @@ fn run_preinst(root: &Path, package: &Package, epoch: i64) -> Outcome<()> {
     Err(Problem::new("kcompose::step::preinst", message)
         .help("it may need to run before its package is unpacked, which cannot be done here")
         .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// How the stub ends in a root with these files; 9 is what Perl would have decided.
+    #[track_caller]
+    fn helper(files: &[&str], words: &str) -> Option<i32> {
+        let root = tempfile::tempdir().unwrap();
+        for file in files {
+            let file = root.path().join(file);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, "").unwrap();
+        }
+        let below = |path: &str| root.path().join(path).display().to_string();
+        let text = DEB_SYSTEMD_HELPER
+            .replace("exec /usr/bin/deb-systemd-helper", "exit 9; :")
+            .replace("/etc/systemd/", &below("etc/systemd/"))
+            .replace("/var/lib/systemd", &below("var/lib/systemd"));
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &text, "deb-systemd-helper"])
+            .args(words.split(' '));
+        shell.env_clear().env("DPKG_MAINTSCRIPT_PACKAGE", "p");
+        shell.status().unwrap().code()
+    }
+
+    #[test]
+    fn a_unit_of_a_new_system_is_neither_masked_nor_disabled() {
+        for (words, code) in [
+            ("unmask a.service", 0),
+            ("unmask a.service b.socket", 0),
+            ("--user unmask a.service", 0),
+            ("--quiet was-enabled a.service", 0),
+            ("--quiet --user was-enabled a.service", 0),
+            ("debian-installed a.service", 1),
+        ] {
+            assert_eq!(helper(&[], words), Some(code), "{words}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_for_the_program_itself() {
+        let state = "var/lib/systemd/deb-systemd-helper-enabled/a.service.dsh-also";
+        let of_users = "var/lib/systemd/deb-systemd-user-helper-enabled/a.service.dsh-also";
+        for (files, words) in [
+            (&[][..], "enable a.service"),
+            (&[], "update-state a.service"),
+            (&[], "was-enabled a.service"),
+            (&[], "--quiet was-enabled"),
+            (&[], "unmask"),
+            (&[], "unmask a.service --user"),
+            (&["etc/systemd/system/a.service"], "unmask a.service"),
+            (&["etc/systemd/user/a.service"], "--user unmask a.service"),
+            (
+                &["var/lib/systemd/deb-systemd-helper-masked/b"],
+                "unmask a.service",
+            ),
+            (&[state], "--quiet was-enabled a.service"),
+            (&[state], "debian-installed b.service a.service"),
+            (&[of_users], "--quiet --user was-enabled a.service"),
+        ] {
+            assert_eq!(helper(files, words), Some(9), "{words} with {files:?}");
+        }
+        assert_eq!(helper(&[of_users], "--quiet was-enabled a.service"), Some(0));
+    }
 }
