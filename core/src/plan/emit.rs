@@ -58,6 +58,8 @@ impl std::fmt::Debug for EmitOptions<'_> {
 pub struct Emitted {
     /// What an engine solves.
     pub definition: Definition,
+    /// The part of it that makes the image's lower layers: see [`Plan::lower`].
+    pub lower: Definition,
 }
 
 /// The LLB of a plan: one vertex a step, and the trees of the step binary and of the programs.
@@ -67,9 +69,13 @@ pub fn emit(plan: &Plan, options: &EmitOptions) -> Emitted {
         let outputs = emitter.step(plan, id, step);
         emitter.outputs.insert(id, outputs);
     }
-    let image = emitter.first(plan.image());
+    let definition = |step| {
+        let output = emitter.first(step);
+        emitter.graph.definition(Some(output), options.sources)
+    };
     Emitted {
-        definition: emitter.graph.definition(Some(image), options.sources),
+        definition: definition(plan.image()),
+        lower: definition(plan.lower()),
     }
 }
 

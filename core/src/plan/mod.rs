@@ -24,7 +24,7 @@ pub use text::bytes;
 use crate::model::{FileBody, Flavor, Run};
 use crate::resolve::{LockedPackage, LockedUpstream, Resolved};
 use crate::source::{Span, Spanned};
-use crate::step::{Files, Program};
+use crate::step::{Action, Files, Program};
 
 /// What [`plan`] is made from.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +48,8 @@ pub fn plan(input: &Input) -> Plan {
         input,
         plan: Plan::new(input.epoch, programs::origins(input.flavor)),
     };
-    let core = planner.core(&strata);
-    let modules = planner.modules(core);
+    let (unpacked, core) = planner.core(&strata);
+    let modules = planner.modules(unpacked);
     let rest = planner.rest(core, &strata);
     let upstream = input.resolved.upstream.as_deref();
     let from = planner.from();
@@ -71,11 +71,9 @@ pub fn plan(input: &Input) -> Plan {
     );
     let declared = programs::declared(input);
     let bound = programs::bound(&declared);
-    let composed = planner.compose(with_boot, declared);
-    let image = planner.runs(composed);
-    let sealed = planner.seal(image);
+    let sealed = planner.sealed(with_boot, declared);
     let whole = planner.bound(sealed, bound);
-    planner.plan.finish(whole)
+    planner.plan.finish(rest, whole)
 }
 
 struct Planner<'a> {
@@ -84,23 +82,25 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn core(&mut self, strata: &Strata) -> StepId {
+    /// The core unpacked, and configured.
+    fn core(&mut self, strata: &Strata) -> (StepId, StepId) {
         let groups: Vec<StepId> = strata.core.iter().map(|group| self.unpack(group)).collect();
         let merged = self.merge("merge core", &groups);
         let program = self.program(programs::configure_core(self.input, strata));
-        self.configure("configure core", merged, &groups, program)
+        (merged, self.configure("configure core", merged, &groups, program))
     }
 
-    /// `depmod` and the initrd hang on the configured core alone, so that both survive every change above it.
-    fn modules(&mut self, core: StepId) -> StepId {
+    /// `depmod` needs nothing that is configured, so it runs beside that: both keep one processor busy for seconds.
+    fn modules(&mut self, unpacked: StepId) -> StepId {
         self.plan.add(
             "index the kernel's modules",
             StepKind::exec(self.program(programs::depmod()), ["/out"]),
             self.input.flavor.kernel.span,
-            [(core, Role::Root)],
+            [(unpacked, Role::Root)],
         )
     }
 
+    /// The initrd hangs on the core alone, so that it survives every change above that.
     fn initrd(&mut self, core: StepId, modules: StepId) -> StepId {
         let program = self.program(programs::initrd(&self.input.flavor.distro.value));
         self.plan.add(
@@ -236,7 +236,29 @@ impl Planner<'_> {
         )
     }
 
-    fn compose(&mut self, root: StepId, declared: Declared) -> StepId {
+    /// What the flavor writes and runs, and the seal on it; one exec where it runs nothing.
+    fn sealed(&mut self, root: StepId, declared: Declared) -> StepId {
+        let seal = programs::seal(self.input);
+        if self.input.flavor.runs.is_empty() {
+            return self.compose(
+                "compose files, users and services; seal and verify",
+                root,
+                declared,
+                seal,
+            );
+        }
+        let composed = self.compose("compose files, users and services", root, declared, Vec::new());
+        let image = self.runs(composed);
+        let program = self.program(seal);
+        self.plan.add(
+            "seal and verify",
+            StepKind::exec(program, ["/"]),
+            self.input.flavor.kairos.span,
+            [(image, Role::Root)],
+        )
+    }
+
+    fn compose(&mut self, name: &str, root: StepId, declared: Declared, more: Vec<Action>) -> StepId {
         let mut links = vec![(root, Role::Root)];
         for (index, copy) in declared.copies.iter().enumerate() {
             let name = format!("read {} of the build context", copy.value);
@@ -245,14 +267,11 @@ impl Planner<'_> {
                 .add(&name, StepKind::Context(copy.value.clone()), copy.span, []);
             links.push((context, Role::mount(&programs::context(index))));
         }
-        let program = self.program(programs::compose(self.input, declared));
+        let mut actions = programs::compose(self.input, declared);
+        actions.extend(more);
+        let program = self.program(actions);
         let span = self.input.flavor.identity.name.span;
-        self.plan.add(
-            "compose files, users and services",
-            StepKind::exec(program, ["/"]),
-            span,
-            links,
-        )
+        self.plan.add(name, StepKind::exec(program, ["/"]), span, links)
     }
 
     fn runs(&mut self, below: StepId) -> StepId {
@@ -270,18 +289,8 @@ impl Planner<'_> {
         })
     }
 
-    fn seal(&mut self, root: StepId) -> StepId {
-        let program = self.program(programs::seal(self.input));
-        self.plan.add(
-            "seal and verify",
-            StepKind::exec(program, ["/"]),
-            self.input.flavor.kairos.span,
-            [(root, Role::Root)],
-        )
-    }
-
     /// Last, as a link at `/etc/resolv.conf` would send what the builder binds elsewhere. `/usr` keeps its time.
-    fn bound(&mut self, below: StepId, actions: Option<Vec<crate::step::Action>>) -> StepId {
+    fn bound(&mut self, below: StepId, actions: Option<Vec<Action>>) -> StepId {
         let Some(actions) = actions else { return below };
         let (program, span) = (self.program(actions), self.input.flavor.identity.name.span);
         let files = self.plan.add(
@@ -295,7 +304,7 @@ impl Planner<'_> {
             .add("add what the builder binds", StepKind::Copy, span, inputs)
     }
 
-    fn program(&self, actions: Vec<crate::step::Action>) -> Program {
+    fn program(&self, actions: Vec<Action>) -> Program {
         Program {
             epoch: self.input.epoch,
             actions,

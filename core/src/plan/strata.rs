@@ -30,15 +30,18 @@ pub struct Strata {
     pub core: Vec<Group>,
     /// The other packages of distro and blocks.
     pub rest: Vec<Group>,
-    /// What the flavor adds: first what runs scripts, with what that needs, then the [plain](LockedPackage::plain) ones.
+    /// What the flavor adds: first what runs scripts, with what that needs, then the [plain](LockedPackage::plain) ones, the
+    /// small ones last.
     ///
-    /// Each group is one exec. One more plain package, which most of the small tools are, makes only the last one again.
+    /// Each group is one exec. One more small plain package, which most tools are, makes only the last one again.
     pub user: Vec<Group>,
 }
 
 /// A group holds about this many KiB of unpacked files; six to sixteen groups are equally fast, one or hundreds are not.
 const GROUP_KIB: u64 = 48 * 1024;
 const MOST_GROUPS: u64 = 8;
+/// A plain package is small up to so many KiB of unpacked files: dozens of these are unpacked in a tenth of a second.
+const SMALL_KIB: u64 = 512;
 
 /// Divides the packages of a flavor.
 pub fn strata(flavor: &Flavor, resolved: &Resolved) -> Strata {
@@ -80,6 +83,16 @@ pub fn strata(flavor: &Flavor, resolved: &Resolved) -> Strata {
     let (user, plain) = added
         .into_iter()
         .partition::<Vec<_>, _>(|name| scripted.contains(name));
+    // Each group is configured before the next one, so what a large one needs lies below, however small.
+    let large = resolved.closure(
+        plain
+            .iter()
+            .copied()
+            .filter(|name| resolved.packages[*name].installed_size > SMALL_KIB),
+    );
+    let (large, small) = plain
+        .into_iter()
+        .partition::<Vec<_>, _>(|name| large.contains(name));
     let only_kernel = kernel
         .iter()
         .filter(|name| !essential.contains(*name) && !boot.contains(*name))
@@ -112,7 +125,8 @@ pub fn strata(flavor: &Flavor, resolved: &Resolved) -> Strata {
         rest: by_hash(pick(resolved, rest), flavor.distro.span),
         user: [
             ("install the flavor's packages", user),
-            ("install its plain packages", plain),
+            ("install its large plain packages", large),
+            ("install its small plain packages", small),
         ]
         .into_iter()
         .filter(|(_, names)| !names.is_empty())

@@ -46,7 +46,7 @@ fn what_runs_scripts_lies_below_what_is_plain() {
             "unpack base: base",
             "unpack rest 0: system",
             "install the flavor's packages: aa lib",
-            "install its plain packages: bb cc lib-cc",
+            "install its small plain packages: bb cc lib-cc",
         ]
     );
 }
@@ -59,7 +59,30 @@ fn a_plain_package_goes_down_with_what_needs_it() {
     );
     assert_eq!(
         groups("cc", &["cc", "lib", "lib-cc"])[2..],
-        ["install its plain packages: cc lib lib-cc"]
+        ["install its small plain packages: cc lib lib-cc"]
+    );
+}
+
+#[test]
+fn a_large_plain_package_lies_below_the_small_ones_with_what_it_needs() {
+    let (flavor, mut resolved) = resolved("bb\ncc", &["bb", "cc", "lib", "lib-cc"]);
+    for package in resolved.packages.values_mut() {
+        package.installed_size = if package.name.as_str() == "cc" { 4000 } else { 40 };
+    }
+    let groups = strata(&flavor, &resolved).user;
+    let names: Vec<_> = groups
+        .iter()
+        .map(|group| {
+            let names = group.packages.iter().map(|package| package.name.as_str());
+            (group.name.as_str(), names.collect::<Vec<_>>().join(" "))
+        })
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("install its large plain packages", "cc lib lib-cc".to_owned()),
+            ("install its small plain packages", "bb".to_owned()),
+        ]
     );
 }
 
@@ -102,11 +125,28 @@ fn one_more_plain_package_makes_only_what_is_above_again() {
         made,
         [
             "add the initrd and the module indexes",
-            "compose files, users and services",
+            "compose files, users and services; seal and verify",
             "fetch cc 1",
             "fetch lib-cc 1",
-            "install its plain packages",
-            "seal and verify",
+            "install its small plain packages",
         ]
     );
+}
+
+#[test]
+fn the_lower_layers_are_those_of_all_packages_but_the_flavors_own() {
+    let (flavor, resolved) = resolved("distro system\naa\nbb", &["bb"]);
+    let plan = plan(&Input {
+        flavor: &flavor,
+        resolved: &resolved,
+        image_files: &Files::default(),
+        kept: &[],
+        epoch: 0,
+    });
+    assert_eq!(plan.step(plan.lower()).name, "configure rest");
+    let above = plan
+        .steps()
+        .find(|(_, step)| step.name == "install the flavor's packages");
+    let (above, _) = above.unwrap();
+    assert!(plan.inputs(above).contains(&(plan.lower(), &Role::Root)));
 }

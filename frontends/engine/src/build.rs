@@ -24,6 +24,8 @@ use crate::secret::Secret;
 pub struct BuildRequest {
     /// What to build, for the engine's capabilities.
     pub definition: Definition,
+    /// The part of it that makes the image's lower layers, if there is one: see [`Job::lower`].
+    pub lower: Option<Definition>,
     /// The image's config, without layers.
     pub config: ImageConfig,
     /// What comes out; all of them from one solve.
@@ -49,6 +51,7 @@ impl BuildRequest {
     pub fn new(definition: Definition, config: ImageConfig, layer_directory: impl Into<PathBuf>) -> Self {
         BuildRequest {
             definition,
+            lower: None,
             config,
             outputs: Vec::new(),
             tags: Vec::new(),
@@ -170,6 +173,7 @@ pub(crate) fn job(request: &BuildRequest, layers: LayerStore) -> Job {
         .filter(|output| output.kind == OutputKind::Image);
     Job {
         definition: request.definition.clone(),
+        lower: request.lower.clone(),
         config: request.config.clone(),
         locals: request.locals.clone(),
         secrets: request.secrets.clone(),

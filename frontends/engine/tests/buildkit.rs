@@ -202,6 +202,55 @@ async fn merged_trees_are_one_layer_each() {
     assert_eq!(result.image.layers.len(), 3);
 }
 
+/// A step that takes no time, and one on top of it that takes seconds; both run anew in each test.
+fn lower_and_upper(test: &mut Test) -> (kcompose_core::llb::Output, kcompose_core::llb::Output) {
+    let root = test.shell();
+    let script = format!("echo {} > /lower", kcompose_engine::random_id());
+    let lower = Exec::new(root, ["/bin/sh", "-c", &script]);
+    let lower = test.graph.exec(&lower, Meta::named("lower"))[0];
+    let upper = Exec::new(lower, ["/bin/sh", "-c", "sleep 4; echo > /upper"]);
+    (lower, test.graph.exec(&upper, Meta::named("upper"))[0])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lower_layers_come_while_an_upper_step_runs() {
+    kcompose_testing::needs!(BuildKit, Program("busybox"));
+    let mut test = Test::new().await;
+    let (lower, upper) = lower_and_upper(&mut test);
+    let mut request = test.request(upper);
+    request.lower = Some(test.graph.definition(Some(lower), &test.sources));
+    let (result, events) = test.build(&request).await;
+    let layers = result.unwrap().image.layers;
+    assert_eq!(layers.len(), 3);
+    let ended = events.iter().find_map(|event| match event {
+        Event::Vertex(vertex) if vertex.name == "upper" => match vertex.state {
+            State::Done(_, ended) => Some(ended),
+            _ => None,
+        },
+        _ => None,
+    });
+    let came = |layer: usize| {
+        let hex = layers[layer].digest.strip_prefix("sha256:").unwrap();
+        let blob = test.path("layers").join("blobs/sha256").join(hex);
+        let time = fs::metadata(blob).unwrap().modified().unwrap();
+        time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64()
+    };
+    let ended = ended.expect("the step has run");
+    assert!(
+        came(0) < ended && came(1) < ended,
+        "{} {} {ended}",
+        came(0),
+        came(1)
+    );
+    assert!(came(2) > ended);
+    // Nobody looks at the layers of a part that fails: what is built is the image.
+    let (_, upper) = lower_and_upper(&mut test);
+    let mut request = test.request(upper);
+    request.lower = Some(test.graph.definition(None, &test.sources));
+    let (result, _) = test.build(&request).await;
+    assert_eq!(result.unwrap().image.layers.len(), 3);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_program_is_reported_where_it_was_asked_for() {
     kcompose_testing::needs!(BuildKit, Program("busybox"));

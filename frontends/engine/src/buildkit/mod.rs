@@ -1,6 +1,7 @@
 //! A BuildKit daemon as an engine.
 
 mod address;
+mod ahead;
 mod builder;
 mod failure;
 mod load;

@@ -4,6 +4,7 @@
 //! the definition and the result. A gateway frontend takes the same path, so both come to the same image.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kcompose_core::llb::proto::google::rpc;
@@ -16,8 +17,10 @@ use prost::Message;
 use serde::Deserialize;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
+use super::ahead::ahead;
 use super::status::Monitor;
 use super::{BuildKit, bridge, failure};
 use crate::bridge::{Bridge as _, Job, Solved};
@@ -54,11 +57,19 @@ async fn try_solve(
 ) -> Result<Solved, EngineError> {
     let receiver = ImageReceiver::new(job.layers.clone());
     let tree = job.tree.clone().map(TreeReceiver::new);
-    let mut monitor = Monitor::new(&job.definition, events);
+    let (ahead, signal) = ahead(job).unzip();
+    let monitor = Arc::new(Mutex::new(Monitor::new(&job.definition, events, signal)));
+    let lower = async {
+        if let Some(ahead) = ahead {
+            ahead.run(daemon, receiver.beside()).await;
+        }
+        std::future::pending().await
+    };
     let outcome = tokio::select! {
         biased;
         () = cancel.cancelled() => return Err(EngineError::Cancelled),
-        outcome = build(daemon, job, (&receiver, tree.as_ref()), &mut monitor) => outcome,
+        outcome = build(daemon, job, (&receiver, tree.as_ref()), &monitor) => outcome,
+        never = lower => never,
     };
     if let Some(error) = receiver.take_failure() {
         return Err(EngineError::io("write", job.layers.root(), error));
@@ -67,6 +78,7 @@ async fn try_solve(
         return Err(EngineError::io("write", tree.file(), error));
     }
     let explain = |status| {
+        let monitor = monitor.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = failure::Seen {
             place: &daemon.address.to_string(),
             definition: &job.definition,
@@ -101,7 +113,7 @@ async fn build(
     daemon: &BuildKit,
     job: &Job,
     (receiver, tree): (&ImageReceiver, Option<&TreeReceiver>),
-    monitor: &mut Monitor<'_>,
+    monitor: &Arc<Mutex<Monitor>>,
 ) -> Result<HashMap<String, String>, Status> {
     let services = Services {
         image: job.wants_layers.then(|| receiver.clone()),
@@ -114,28 +126,27 @@ async fn build(
     let id = random_id();
     let request = request(daemon, job, &id, session.id());
     let mut control = daemon.control();
-    let solve = async {
-        let (answer, returned) = tokio::join!(control.solve(request), run_frontend(daemon, job, &id));
-        match (answer, returned) {
-            (Ok(answer), Ok(())) => Ok(answer.into_inner().exporter_response),
-            // What the frontend saw first is the cause; the solve then only repeats it.
-            (_, Err(status)) | (Err(status), Ok(())) => Err(status),
+    let progress = follow(daemon.clone(), id.clone(), monitor.clone());
+    let progress = AbortOnDropHandle::new(tokio::spawn(progress));
+    let (answer, returned) = tokio::join!(control.solve(request), run_frontend(daemon, job, &id));
+    // The last events are still on their way. When the daemon refused the build early there are none, and the stream of
+    // events never ends.
+    let last = timeout(Duration::from_secs(3), progress);
+    match (answer, returned) {
+        (Ok(answer), Ok(())) => {
+            // Whoever shows them waits for them; the image can be written meanwhile.
+            tokio::spawn(last);
+            Ok(answer.into_inner().exporter_response)
         }
-    };
-    let progress = follow(daemon, &id, monitor);
-    tokio::pin!(solve, progress);
-    tokio::select! {
-        outcome = &mut solve => {
-            // The last events are still on their way. When the daemon refused the build early there are none, and
-            // the stream of events never ends.
-            let _ = timeout(Duration::from_secs(3), progress).await;
-            outcome
+        // What the frontend saw first is the cause; the solve then only repeats it.
+        (_, Err(status)) | (Err(status), Ok(())) => {
+            let _ = last.await;
+            Err(status)
         }
-        () = &mut progress => solve.await,
     }
 }
 
-fn request(daemon: &BuildKit, job: &Job, id: &str, session: &str) -> SolveRequest {
+pub(super) fn request(daemon: &BuildKit, job: &Job, id: &str, session: &str) -> SolveRequest {
     let exporters = exporters(job, daemon.is_docker());
     let first = exporters.first().cloned().unwrap_or_default();
     SolveRequest {
@@ -193,7 +204,7 @@ fn exporter(kind: &str, attributes: &[(&str, &str)]) -> Exporter {
     }
 }
 
-async fn run_frontend(daemon: &BuildKit, job: &Job, id: &str) -> Result<(), Status> {
+pub(super) async fn run_frontend(daemon: &BuildKit, job: &Job, id: &str) -> Result<(), Status> {
     let mut bridge = bridge(&daemon.channel, id);
     let request = FrontendSolve {
         definition: Some(definition(job)),
@@ -259,15 +270,18 @@ fn definition(job: &Job) -> pb::Definition {
     message
 }
 
-async fn follow(daemon: &BuildKit, id: &str, monitor: &mut Monitor<'_>) {
+async fn follow(daemon: BuildKit, id: String, monitor: Arc<Mutex<Monitor>>) {
     let mut control = daemon.control();
-    let Ok(response) = control.status(StatusRequest { r#ref: id.to_owned() }).await else {
+    let Ok(response) = control.status(StatusRequest { r#ref: id }).await else {
         return;
     };
     let mut messages = response.into_inner();
     // A stream that breaks is a solve that breaks, which tells why.
     while let Ok(Some(message)) = messages.message().await {
-        monitor.take(message);
+        monitor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(message);
     }
 }
 

@@ -3,33 +3,37 @@
 use std::collections::BTreeMap;
 
 use kcompose_core::llb::Definition;
+use kcompose_core::llb::Vertex as Known;
 use kcompose_core::llb::proto::google::protobuf::Timestamp;
 use kcompose_core::llb::proto::moby::buildkit::v1::{
     StatusResponse, Vertex as VertexMessage, VertexLog, VertexStatus, VertexWarning,
 };
 use kcompose_core::source::Span;
 
+use super::ahead::Signal;
 use crate::event::{Event, Events, Log, State, Transfer, Vertex, Warning};
 use crate::tail::Tail;
 
 /// Translates progress, and remembers the end of every log.
 #[derive(Debug)]
-pub(super) struct Monitor<'a> {
-    definition: &'a Definition,
-    events: &'a Events,
+pub(super) struct Monitor {
+    known: BTreeMap<String, Known>,
+    events: Events,
     states: BTreeMap<String, State>,
     logs: BTreeMap<String, Tail>,
     failed: Vec<(String, String)>,
+    lower: Option<Signal>,
 }
 
-impl<'a> Monitor<'a> {
-    pub(super) fn new(definition: &'a Definition, events: &'a Events) -> Self {
+impl Monitor {
+    pub(super) fn new(definition: &Definition, events: &Events, lower: Option<Signal>) -> Self {
         Monitor {
-            definition,
-            events,
+            known: definition.vertices().clone(),
+            events: events.clone(),
             states: BTreeMap::new(),
             logs: BTreeMap::new(),
             failed: Vec::new(),
+            lower,
         }
     }
 
@@ -74,8 +78,11 @@ impl<'a> Monitor<'a> {
                 self.failed.push((message.digest.clone(), reason.clone()));
             }
         }
+        if let (Some(lower), State::Running(_)) = (&mut self.lower, &state) {
+            lower.runs(&message.digest);
+        }
         self.states.insert(message.digest.clone(), state.clone());
-        let known = self.definition.vertex(&message.digest);
+        let known = self.known.get(&message.digest);
         let group = known.and_then(|vertex| vertex.group.clone());
         let group = group.or_else(|| message.progress_group.map(|group| group.name));
         let span = known
@@ -159,7 +166,7 @@ mod tests {
     fn only_changes_are_events_and_the_first_cause_is_remembered() {
         let definition = kcompose_core::llb::Graph::new().definition(None, &Default::default());
         let (events, mut received) = tokio::sync::mpsc::unbounded_channel();
-        let mut monitor = Monitor::new(&definition, &events);
+        let mut monitor = Monitor::new(&definition, &events, None);
         let vertex = |digest: &str, error: &str| VertexMessage {
             digest: digest.into(),
             error: error.into(),

@@ -26,6 +26,23 @@ pub(crate) struct ImageReceiver {
     layers: LayerStore,
     small: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     failure: Cause,
+    turns: Turns,
+}
+
+/// Uploads of one layer come one after the other, so that the second finds what the first brought.
+#[derive(Clone, Debug, Default)]
+struct Turns(Arc<Mutex<BTreeMap<String, Turn>>>);
+
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
+impl Turns {
+    async fn turn(&self, digest: &str) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.entry(digest.to_owned()).or_default().clone()
+        };
+        turn.lock_owned().await
+    }
 }
 
 /// An upload in progress.
@@ -40,6 +57,15 @@ impl ImageReceiver {
             layers,
             small: Arc::default(),
             failure: Cause::default(),
+            turns: Turns::default(),
+        }
+    }
+
+    /// A receiver of another image with some of the same layers, at the same time.
+    pub(crate) fn beside(&self) -> Self {
+        ImageReceiver {
+            turns: self.turns.clone(),
+            ..ImageReceiver::new(self.layers.clone())
         }
     }
 

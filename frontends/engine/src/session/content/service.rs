@@ -198,11 +198,15 @@ async fn take_upload(
     sender: &Sender,
 ) -> Result<(), Status> {
     let mut upload = None;
+    let mut turn = None;
     let mut expected = String::new();
     let mut offset: i64 = 0;
     while let Some(request) = requests.message().await? {
         if !request.expected.is_empty() {
             expected.clone_from(&request.expected);
+            if turn.is_none() {
+                turn = Some(receiver.turns.turn(&expected).await);
+            }
             if receiver.size(&expected).is_some() {
                 return Err(Status::already_exists(format!("blob {expected} exists")));
             }

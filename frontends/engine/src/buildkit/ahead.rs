@@ -1,0 +1,99 @@
+//! The lower layers of an image, fetched while the daemon still works at the upper ones.
+//!
+//! An exporter begins when the whole image is built. While the flavor's own packages are configured, one after the other,
+//! the layers below them are final and a processor is free. So a second solve of the part of the definition that makes
+//! them is exported beside the first one, into the same layer store; of its operations the daemon runs none twice. What it
+//! brings the first solve need not send any more, and that it fails does not matter: then everything is sent at the end.
+
+use std::collections::BTreeSet;
+
+use kcompose_core::llb::Definition;
+use kcompose_core::llb::proto::pb;
+use prost::Message;
+use tokio::sync::oneshot;
+
+use super::BuildKit;
+use super::solve::{request, run_frontend};
+use crate::bridge::Job;
+use crate::digest::sha256;
+use crate::session::{ImageReceiver, Services, Session, random_id};
+
+/// The job that makes the lower layers, and the signal to begin with it.
+pub(super) struct Ahead {
+    job: Job,
+    begin: oneshot::Receiver<()>,
+}
+
+/// Gives the signal when a step runs that makes a lower layer: where all of them are cached, their layers are there, too.
+#[derive(Debug)]
+pub(super) struct Signal {
+    steps: BTreeSet<String>,
+    begin: Option<oneshot::Sender<()>>,
+}
+
+/// The lower layers of a job, if there is something to gain.
+pub(super) fn ahead(job: &Job) -> Option<(Ahead, Signal)> {
+    let definition = job.lower.clone().filter(|_| job.wants_layers && !job.no_cache)?;
+    let (sender, begin) = oneshot::channel();
+    let signal = Signal {
+        steps: steps(&definition),
+        begin: Some(sender),
+    };
+    let job = Job {
+        definition,
+        lower: None,
+        tree: None,
+        engine_images: Vec::new(),
+        ..job.clone()
+    };
+    Some((Ahead { job, begin }, signal))
+}
+
+impl Ahead {
+    /// Waits for the signal, then brings the layers; never says how it ended.
+    pub(super) async fn run(self, daemon: &BuildKit, receiver: ImageReceiver) {
+        let Ahead { job, begin } = self;
+        if begin.await.is_err() {
+            return;
+        }
+        let services = Services {
+            image: Some(receiver),
+            tree: None,
+            locals: job.locals.clone(),
+            secrets: job.secrets.clone(),
+            credentials: job.credentials.clone(),
+        };
+        let session = Session::open(&daemon.address, &daemon.channel, services);
+        let id = random_id();
+        let request = request(daemon, &job, &id, session.id());
+        let mut control = daemon.control();
+        let _ = tokio::join!(control.solve(request), run_frontend(daemon, &job, &id));
+    }
+}
+
+impl Signal {
+    /// Hears that an operation runs.
+    pub(super) fn runs(&mut self, digest: &str) {
+        if self.steps.contains(digest)
+            && let Some(begin) = self.begin.take()
+        {
+            // Without a receiver the build is over.
+            let _ = begin.send(());
+        }
+    }
+}
+
+/// The digests of a definition's steps. Sources say that they run even where they are cached.
+fn steps(definition: &Definition) -> BTreeSet<String> {
+    let is_step = |bytes: &&Vec<u8>| {
+        let op = pb::Op::decode(bytes.as_slice()).ok().and_then(|op| op.op);
+        matches!(op, Some(pb::op::Op::Exec(_)))
+    };
+    let definition = definition.message();
+    definition
+        .def
+        .iter()
+        .filter(is_step)
+        .map(|bytes| sha256(bytes))
+        .collect()
+}
