@@ -5,6 +5,7 @@
 //! their destinations and renamed when whole.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod background;
 pub mod bridge;
 pub mod build;
 pub mod buildkit;

@@ -8,9 +8,10 @@ use tokio::task::JoinHandle;
 
 use super::graph::{Graph, Op};
 use super::problem::Problem;
-use super::run::{Work, blocking};
+use super::run::Work;
 use super::source;
 use super::store::{Claim, TreeId};
+use crate::background;
 use crate::error::EngineError;
 use crate::layer;
 use crate::layers::Layer;
@@ -88,7 +89,9 @@ impl Layers {
         let made = tokio::spawn(async move {
             // The semaphore is never closed, so there is always a turn.
             let _turn = turns.acquire_owned().await;
-            blocking(move || layers_of(&work, &id)).await
+            let failed = |error: &dyn std::fmt::Display| Problem::Failed(error.to_string());
+            let made = background::run(move || layers_of(&work, &id)).map_err(|error| failed(&error))?;
+            made.await.unwrap_or_else(|error| Err(failed(&error)))
         });
         self.making.insert(trees[at].clone(), made);
     }

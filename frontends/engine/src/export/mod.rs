@@ -4,6 +4,7 @@
 
 mod archive;
 mod docker;
+mod fresh;
 mod image;
 mod oci;
 mod output;
@@ -26,8 +27,25 @@ use tokio_util::sync::CancellationToken;
 use crate::error::EngineError;
 use crate::layers::LayerStore;
 
-/// Writes one file or folder of an image.
+/// Writes one file or folder of an image, unless the file is there already.
 pub(crate) fn write(export: &Export<'_>, kind: OutputKind, destination: &Path) -> Result<(), EngineError> {
+    // A folder has no time that says what happened below it.
+    let is_file = kind != OutputKind::Local;
+    let fresh = fresh::Fresh::new(export, kind, destination)
+        .ok()
+        .filter(|_| is_file);
+    if fresh.as_ref().is_some_and(fresh::Fresh::is_there) {
+        return Ok(());
+    }
+    write_anew(export, kind, destination)?;
+    if let Some(fresh) = fresh {
+        // What cannot be remembered is written again.
+        let _ = fresh.remember();
+    }
+    Ok(())
+}
+
+fn write_anew(export: &Export<'_>, kind: OutputKind, destination: &Path) -> Result<(), EngineError> {
     match kind {
         OutputKind::Oci => place::file(destination, |file| oci::write(export, file)),
         OutputKind::Docker => place::file(destination, |file| docker::write(export, file)),

@@ -3,18 +3,18 @@
 use std::io::{self, BufWriter, Write};
 
 use tempfile::NamedTempFile;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
 
 use super::compression::Encoder;
 use super::{Compression, Layer, LayerStore};
+use crate::background;
 use crate::digest::HashWriter;
 
 /// A layer on its way into the store. Dropping it leaves nothing behind.
 #[derive(Debug)]
 pub(crate) struct LayerWriter {
     chunks: mpsc::Sender<Vec<u8>>,
-    finished: JoinHandle<io::Result<(NamedTempFile, Layer)>>,
+    finished: oneshot::Receiver<io::Result<(NamedTempFile, Layer)>>,
     store: LayerStore,
 }
 
@@ -24,7 +24,7 @@ impl LayerWriter {
         // A few chunks of a megabyte keep both sides busy.
         let (chunks, incoming) = mpsc::channel(4);
         let compression = store.compression();
-        let finished = tokio::task::spawn_blocking(move || compress(compression, file, incoming));
+        let finished = background::run(move || compress(compression, file, incoming))?;
         Ok(LayerWriter {
             chunks,
             finished,

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use fs_err as fs;
 use kcompose_core::llb::{Copy, Exec, FileAction, Http, Local, Meta, MountKind, Output as Tree};
-use kcompose_engine::EngineError;
+use kcompose_engine::embedded::{Reach, Settings};
+use kcompose_engine::serve::BlobServer;
 use kcompose_engine::store::Store;
+use kcompose_engine::{Embedded, EngineError};
 
 use crate::common::{Test, dated};
 use crate::daemon::daemon;
@@ -88,6 +90,44 @@ async fn a_file_of_the_store_is_taken_and_a_missing_one_is_an_error_at_its_place
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_of_the_store_is_fetched_anew() {
+    kcompose_testing::needs!(Root);
+    let mut test = Test::new();
+    let sha256 = kept(&test.path("cache"), b"content");
+    let elsewhere = Store::new(test.path("mirror"));
+    kept(&test.path("mirror"), b"content");
+    let there = elsewhere.clone();
+    let server = BlobServer::start(move |sha256| Some(there.blob_path(sha256)))
+        .await
+        .unwrap();
+    let http = Http {
+        url: server.url(&sha256, "file"),
+        checksum: Some(format!("sha256:{sha256}")),
+        filename: None,
+        mode: Some(0o644),
+    };
+    let fetched = test.graph.http(&http, Meta::named("fetched"));
+    let store = Store::new(test.path("cache"));
+    let damage = |store: &Store| {
+        fs::remove_file(store.blob_path(&sha256)).unwrap();
+        fs::write(store.blob_path(&sha256), "damaged").unwrap();
+    };
+    damage(&store);
+    let online = Embedded::new(Settings::beside(store.clone(), Reach::Online));
+    let built = test.build_with(&online, &test.request(fetched)).await;
+    assert_eq!(built.ran(), ["fetched"]);
+    assert_eq!(fs::read(store.blob_path(&sha256)).unwrap(), b"content");
+    // The mirror's may be, too: what does not fit is nobody's.
+    damage(&store);
+    damage(&elsewhere);
+    fs::remove_dir_all(test.path("cache/engine")).unwrap();
+    let built = test.build_with(&online, &test.request(fetched)).await;
+    let error = built.result.unwrap_err();
+    assert!(matches!(error, EngineError::Source { .. }), "{error:?}");
+    assert!(!store.has_blob(&sha256));
 }
 
 fn kept(cache: &Path, bytes: &[u8]) -> String {
