@@ -89,6 +89,8 @@ pub(crate) fn locked(flavor: &Path) -> tempfile::TempDir {
         .arg(folder.path())
         .status();
     assert!(copied.unwrap().success());
+    // Whoever built it left one.
+    let _ = fs::remove_file(folder.path().join("flavor.lock"));
     kcompose_with(
         folder.path(),
         &[("KCOMPOSE_MIRROR", &kcompose_testing::mirror())],
