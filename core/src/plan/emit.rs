@@ -58,8 +58,8 @@ impl std::fmt::Debug for EmitOptions<'_> {
 pub struct Emitted {
     /// What an engine solves.
     pub definition: Definition,
-    /// The part of it that makes the image's lower layers: see [`Plan::lower`].
-    pub lower: Definition,
+    /// Parts of it that make the image's lower layers: see [`Plan::lower`].
+    pub lower: Vec<Definition>,
 }
 
 /// The LLB of a plan: one vertex a step, and the trees of the step binary and of the programs.
@@ -75,7 +75,7 @@ pub fn emit(plan: &Plan, options: &EmitOptions) -> Emitted {
     };
     Emitted {
         definition: definition(plan.image()),
-        lower: definition(plan.lower()),
+        lower: plan.lower().iter().copied().map(definition).collect(),
     }
 }
 

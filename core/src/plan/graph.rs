@@ -160,7 +160,7 @@ impl Role {
 pub struct Plan {
     graph: DiGraph<Step, Role>,
     image: Option<StepId>,
-    lower: Option<StepId>,
+    lower: Vec<StepId>,
     /// Seconds since 1970 for every time stamp.
     pub epoch: i64,
     origins: BTreeMap<String, Span>,
@@ -171,7 +171,7 @@ impl Plan {
         Plan {
             graph: DiGraph::new(),
             image: None,
-            lower: None,
+            lower: Vec::new(),
             epoch,
             origins,
         }
@@ -202,16 +202,16 @@ impl Plan {
         StepId(node)
     }
 
-    pub(super) fn finish(mut self, lower: StepId, image: StepId) -> Self {
-        self.lower = Some(lower);
+    pub(super) fn finish(mut self, lower: Vec<StepId>, image: StepId) -> Self {
+        self.lower = lower;
         self.image = Some(image);
         self
     }
 
-    /// The step whose root holds all packages but the flavor's own. Its layers are the lower ones of the image, so they are
-    /// final long before the image is.
-    pub fn lower(&self) -> StepId {
-        self.lower.expect("a plan is only handed out finished")
+    /// Steps whose roots become the image's, the lowest first: with all packages but the flavor's own, and with more and more
+    /// of these. Their layers are final long before the image is.
+    pub fn lower(&self) -> &[StepId] {
+        &self.lower
     }
 
     /// The step whose first output is the image's root.

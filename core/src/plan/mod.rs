@@ -58,7 +58,8 @@ pub fn plan(input: &Input) -> Plan {
         Some((upstream, program)) => planner.dracut(core, modules, upstream, program),
         None => planner.initrd(core, modules),
     };
-    let user = planner.user(rest, &strata);
+    let mut lower = vec![rest];
+    let user = planner.user(&mut lower, &strata);
     let root = match upstream.zip(program) {
         Some((upstream, program)) => planner.kairos(user, upstream, program),
         None => user,
@@ -73,7 +74,7 @@ pub fn plan(input: &Input) -> Plan {
     let bound = programs::bound(&declared);
     let sealed = planner.sealed(with_boot, declared);
     let whole = planner.bound(sealed, bound);
-    planner.plan.finish(rest, whole)
+    planner.plan.finish(lower, whole)
 }
 
 struct Planner<'a> {
@@ -177,15 +178,22 @@ impl Planner<'_> {
     }
 
     /// A group of the flavor's own packages is unpacked and configured by one exec: a merge onto a whole root costs more.
-    fn user(&mut self, below: StepId, strata: &Strata) -> StepId {
-        strata.user.iter().fold(below, |root, group| {
+    /// The roots below the topmost one are added to those that are known.
+    fn user(&mut self, roots: &mut Vec<StepId>, strata: &Strata) -> StepId {
+        let mut root = roots[0];
+        for (index, group) in strata.user.iter().enumerate() {
+            if index > 0 {
+                roots.push(root);
+            }
             let fetched = self.fetch(&group.packages);
             let program = self.program(programs::user(self.input, group));
             let mut links = vec![(root, Role::Root)];
             links.extend(archive_mounts("/run/kcompose/debs", &fetched));
-            self.plan
-                .add(&group.name, StepKind::exec(program, ["/"]), group.span, links)
-        })
+            root = self
+                .plan
+                .add(&group.name, StepKind::exec(program, ["/"]), group.span, links);
+        }
+        root
     }
 
     fn unpack(&mut self, group: &Group) -> StepId {

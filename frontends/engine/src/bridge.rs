@@ -24,9 +24,9 @@ use crate::secret::Secret;
 pub struct Job {
     /// What to build.
     pub definition: Definition,
-    /// The part of it that makes the image's lower layers, if there is one. An engine may hand these out while it still works
-    /// at the others; what it makes is the same without.
-    pub lower: Option<Definition>,
+    /// Parts of it that make the image's lower layers, the lowest first. An engine may hand these out while it still works at
+    /// the others; what it makes is the same without.
+    pub lower: Vec<Definition>,
     /// The image's config, without layers.
     pub config: ImageConfig,
     /// Directories for local sources, by the names that the definition uses.

@@ -24,8 +24,8 @@ use crate::secret::Secret;
 pub struct BuildRequest {
     /// What to build, for the engine's capabilities.
     pub definition: Definition,
-    /// The part of it that makes the image's lower layers, if there is one: see [`Job::lower`].
-    pub lower: Option<Definition>,
+    /// Parts of it that make the image's lower layers: see [`Job::lower`].
+    pub lower: Vec<Definition>,
     /// The image's config, without layers.
     pub config: ImageConfig,
     /// What comes out; all of them from one solve.
@@ -51,7 +51,7 @@ impl BuildRequest {
     pub fn new(definition: Definition, config: ImageConfig, layer_directory: impl Into<PathBuf>) -> Self {
         BuildRequest {
             definition,
-            lower: None,
+            lower: Vec::new(),
             config,
             outputs: Vec::new(),
             tags: Vec::new(),

@@ -218,7 +218,7 @@ async fn lower_layers_come_while_an_upper_step_runs() {
     let mut test = Test::new().await;
     let (lower, upper) = lower_and_upper(&mut test);
     let mut request = test.request(upper);
-    request.lower = Some(test.graph.definition(Some(lower), &test.sources));
+    request.lower = vec![test.graph.definition(Some(lower), &test.sources)];
     let (result, events) = test.build(&request).await;
     let layers = result.unwrap().image.layers;
     assert_eq!(layers.len(), 3);
@@ -246,7 +246,7 @@ async fn lower_layers_come_while_an_upper_step_runs() {
     // Nobody looks at the layers of a part that fails: what is built is the image.
     let (_, upper) = lower_and_upper(&mut test);
     let mut request = test.request(upper);
-    request.lower = Some(test.graph.definition(None, &test.sources));
+    request.lower = vec![test.graph.definition(None, &test.sources)];
     let (result, _) = test.build(&request).await;
     assert_eq!(result.unwrap().image.layers.len(), 3);
 }

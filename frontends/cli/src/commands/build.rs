@@ -81,7 +81,7 @@ pub(crate) async fn run(
         kcompose_compile::config(&compiled, merge),
         world.store.root().join("layers"),
     );
-    request.lower = Some(emitted.lower);
+    request.lower = emitted.lower;
     request.outputs = outputs;
     request.tags = tags(args, &project.flavor);
     if args.load && request.tags.is_empty() {

@@ -1,9 +1,9 @@
 //! The lower layers of an image, fetched while the daemon still works at the upper ones.
 //!
 //! An exporter begins when the whole image is built. While the flavor's own packages are configured, one after the other,
-//! the layers below them are final and a processor is free. So a second solve of the part of the definition that makes
-//! them is exported beside the first one, into the same layer store; of its operations the daemon runs none twice. What it
-//! brings the first solve need not send any more, and that it fails does not matter: then everything is sent at the end.
+//! the layers below them are final and a processor is free. So the parts of the definition that make these are solved and
+//! exported beside the whole, into the same layer store; of their operations the daemon runs none twice. What they bring
+//! the whole need not send any more, and that one fails does not matter: then everything is sent at the end.
 
 use std::collections::BTreeSet;
 
@@ -18,9 +18,9 @@ use crate::bridge::Job;
 use crate::digest::sha256;
 use crate::session::{ImageReceiver, Services, Session, random_id};
 
-/// The job that makes the lower layers, and the signal to begin with it.
-pub(super) struct Ahead {
-    job: Job,
+/// A job with lower layers, and the signal to begin with them.
+pub(super) struct Ahead<'a> {
+    job: &'a Job,
     begin: oneshot::Receiver<()>,
 }
 
@@ -32,42 +32,57 @@ pub(super) struct Signal {
 }
 
 /// The lower layers of a job, if there is something to gain.
-pub(super) fn ahead(job: &Job) -> Option<(Ahead, Signal)> {
-    let definition = job.lower.clone().filter(|_| job.wants_layers && !job.no_cache)?;
+pub(super) fn ahead(job: &Job) -> Option<(Ahead<'_>, Signal)> {
+    if job.lower.is_empty() || !job.wants_layers || job.no_cache {
+        return None;
+    }
     let (sender, begin) = oneshot::channel();
     let signal = Signal {
-        steps: steps(&definition),
+        steps: job.lower.iter().flat_map(steps).collect(),
         begin: Some(sender),
-    };
-    let job = Job {
-        definition,
-        lower: None,
-        tree: None,
-        engine_images: Vec::new(),
-        ..job.clone()
     };
     Some((Ahead { job, begin }, signal))
 }
 
-impl Ahead {
-    /// Waits for the signal, then brings the layers; never says how it ended.
+/// A job for a part of a definition.
+fn part(job: &Job, definition: &Definition) -> Job {
+    Job {
+        definition: definition.clone(),
+        lower: Vec::new(),
+        config: job.config.clone(),
+        locals: job.locals.clone(),
+        secrets: job.secrets.clone(),
+        credentials: job.credentials.clone(),
+        policy: job.policy.clone(),
+        no_cache: job.no_cache,
+        layers: job.layers.clone(),
+        wants_layers: true,
+        tree: None,
+        engine_images: Vec::new(),
+    }
+}
+
+impl Ahead<'_> {
+    /// Waits for the signal, then brings the layers, the lowest first; never says how it ended.
     pub(super) async fn run(self, daemon: &BuildKit, receiver: ImageReceiver) {
-        let Ahead { job, begin } = self;
-        if begin.await.is_err() {
+        if self.begin.await.is_err() {
             return;
         }
-        let services = Services {
-            image: Some(receiver),
-            tree: None,
-            locals: job.locals.clone(),
-            secrets: job.secrets.clone(),
-            credentials: job.credentials.clone(),
-        };
-        let session = Session::open(&daemon.address, &daemon.channel, services);
-        let id = random_id();
-        let request = request(daemon, &job, &id, session.id());
-        let mut control = daemon.control();
-        let _ = tokio::join!(control.solve(request), run_frontend(daemon, &job, &id));
+        for definition in &self.job.lower {
+            let job = part(self.job, definition);
+            let services = Services {
+                image: Some(receiver.beside()),
+                tree: None,
+                locals: job.locals.clone(),
+                secrets: job.secrets.clone(),
+                credentials: job.credentials.clone(),
+            };
+            let session = Session::open(&daemon.address, &daemon.channel, services);
+            let id = random_id();
+            let request = request(daemon, &job, &id, session.id());
+            let mut control = daemon.control();
+            let _ = tokio::join!(control.solve(request), run_frontend(daemon, &job, &id));
+        }
     }
 }
 

@@ -61,7 +61,7 @@ async fn try_solve(
     let monitor = Arc::new(Mutex::new(Monitor::new(&job.definition, events, signal)));
     let lower = async {
         if let Some(ahead) = ahead {
-            ahead.run(daemon, receiver.beside()).await;
+            ahead.run(daemon, receiver.clone()).await;
         }
         std::future::pending().await
     };
