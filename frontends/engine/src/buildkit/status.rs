@@ -78,7 +78,8 @@ impl Monitor {
                 self.failed.push((message.digest.clone(), reason.clone()));
             }
         }
-        if let (Some(lower), State::Running(_)) = (&mut self.lower, &state) {
+        // A result that is loaded from the cache is started, too.
+        if let (Some(lower), State::Running(_), false) = (&mut self.lower, &state, message.cached) {
             lower.runs(&message.digest);
         }
         self.states.insert(message.digest.clone(), state.clone());
