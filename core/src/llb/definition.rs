@@ -58,10 +58,50 @@ impl Definition {
             .collect()
     }
 
+    /// The part of it that makes one of its results.
+    pub fn part(&self, result: &pb::Input) -> Definition {
+        let mut needed = BTreeSet::from([result.digest.clone()]);
+        let mut operations = Vec::new();
+        // Inputs come before what uses them.
+        for bytes in self.message.def.iter().rev() {
+            if needed.contains(&encode::digest(bytes)) {
+                let op = pb::Op::decode(bytes.as_slice()).unwrap_or_default();
+                needed.extend(op.inputs.into_iter().map(|input| input.digest));
+                operations.push(bytes.clone());
+            }
+        }
+        let operations = operations.into_iter().rev();
+        Definition {
+            message: pb::Definition {
+                def: operations.chain([terminal(result.clone())]).collect(),
+                metadata: only(&self.message.metadata, &needed),
+                source: self.message.source.as_ref().map(|source| pb::Source {
+                    locations: only(&source.locations, &needed),
+                    infos: source.infos.clone(),
+                }),
+            },
+            vertices: only(&self.vertices, &needed),
+        }
+    }
+
     /// Operations as text that people read, one paragraph each.
     pub fn text(&self) -> String {
         text::text(&self.message)
     }
+}
+
+/// The operation at a definition's end, which says what its result is.
+fn terminal(result: pb::Input) -> Vec<u8> {
+    encode::canonical(&pb::Op {
+        inputs: vec![result],
+        ..pb::Op::default()
+    })
+}
+
+/// What is known of some of the operations.
+fn only<T: Clone>(all: &BTreeMap<String, T>, digests: &BTreeSet<String>) -> BTreeMap<String, T> {
+    let of = |digest: &String| Some((digest.clone(), all.get(digest)?.clone()));
+    digests.iter().filter_map(of).collect()
 }
 
 pub(super) fn definition(graph: &Graph, output: Option<Output>, sources: &SourceMap) -> Definition {
@@ -80,13 +120,9 @@ pub(super) fn definition(graph: &Graph, output: Option<Output>, sources: &Source
             .filter(|(at, _)| needed.contains(at))
             .map(|(_, node)| node)
     };
-    let terminal = pb::Op {
-        inputs: vec![graph.input(output)],
-        ..pb::Op::default()
-    };
     let def = nodes()
         .map(|node| node.bytes.clone())
-        .chain([encode::canonical(&terminal)]);
+        .chain([terminal(graph.input(output))]);
     let message = pb::Definition {
         def: def.collect(),
         metadata: nodes()

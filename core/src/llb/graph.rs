@@ -299,7 +299,8 @@ impl Graph {
         &self.nodes[output.node].digest
     }
 
-    pub(super) fn input(&self, output: Output) -> pb::Input {
+    /// How definitions name a result.
+    pub fn input(&self, output: Output) -> pb::Input {
         pb::Input {
             digest: self.digest(output).to_owned(),
             index: index(output.index),

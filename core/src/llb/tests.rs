@@ -269,3 +269,19 @@ fn a_span_of_no_file_is_no_location() {
         None
     );
 }
+
+#[test]
+fn a_part_of_a_definition_is_the_definition_of_that_part() {
+    let mut sources = SourceMap::new();
+    let span = sources.add("flavor.kdl", "a\nb\n").span(0, 1);
+    let mut graph = Graph::new();
+    let file = |path: &str| [FileAction::MakeFile(MakeFile::new(path, 0o644, path))];
+    let lower = graph.file(None, file("/a"), Meta::at("lower", span));
+    let beside = graph.file(None, file("/b"), Meta::named("beside"));
+    let upper = graph.merge(&[lower, beside], Meta::named("upper"));
+    let whole = graph.definition(Some(upper), &sources);
+    assert_eq!(whole.part(&graph.input(upper)), whole);
+    let part = whole.part(&graph.input(lower));
+    assert_eq!(part, graph.definition(Some(lower), &sources));
+    assert_eq!(part.vertices().len(), 1);
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::llb::proto::pb;
 use crate::llb::{
     Copy, Definition, Exec, FileAction, Folder, Folders, Graph, Group, Http, Image, MakeDirectory, MakeFile,
     Meta, MountKind, Network, Output, Platform, Selection, Whose,
@@ -58,8 +59,8 @@ impl std::fmt::Debug for EmitOptions<'_> {
 pub struct Emitted {
     /// What an engine solves.
     pub definition: Definition,
-    /// Parts of it that make the image's lower layers: see [`Plan::lower`].
-    pub lower: Vec<Definition>,
+    /// Results in it whose layers are the image's lower ones: see [`Plan::lower`].
+    pub lower: Vec<pb::Input>,
 }
 
 /// The LLB of a plan: one vertex a step, and the trees of the step binary and of the programs.
@@ -69,13 +70,11 @@ pub fn emit(plan: &Plan, options: &EmitOptions) -> Emitted {
         let outputs = emitter.step(plan, id, step);
         emitter.outputs.insert(id, outputs);
     }
-    let definition = |step| {
-        let output = emitter.first(step);
-        emitter.graph.definition(Some(output), options.sources)
-    };
+    let image = emitter.first(plan.image());
+    let lower = plan.lower().iter().map(|step| emitter.first(*step));
     Emitted {
-        definition: definition(plan.image()),
-        lower: plan.lower().iter().copied().map(definition).collect(),
+        lower: lower.map(|output| emitter.graph.input(output)).collect(),
+        definition: emitter.graph.definition(Some(image), options.sources),
     }
 }
 

@@ -58,8 +58,12 @@ pub fn plan(input: &Input) -> Plan {
         Some((upstream, program)) => planner.dracut(core, modules, upstream, program),
         None => planner.initrd(core, modules),
     };
-    let mut lower = vec![rest];
-    let user = planner.user(&mut lower, &strata);
+    let mut lower = planner.user(rest, &strata);
+    let user = lower[lower.len() - 1];
+    if lower.len() > 1 {
+        // What is on top of the packages comes at once.
+        lower.pop();
+    }
     let root = match upstream.zip(program) {
         Some((upstream, program)) => planner.kairos(user, upstream, program),
         None => user,
@@ -178,22 +182,19 @@ impl Planner<'_> {
     }
 
     /// A group of the flavor's own packages is unpacked and configured by one exec: a merge onto a whole root costs more.
-    /// The roots below the topmost one are added to those that are known.
-    fn user(&mut self, roots: &mut Vec<StepId>, strata: &Strata) -> StepId {
-        let mut root = roots[0];
-        for (index, group) in strata.user.iter().enumerate() {
-            if index > 0 {
-                roots.push(root);
-            }
+    ///
+    /// The roots: without them, with the first group, and so on.
+    fn user(&mut self, below: StepId, strata: &Strata) -> Vec<StepId> {
+        let mut roots = vec![below];
+        for group in &strata.user {
             let fetched = self.fetch(&group.packages);
             let program = self.program(programs::user(self.input, group));
-            let mut links = vec![(root, Role::Root)];
+            let mut links = vec![(roots[roots.len() - 1], Role::Root)];
             links.extend(archive_mounts("/run/kcompose/debs", &fetched));
-            root = self
-                .plan
-                .add(&group.name, StepKind::exec(program, ["/"]), group.span, links);
+            let exec = StepKind::exec(program, ["/"]);
+            roots.push(self.plan.add(&group.name, exec, group.span, links));
         }
-        root
+        roots
     }
 
     fn unpack(&mut self, group: &Group) -> StepId {

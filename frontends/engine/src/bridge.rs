@@ -9,6 +9,7 @@ use std::pin::Pin;
 
 use kcompose_core::image::ImageConfig;
 use kcompose_core::llb::Definition;
+use kcompose_core::llb::proto::pb;
 use tokio_util::sync::CancellationToken;
 
 use crate::capabilities::Capabilities;
@@ -24,9 +25,9 @@ use crate::secret::Secret;
 pub struct Job {
     /// What to build.
     pub definition: Definition,
-    /// Parts of it that make the image's lower layers, the lowest first. An engine may hand these out while it still works at
-    /// the others; what it makes is the same without.
-    pub lower: Vec<Definition>,
+    /// Results in it whose layers are the image's lower ones, the lowest first, each made from the one before. An engine may
+    /// hand these layers out while it still works at the others; what it makes is the same without.
+    pub lower: Vec<pb::Input>,
     /// The image's config, without layers.
     pub config: ImageConfig,
     /// Directories for local sources, by the names that the definition uses.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use kcompose_core::image::ImageConfig;
 use kcompose_core::llb::Definition;
+use kcompose_core::llb::proto::pb;
 use kcompose_core::source::Span;
 use tokio_util::sync::CancellationToken;
 
@@ -24,8 +25,8 @@ use crate::secret::Secret;
 pub struct BuildRequest {
     /// What to build, for the engine's capabilities.
     pub definition: Definition,
-    /// Parts of it that make the image's lower layers: see [`Job::lower`].
-    pub lower: Vec<Definition>,
+    /// Results in it whose layers are the image's lower ones: see [`Job::lower`].
+    pub lower: Vec<pb::Input>,
     /// The image's config, without layers.
     pub config: ImageConfig,
     /// What comes out; all of them from one solve.

@@ -30,6 +30,7 @@ mod session;
 pub mod store;
 mod tail;
 mod times;
+mod turns;
 
 pub use bridge::{Bridge, Job, Solved};
 pub use build::{BuildRequest, BuildResult, build};

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use daemon::{Test, daemon};
 use fs_err as fs;
+use kcompose_core::llb::proto::pb;
 use kcompose_core::llb::{Copy, Exec, FileAction, Local, MakeDirectory, MakeFile, Meta, MountKind};
 use kcompose_engine::event::State;
 use kcompose_engine::{Bridge, BuildKit, BuildResult, EngineError, Event, Fault, Output, Secret};
@@ -218,7 +219,7 @@ async fn lower_layers_come_while_an_upper_step_runs() {
     let mut test = Test::new().await;
     let (lower, upper) = lower_and_upper(&mut test);
     let mut request = test.request(upper);
-    request.lower = vec![test.graph.definition(Some(lower), &test.sources)];
+    request.lower = vec![test.graph.input(lower)];
     let (result, events) = test.build(&request).await;
     let layers = result.unwrap().image.layers;
     assert_eq!(layers.len(), 3);
@@ -246,7 +247,7 @@ async fn lower_layers_come_while_an_upper_step_runs() {
     // Nobody looks at the layers of a part that fails: what is built is the image.
     let (_, upper) = lower_and_upper(&mut test);
     let mut request = test.request(upper);
-    request.lower = vec![test.graph.definition(None, &test.sources)];
+    request.lower = vec![pb::Input::default()];
     let (result, _) = test.build(&request).await;
     assert_eq!(result.unwrap().image.layers.len(), 3);
 }

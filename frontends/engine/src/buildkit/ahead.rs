@@ -38,16 +38,21 @@ pub(super) fn ahead(job: &Job) -> Option<(Ahead<'_>, Signal)> {
     }
     let (sender, begin) = oneshot::channel();
     let signal = Signal {
-        steps: job.lower.iter().flat_map(steps).collect(),
+        // Each is made from the one before.
+        steps: job
+            .lower
+            .last()
+            .map(|top| steps(&job.definition.part(top)))
+            .unwrap_or_default(),
         begin: Some(sender),
     };
     Some((Ahead { job, begin }, signal))
 }
 
-/// A job for a part of a definition.
-fn part(job: &Job, definition: &Definition) -> Job {
+/// A job for a part of a job's definition.
+fn part(job: &Job, result: &pb::Input) -> Job {
     Job {
-        definition: definition.clone(),
+        definition: job.definition.part(result),
         lower: Vec::new(),
         config: job.config.clone(),
         locals: job.locals.clone(),
@@ -68,15 +73,9 @@ impl Ahead<'_> {
         if self.begin.await.is_err() {
             return;
         }
-        for definition in &self.job.lower {
-            let job = part(self.job, definition);
-            let services = Services {
-                image: Some(receiver.beside()),
-                tree: None,
-                locals: job.locals.clone(),
-                secrets: job.secrets.clone(),
-                credentials: job.credentials.clone(),
-            };
+        for result in &self.job.lower {
+            let job = part(self.job, result);
+            let services = Services::of(&job, Some(receiver.beside()), None);
             let session = Session::open(&daemon.address, &daemon.channel, services);
             let id = random_id();
             let request = request(daemon, &job, &id, session.id());

@@ -115,13 +115,7 @@ async fn build(
     (receiver, tree): (&ImageReceiver, Option<&TreeReceiver>),
     monitor: &Arc<Mutex<Monitor>>,
 ) -> Result<HashMap<String, String>, Status> {
-    let services = Services {
-        image: job.wants_layers.then(|| receiver.clone()),
-        tree: tree.cloned(),
-        locals: job.locals.clone(),
-        secrets: job.secrets.clone(),
-        credentials: job.credentials.clone(),
-    };
+    let services = Services::of(job, job.wants_layers.then(|| receiver.clone()), tree.cloned());
     let session = Session::open(&daemon.address, &daemon.channel, services);
     let id = random_id();
     let request = request(daemon, job, &id, session.id());

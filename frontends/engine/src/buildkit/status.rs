@@ -78,8 +78,7 @@ impl Monitor {
                 self.failed.push((message.digest.clone(), reason.clone()));
             }
         }
-        // A result that is loaded from the cache is started, too.
-        if let (Some(lower), State::Running(_), false) = (&mut self.lower, &state, message.cached) {
+        if let (Some(lower), State::Running(_)) = (&mut self.lower, &state) {
             lower.runs(&message.digest);
         }
         self.states.insert(message.digest.clone(), state.clone());
@@ -120,12 +119,14 @@ fn state(message: &VertexMessage) -> State {
     if !message.error.is_empty() {
         return State::Failed(message.error.clone());
     }
+    // A result that is loaded from the cache is started, too.
+    if message.cached {
+        return State::Cached;
+    }
     match (&message.started, &message.completed) {
-        (_, Some(_)) if message.cached => State::Cached,
         (Some(started), Some(completed)) => State::Done(seconds(started), seconds(completed)),
         (Some(started), None) => State::Running(seconds(started)),
         (None, Some(completed)) => State::Done(seconds(completed), seconds(completed)),
-        (None, None) if message.cached => State::Cached,
         (None, None) => State::Waiting,
     }
 }
@@ -186,5 +187,16 @@ mod tests {
         assert_eq!(monitor.failed(), Some(("a", "boom")));
         let count = std::iter::from_fn(|| received.try_recv().ok()).count();
         assert_eq!(count, 3);
+    }
+
+    #[test]
+    fn what_is_loaded_from_the_cache_does_not_run() {
+        let message = |cached| VertexMessage {
+            started: Some(Timestamp::default()),
+            cached,
+            ..VertexMessage::default()
+        };
+        assert_eq!(state(&message(true)), State::Cached);
+        assert_eq!(state(&message(false)), State::Running(0.0));
     }
 }

@@ -40,18 +40,13 @@ pub(super) struct Fresh<'a> {
 impl<'a> Fresh<'a> {
     /// The archive as it should be; nothing is looked at yet.
     pub(super) fn new(export: &Export<'_>, kind: OutputKind, destination: &'a Path) -> io::Result<Self> {
-        let (image, place) = (export.image, std::path::absolute(destination)?);
+        let place = std::path::absolute(destination)?;
         let place = sha256(place.as_os_str().as_encoded_bytes());
         let name = digest::hex(&place).unwrap_or(&place);
         let names = export.names.join(" ");
         Ok(Fresh {
             destination,
-            content: format!(
-                "{FORMAT} {} {} {} {names}",
-                kind.word(),
-                image.digest,
-                image.created
-            ),
+            content: format!("{FORMAT} {} {} {names}", kind.word(), export.image.digest),
             record: export.layers.root().join("written").join(name),
         })
     }

@@ -14,6 +14,7 @@ mod reference;
 mod registry;
 mod tree;
 
+use fresh::Fresh;
 pub use image::{Image, Platform};
 pub use output::{Output, OutputKind};
 pub use pull::{is_reference, pull, pull_for};
@@ -30,11 +31,11 @@ use crate::layers::LayerStore;
 /// Writes one file or folder of an image, unless the file is there already.
 pub(crate) fn write(export: &Export<'_>, kind: OutputKind, destination: &Path) -> Result<(), EngineError> {
     // A folder has no time that says what happened below it.
-    let is_file = kind != OutputKind::Local;
-    let fresh = fresh::Fresh::new(export, kind, destination)
-        .ok()
-        .filter(|_| is_file);
-    if fresh.as_ref().is_some_and(fresh::Fresh::is_there) {
+    let fresh = match kind {
+        OutputKind::Local => None,
+        _ => Fresh::new(export, kind, destination).ok(),
+    };
+    if fresh.as_ref().is_some_and(Fresh::is_there) {
         return Ok(());
     }
     write_anew(export, kind, destination)?;

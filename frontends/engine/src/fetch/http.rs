@@ -1,8 +1,7 @@
 //! HTTP: few requests a host at a time, tried again when the transport fails, resumed where they broke off.
 
-use std::collections::BTreeMap;
 use std::io::{Seek, SeekFrom, Write};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use kcompose_core::packages::hex;
@@ -10,9 +9,10 @@ use reqwest::header::RANGE;
 use reqwest::{Client, Response, StatusCode};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit};
 
 use crate::store::Store;
+use crate::turns::Turns;
 
 use super::error::FetchError;
 
@@ -28,11 +28,20 @@ const WAITS: [Duration; 3] = [
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A client.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Http {
     /// Made by the first request: it reads all authorities that the machine trusts, and most runs need no network.
     client: Arc<OnceCell<Client>>,
-    hosts: Arc<Mutex<BTreeMap<String, Arc<Semaphore>>>>,
+    hosts: Turns,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Http {
+            client: Arc::default(),
+            hosts: Turns::new(REQUESTS_A_HOST),
+        }
+    }
 }
 
 /// A file that is wanted, by checksum.
@@ -102,16 +111,7 @@ impl Http {
     }
 
     async fn turn(&self, url: &str) -> Option<OwnedSemaphorePermit> {
-        let host = url.split('/').nth(2).unwrap_or_default().to_owned();
-        let turns = {
-            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-            hosts
-                .entry(host)
-                .or_insert_with(|| Arc::new(Semaphore::new(REQUESTS_A_HOST)))
-                .clone()
-        };
-        // The semaphore is never closed, so there is always a turn.
-        turns.acquire_owned().await.ok()
+        self.hosts.turn(url.split('/').nth(2).unwrap_or_default()).await
     }
 
     async fn try_small(&self, url: &str, limit: u64) -> Result<Vec<u8>, Failure> {

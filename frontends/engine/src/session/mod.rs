@@ -32,6 +32,7 @@ pub use filesync::dockerignore;
 pub(crate) use filesync::patterns;
 pub(crate) use filesync::{Entry, Filter, walk};
 
+use crate::bridge::Job;
 use crate::buildkit::Address;
 use crate::credentials::Credentials;
 use crate::secret::Secret;
@@ -64,6 +65,19 @@ pub(crate) struct Services {
     pub(crate) secrets: BTreeMap<String, Secret>,
     /// Logins of registries.
     pub(crate) credentials: Credentials,
+}
+
+impl Services {
+    /// What a job's steps may read, and where what it makes goes.
+    pub(crate) fn of(job: &Job, image: Option<ImageReceiver>, tree: Option<TreeReceiver>) -> Self {
+        Services {
+            image,
+            tree,
+            locals: job.locals.clone(),
+            secrets: job.secrets.clone(),
+            credentials: job.credentials.clone(),
+        }
+    }
 }
 
 /// A running session. Dropping it ends it.

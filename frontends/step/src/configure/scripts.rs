@@ -87,11 +87,15 @@ impl Guard {
         fs::write_file(&policy, b"#!/bin/sh\nexit 101\n", Meta::root(0o755, 0))?;
         fs::remove(Path::new(STUBS))?;
         let in_vain = ["depmod", "dracut"].map(|name| (name, NOTHING));
-        let stubs = in_vain.into_iter().filter(|_| stub_depmod);
-        for (name, text) in stubs.chain([
+        let in_vain = in_vain.into_iter().filter(|_| stub_depmod);
+        let in_front = [
             ("ssh-keygen", SSH_KEYGEN),
             ("deb-systemd-helper", DEB_SYSTEMD_HELPER),
-        ]) {
+        ];
+        // Scripts ask whether a program is there.
+        let is_there = |name: &str| root.join("usr/bin").join(name).exists();
+        let in_front = in_front.into_iter().filter(|(name, _)| is_there(name));
+        for (name, text) in in_vain.chain(in_front) {
             let stub = Path::new(STUBS).join(name);
             fs::make_parent(&stub, 0)?;
             fs::write_file(&stub, text.as_bytes(), Meta::root(0o755, 0))?;

@@ -16,6 +16,7 @@ pub(crate) use service::ContentServer;
 
 use super::cause::Cause;
 use crate::layers::{LayerStore, LayerWriter};
+use crate::turns::Turns;
 
 /// The name under which the OCI exporter asks for its store, in the header `buildkit-attachable-store-id`.
 pub(crate) const EXPORT: &str = "export";
@@ -26,23 +27,8 @@ pub(crate) struct ImageReceiver {
     layers: LayerStore,
     small: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     failure: Cause,
+    /// Uploads of one layer come one after the other, so that the second finds what the first brought.
     turns: Turns,
-}
-
-/// Uploads of one layer come one after the other, so that the second finds what the first brought.
-#[derive(Clone, Debug, Default)]
-struct Turns(Arc<Mutex<BTreeMap<String, Turn>>>);
-
-type Turn = Arc<tokio::sync::Mutex<()>>;
-
-impl Turns {
-    async fn turn(&self, digest: &str) -> tokio::sync::OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.entry(digest.to_owned()).or_default().clone()
-        };
-        turn.lock_owned().await
-    }
 }
 
 /// An upload in progress.
@@ -57,7 +43,7 @@ impl ImageReceiver {
             layers,
             small: Arc::default(),
             failure: Cause::default(),
-            turns: Turns::default(),
+            turns: Turns::new(1),
         }
     }
 
