@@ -1,6 +1,9 @@
 //! Work that a build does not wait for until its end: it takes the processors that nobody else wants.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -24,9 +27,71 @@ pub(crate) fn run<T: Send + 'static>(
     Ok(receiver)
 }
 
+/// Whether somebody waits for what the background does; shared by the two.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted(Arc<AtomicBool>);
+
+/// How long it is until the processors are looked at again.
+const PAUSE: Duration = Duration::from_millis(5);
+
+impl Wanted {
+    /// From now on somebody waits.
+    pub(crate) fn now(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until a processor is free or the work is wanted.
+    ///
+    /// Being nice is not enough: steps and daemons are in scheduling groups of their own, and each group gets the same share
+    /// whatever is in it (sched(7), "The autogroup feature").
+    pub(crate) fn stand_back(&self) {
+        while !self.may_work() {
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Waits likewise, before any work.
+    pub(crate) async fn processor(&self) {
+        while !self.may_work() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn may_work(&self) -> bool {
+        self.0.load(Ordering::Relaxed) || !is_busy()
+    }
+}
+
+/// Whether more threads of this machine want to run than it has processors; no where that cannot be known.
+fn is_busy() -> bool {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    runnable(&text).is_some_and(|runnable| runnable > processors)
+}
+
+/// The threads that run or could, the one that asks among them: the fourth field is `runnable/existing`
+/// (proc_loadavg(5)).
+fn runnable(loadavg: &str) -> Option<usize> {
+    let (runnable, _) = loadavg.split(' ').nth(3)?.split_once('/')?;
+    runnable.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_fourth_field_counts_who_wants_to_run() {
+        assert_eq!(runnable("0.20 0.18 0.12 3/80 11206\n"), Some(3));
+        assert_eq!(runnable(""), None);
+    }
+
+    #[test]
+    fn nobody_stands_back_from_what_is_wanted() {
+        let wanted = Wanted::default();
+        wanted.now();
+        assert!(wanted.may_work());
+    }
 
     #[tokio::test]
     async fn only_the_work_stands_back() {

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use compression::Compression;
 pub(crate) use writer::LayerWriter;
 
+use crate::background::Wanted;
 use crate::digest;
 
 /// A directory of compressed layers.
@@ -108,9 +109,9 @@ impl LayerStore {
         Ok(layer)
     }
 
-    /// A writer for a layer that arrives in pieces.
-    pub(crate) fn writer(&self) -> io::Result<LayerWriter> {
-        LayerWriter::new(self.clone())
+    /// A writer for a layer that arrives in pieces, and has time until it is wanted.
+    pub(crate) fn writer(&self, wanted: Wanted) -> io::Result<LayerWriter> {
+        LayerWriter::new(self.clone(), wanted)
     }
 
     /// Makes a layer of the archive that a function writes.

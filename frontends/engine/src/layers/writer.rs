@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::compression::Encoder;
 use super::{Compression, Layer, LayerStore};
-use crate::background;
+use crate::background::{self, Wanted};
 use crate::digest::HashWriter;
 
 /// A layer on its way into the store. Dropping it leaves nothing behind.
@@ -19,12 +19,12 @@ pub(crate) struct LayerWriter {
 }
 
 impl LayerWriter {
-    pub(super) fn new(store: LayerStore) -> io::Result<Self> {
+    pub(super) fn new(store: LayerStore, wanted: Wanted) -> io::Result<Self> {
         let file = store.temporary()?;
         // A few chunks of a megabyte keep both sides busy.
         let (chunks, incoming) = mpsc::channel(4);
         let compression = store.compression();
-        let finished = background::run(move || compress(compression, file, incoming))?;
+        let finished = background::run(move || compress(compression, file, incoming, &wanted))?;
         Ok(LayerWriter {
             chunks,
             finished,
@@ -56,9 +56,11 @@ fn compress(
     compression: Compression,
     file: NamedTempFile,
     mut chunks: mpsc::Receiver<Vec<u8>>,
+    wanted: &Wanted,
 ) -> io::Result<(NamedTempFile, Layer)> {
     let mut compressor = Compressor::new(compression, file)?;
     while let Some(chunk) = chunks.blocking_recv() {
+        wanted.stand_back();
         compressor.write_all(&chunk)?;
     }
     compressor.finish()

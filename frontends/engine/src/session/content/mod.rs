@@ -15,6 +15,7 @@ use tonic::Status;
 pub(crate) use service::ContentServer;
 
 use super::cause::Cause;
+use crate::background::Wanted;
 use crate::layers::{LayerStore, LayerWriter};
 use crate::turns::Turns;
 
@@ -29,6 +30,9 @@ pub(crate) struct ImageReceiver {
     failure: Cause,
     /// Uploads of one layer come one after the other, so that the second finds what the first brought.
     turns: Turns,
+    /// Whether the build waits for its layers: it has come to its export.
+    wanted: Wanted,
+    is_beside: bool,
 }
 
 /// An upload in progress.
@@ -44,14 +48,30 @@ impl ImageReceiver {
             small: Arc::default(),
             failure: Cause::default(),
             turns: Turns::new(1),
+            wanted: Wanted::default(),
+            is_beside: false,
         }
     }
 
-    /// A receiver of another image with some of the same layers, at the same time.
+    /// A receiver of another image with some of the same layers, at the same time, which nobody waits for.
     pub(crate) fn beside(&self) -> Self {
         ImageReceiver {
             turns: self.turns.clone(),
+            wanted: self.wanted.clone(),
+            is_beside: true,
             ..ImageReceiver::new(self.layers.clone())
+        }
+    }
+
+    /// Whether the build waits for its layers.
+    pub(crate) fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    /// Hears that the daemon exports.
+    fn asked(&self) {
+        if !self.is_beside {
+            self.wanted.now();
         }
     }
 
@@ -83,7 +103,7 @@ impl ImageReceiver {
             return Ok(Upload::Small(Vec::new()));
         }
         self.layers
-            .writer()
+            .writer(self.wanted.clone())
             .map(Upload::Layer)
             .map_err(|error| self.failure.keep(error))
     }
