@@ -21,6 +21,7 @@ mod run;
 mod seed;
 mod services;
 mod stamp;
+mod syncs;
 mod unpack;
 mod verify;
 mod walk;

@@ -16,6 +16,7 @@ use kcompose_core::step::Configure;
 use crate::command::{self, Run};
 use crate::fs::{self, Meta};
 use crate::problem::{Doing, Outcome, Problem};
+use crate::syncs;
 use crate::unpack::{ADMIN, DIRECTORIES, STATUS};
 
 use status::Status;
@@ -29,6 +30,7 @@ pub(crate) fn run(configure: &Configure, epoch: i64) -> Outcome<()> {
     restore_directories(root, configure)?;
     triggers::write_interests(root, &new, epoch)?;
     set_selections(configure, epoch)?;
+    syncs::answer_at_once();
     let guard = scripts::Guard::install(root, configure.stub_depmod)?;
     scripts::run_preinsts(root, &new, epoch)?;
     if !configure.first.is_empty() {

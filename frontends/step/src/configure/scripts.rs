@@ -106,6 +106,28 @@ for link in $aliases $targets; do
 done
 "#;
 
+/// The second of two updates of the authorities does nothing where nothing has changed since the first.
+///
+/// ca-certificates' postinst makes one without hooks, and asks for one with hooks by a trigger; each takes half a second.
+const UPDATE_CA_CERTIFICATES: &str = r#"#!/bin/sh
+root=
+last=$root/run/kcompose/stubs/.certificates
+state() {
+    cd "$root/" && ls -lnR --time-style=full-iso etc/ca-certificates.conf etc/ca-certificates etc/ssl/certs \
+        usr/share/ca-certificates usr/local/share/ca-certificates 2>&1
+}
+if [ "$#:$*" = "2:--hooksdir " ]; then
+    "$root/usr/sbin/update-ca-certificates" "$@" || exit
+    state > "$last"
+    exit 0
+fi
+if [ $# = 0 ] && [ -e "$last" ] && [ -z "$(ls -A "$root/etc/ca-certificates/update.d" 2> /dev/null)" ] &&
+    [ "$(state)" = "$(cat "$last")" ]; then
+    exit 0
+fi
+exec "$root/usr/sbin/update-ca-certificates" "$@"
+"#;
+
 /// `PATH` with the stubs in front.
 pub(crate) fn path() -> String {
     format!("{STUBS}:{}", command::PATH)
@@ -133,14 +155,14 @@ impl Guard {
         let in_vain = ["depmod", "dracut"].map(|name| (name, NOTHING));
         let in_vain = in_vain.into_iter().filter(|_| stub_depmod);
         let in_front = [
-            ("ssh-keygen", SSH_KEYGEN),
-            ("deb-systemd-helper", DEB_SYSTEMD_HELPER),
+            ("usr/bin/ssh-keygen", SSH_KEYGEN),
+            ("usr/bin/deb-systemd-helper", DEB_SYSTEMD_HELPER),
+            ("usr/sbin/update-ca-certificates", UPDATE_CA_CERTIFICATES),
         ];
         // Scripts ask whether a program is there.
-        let is_there = |name: &str| root.join("usr/bin").join(name).exists();
-        let in_front = in_front.into_iter().filter(|(name, _)| is_there(name));
-        for (name, text) in in_vain.chain(in_front) {
-            let stub = Path::new(STUBS).join(name);
+        let in_front = in_front.into_iter().filter(|(path, _)| root.join(path).exists());
+        for (path, text) in in_vain.chain(in_front) {
+            let stub = Path::new(STUBS).join(Path::new(path).file_name().unwrap_or_default());
             fs::make_parent(&stub, 0)?;
             fs::write_file(&stub, text.as_bytes(), Meta::root(0o755, 0))?;
         }
@@ -278,6 +300,44 @@ mod tests {
             assert_eq!(helper(files, words), Some(9), "{words} with {files:?}");
         }
         assert_eq!(helper(&[of_users], "--quiet was-enabled a.service"), Some(0));
+    }
+
+    #[test]
+    fn authorities_are_updated_again_only_after_a_change() {
+        let root = tempfile::tempdir().unwrap();
+        let file = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        let ran = root.path().join("ran");
+        file("run/kcompose/stubs/x", "");
+        file("etc/ca-certificates.conf", "a.crt\n");
+        let program = format!("#!/bin/sh\necho \"$#\" >> {}\n", ran.display());
+        file("usr/sbin/update-ca-certificates", &program);
+        let text =
+            UPDATE_CA_CERTIFICATES.replace("\nroot=\n", &format!("\nroot={}\n", root.path().display()));
+        let update = |arguments: &[&str]| {
+            let before = std::fs::read(&ran).map_or(0, |text| text.len());
+            let mut shell = Command::new("sh");
+            shell
+                .args(["-c", &text, "update-ca-certificates"])
+                .args(arguments);
+            assert!(shell.status().unwrap().success());
+            std::fs::read(&ran).map_or(0, |text| text.len()) > before
+        };
+        assert!(update(&[]), "nobody has updated them yet");
+        assert!(update(&["--hooksdir", ""]));
+        assert!(!update(&[]));
+        assert!(update(&["--fresh"]));
+        file("usr/local/share/ca-certificates/b.crt", "");
+        assert!(update(&[]));
+        assert!(update(&["--hooksdir", ""]));
+        assert!(!update(&[]));
+        file("etc/ca-certificates/update.d/hook", "");
+        assert!(update(&["--hooksdir", ""]));
+        assert!(update(&[]));
     }
 
     /// Units, and whether the stub enables them itself.
