@@ -49,8 +49,10 @@ pub enum Action {
     Services(Services),
     /// Runs a script of the flavor.
     Run(RunScript),
-    /// Deletes what must not be in an image, and sets every time stamp.
-    Normalise(Normalise),
+    /// Deletes what must not be in an image.
+    Clean(Clean),
+    /// Sets the time stamps.
+    Times(Times),
     /// Writes the manifest of what the kept paths of the image hold.
     Seed(Seed),
     /// Checks the tree against the Kairos contract and the layout.
@@ -308,11 +310,19 @@ pub struct RunScript {
     pub script: String,
 }
 
-/// Deletes logs, caches, backups, host identity and the builder's traces, and sets every time stamp.
+/// Deletes logs, caches, backups, host identity and the builder's traces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Normalise {
+pub struct Clean {
     /// Further absolute paths to delete.
     pub delete: Vec<String>,
+}
+
+/// Gives directories the epoch as time stamp, and everything else that is later.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Times {
+    /// Where all that was added are packages that run no script: the directories with their `status` fragments. If dpkg ran
+    /// none indeed, only what the packages list and what dpkg keeps is looked at. Empty: everything is.
+    pub added: Vec<String>,
 }
 
 /// Writes a manifest of kept paths: type, mode, owner, sha256 or target of everything that the image ships in them.

@@ -12,7 +12,7 @@ use crate::archive::sha256;
 use crate::boots::partition_start;
 use crate::run::{Outcome, kcompose, replace, scratch};
 
-const FLAVOR: &str = r#"flavor "kairos-probe" version="1.2.3" title="Probe OS"
+const FLAVOR: &str = r#"flavor "kairos-probe" version="1.2.3" { title "Probe OS"; }
 base "debian" release="@RELEASE@"
 kernel "linux-image-cloud-amd64" { cmdline "probe=1"; }
 kairos { runtime "immucore" from="@FROM@"; }

@@ -256,7 +256,12 @@ impl Planner<'_> {
                 seal,
             );
         }
-        let composed = self.compose("compose files, users and services", root, declared, Vec::new());
+        let composed = self.compose(
+            "compose files, users and services",
+            root,
+            declared,
+            programs::times(),
+        );
         let image = self.runs(composed);
         let program = self.program(seal);
         self.plan.add(

@@ -8,8 +8,8 @@ use crate::model::{AbsPath, Distro, FileBody, FileNode, Flavor, Run, Service, Se
 use crate::resolve::{LockedUpstream, NOT_FOR_INITRD, PROVIDER_STEP, SKIPPED};
 use crate::source::{Span, Spanned};
 use crate::step::{
-    Account, Accounts, Action, Brand, Configure, Depmod, Dracut, FileContent, FileEntry, Files, Initrd,
-    KairosInit, KubernetesProgram, Normalise, RunScript, Seed, Services, Stamp, Unpack, Verify,
+    Account, Accounts, Action, Brand, Clean, Configure, Depmod, Dracut, FileContent, FileEntry, Files,
+    Initrd, KairosInit, KubernetesProgram, RunScript, Seed, Services, Stamp, Times, Unpack, Verify,
 };
 
 use super::{Group, Input, Strata};
@@ -58,17 +58,20 @@ pub(super) fn configure_core(input: &Input, strata: &Strata) -> Vec<Action> {
     };
     // base-files makes this link when it is configured; the persistent partition at /usr/local would hide it.
     let delete = vec!["/usr/local/man".to_owned()];
-    vec![
-        Action::Configure(configure),
-        Action::Normalise(Normalise { delete }),
-    ]
+    let mut actions = vec![Action::Configure(configure)];
+    actions.extend(tidied(delete));
+    actions
+}
+
+/// What every change of a root ends with.
+fn tidied(delete: Vec<String>) -> [Action; 2] {
+    [Action::Clean(Clean { delete }), Action::Times(Times::default())]
 }
 
 pub(super) fn configure_rest(input: &Input, strata: &Strata) -> Vec<Action> {
-    vec![
-        Action::Configure(configure(input, parts(strata.rest.len()))),
-        Action::Normalise(Normalise::default()),
-    ]
+    let mut actions = vec![Action::Configure(configure(input, parts(strata.rest.len())))];
+    actions.extend(tidied(Vec::new()));
+    actions
 }
 
 fn parts(groups: usize) -> Vec<String> {
@@ -95,7 +98,16 @@ pub(super) fn user(input: &Input, group: &Group) -> Vec<Action> {
             merged_usr: false,
         }),
         Action::Configure(configure(input, vec![PARTS.to_owned()])),
-        Action::Normalise(Normalise::default()),
+        Action::Clean(Clean::default()),
+        Action::Times(Times {
+            added: group
+                .packages
+                .iter()
+                .all(|package| package.plain)
+                .then(|| PARTS.to_owned())
+                .into_iter()
+                .collect(),
+        }),
     ]
 }
 
@@ -118,12 +130,9 @@ pub(super) const KAIROS: &str = "/run/kcompose/kairos";
 
 /// What kairos-init changes, it changes in the root that is there.
 pub(super) fn kairos_init(input: &Input, upstream: &LockedUpstream) -> Vec<Action> {
-    vec![
-        Action::KairosInit(kairos_action(input, upstream, &[], None)),
-        Action::Normalise(Normalise {
-            delete: KAIROS_LEFTOVERS.map(str::to_owned).to_vec(),
-        }),
-    ]
+    let mut actions = vec![Action::KairosInit(kairos_action(input, upstream, &[], None))];
+    actions.extend(tidied(KAIROS_LEFTOVERS.map(str::to_owned).to_vec()));
+    actions
 }
 
 /// The root that it changes is thrown away.
@@ -257,7 +266,7 @@ pub(super) fn bound(declared: &Declared) -> Option<Vec<Action>> {
     (!files.entries.is_empty()).then(|| vec![Action::Files(files)])
 }
 
-/// Accounts, files and services.
+/// Accounts, files and services; whoever adds nothing sets the [times](Times) then.
 pub(super) fn compose(input: &Input, declared: Declared) -> Vec<Action> {
     let brand = input
         .resolved
@@ -269,9 +278,14 @@ pub(super) fn compose(input: &Input, declared: Declared) -> Vec<Action> {
     actions.extend([
         Action::Files(declared.files),
         Action::Services(services(input)),
-        Action::Normalise(Normalise::default()),
+        Action::Clean(Clean::default()),
     ]);
     actions
+}
+
+/// The end of a program that makes no seal.
+pub(super) fn times() -> Vec<Action> {
+    vec![Action::Times(Times::default())]
 }
 
 /// What the flavor says of its name and its kernel's arguments; kairos-init wrote the rest.
@@ -376,13 +390,12 @@ fn services(input: &Input) -> Services {
 }
 
 pub(super) fn run(run: &Run) -> Vec<Action> {
-    vec![
-        Action::Run(RunScript {
-            name: run.name.value.clone(),
-            script: run.script.value.clone(),
-        }),
-        Action::Normalise(Normalise::default()),
-    ]
+    let mut actions = vec![Action::Run(RunScript {
+        name: run.name.value.clone(),
+        script: run.script.value.clone(),
+    })];
+    actions.extend(tidied(Vec::new()));
+    actions
 }
 
 pub(super) fn seal(input: &Input) -> Vec<Action> {
@@ -396,7 +409,7 @@ pub(super) fn seal(input: &Input) -> Vec<Action> {
     });
     let mut actions: Vec<Action> = seed.into_iter().collect();
     actions.extend([
-        Action::Normalise(Normalise::default()),
+        Action::Times(Times::default()),
         Action::Stamp(Stamp {}),
         Action::Verify(Verify {
             root: "/".to_owned(),

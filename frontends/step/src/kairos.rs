@@ -18,6 +18,19 @@ const PROGRAM: &str = "/run/kcompose/kairos-init";
 /// Programs that stand in for missing ones; on a tmpfs, so that no layer has them.
 const STUBS: &str = "/run/kcompose/stubs";
 
+/// Programs that stand before those of the root; on a tmpfs, too.
+const IN_FRONT: &str = "/run/kcompose/in-front";
+
+/// kairos-init enables fail2ban whether or not it is there, and an image may do without it
+/// (`kairos-init/pkg/stages/steps_init.go`, "Enable fail2ban service").
+const SYSTEMCTL: &str = r#"#!/bin/sh
+if [ "$*" = "enable fail2ban" ] && [ ! -e /usr/bin/fail2ban-server ]; then
+    echo "fail2ban is not in this image: it is not enabled"
+    exit 0
+fi
+exec /usr/bin/systemctl "$@"
+"#;
+
 /// What an initrd needs of what kairos-init writes; before v4 the agent is a program of its own there.
 const FOR_INITRD: [&str; 5] = [
     "/usr/bin/kairos",
@@ -40,9 +53,11 @@ pub(crate) fn run(kairos: &KairosInit, epoch: i64) -> Outcome<()> {
         place_kubernetes(kubernetes, epoch)?;
     }
     let mut program = command::command(PROGRAM, epoch);
-    stub_apt()?;
+    // Its last step cleans up behind apt, which an image need not have.
+    stub(STUBS, "apt-get", "#!/bin/sh\nexit 0\n")?;
+    stub(IN_FRONT, "systemctl", SYSTEMCTL)?;
     program
-        .env("PATH", format!("{}:{STUBS}", command::PATH))
+        .env("PATH", format!("{IN_FRONT}:{}:{STUBS}", command::PATH))
         .args([
             "--stage",
             "all",
@@ -75,11 +90,10 @@ pub(crate) fn run(kairos: &KairosInit, epoch: i64) -> Outcome<()> {
     }
 }
 
-/// Its last step cleans up behind apt, which an image need not have: the end of `PATH` has one that does nothing.
-fn stub_apt() -> Outcome<()> {
-    let stub = Path::new(STUBS).join("apt-get");
+fn stub(folder: &str, name: &str, text: &str) -> Outcome<()> {
+    let stub = Path::new(folder).join(name);
     fs::make_parent(&stub, 0)?;
-    fs::write_file(&stub, b"#!/bin/sh\nexit 0\n", Meta::root(0o755, 0))
+    fs::write_file(&stub, text.as_bytes(), Meta::root(0o755, 0))
 }
 
 /// The program that the lock names, and no other.

@@ -4,6 +4,7 @@
 //! static and small, because it travels in every definition, and it needs nothing of the root that it works on.
 
 mod accounts;
+mod clean;
 mod command;
 mod configure;
 mod deb822;
@@ -14,7 +15,6 @@ mod fs;
 mod initrd;
 mod kairos;
 mod near;
-mod normalise;
 mod problem;
 mod root_tree;
 mod run;
@@ -22,6 +22,7 @@ mod seed;
 mod services;
 mod stamp;
 mod syncs;
+mod times;
 mod unpack;
 mod verify;
 mod walk;
@@ -79,7 +80,8 @@ fn act(action: &Action, epoch: i64) -> Outcome<()> {
         Action::Accounts(accounts) => accounts::run(accounts, root, epoch),
         Action::Services(services) => services::run(services, root),
         Action::Run(script) => run::run(script, epoch),
-        Action::Normalise(normalise) => normalise::run(normalise, root, epoch),
+        Action::Clean(clean) => clean::run(clean, root),
+        Action::Times(times) => times::run(times, root, epoch),
         Action::Seed(seed) => seed::run(seed, root, epoch),
         Action::Verify(verify) => verify::run(verify),
         Action::Stamp(_) => stamp::run(root, epoch),

@@ -188,7 +188,8 @@ fn build(scratch: &TempDir, archives: &[PathBuf], groups: usize, essential: &[St
     let parts: Vec<String> = (0..groups).map(|group| format!("/run/parts/{group}")).collect();
     let actions = json!([
         { "do": "configure", "parts": parts, "first": essential, "ids": ids(), "selections": [], "stub_depmod": true },
-        { "do": "normalise", "delete": [] },
+        { "do": "clean", "delete": [] },
+        { "do": "times", "added": [] },
     ]);
     write_program(&run_directory.join("program.json"), &actions);
     std::fs::copy(STEP, run_directory.join("step")).unwrap();

@@ -24,10 +24,10 @@ impl<W: Write> Archive<W> {
         self.file(path, bytes.len() as u64, bytes)
     }
 
-    /// A file of a known size.
+    /// A file of a known size; between two files the kernel copies (`io::copy`).
     pub(super) fn file(&mut self, path: &str, size: u64, mut content: impl Read) -> io::Result<()> {
         self.header(path, size, tar::EntryType::Regular, 0o644)?;
-        let copied = self.copy(&mut content)?;
+        let copied = io::copy(&mut content, &mut self.writer)?;
         if copied != size {
             return Err(io::Error::other(format!(
                 "{path}: {copied} bytes instead of {size}"
@@ -35,23 +35,6 @@ impl<W: Write> Archive<W> {
         }
         let padding = usize::try_from(size.next_multiple_of(512) - size).unwrap_or(0);
         self.writer.write_all(&[0; 512][..padding])
-    }
-
-    /// As `io::copy`, whose 8 KiB at a time take longer than the copying itself.
-    fn copy(&mut self, content: &mut impl Read) -> io::Result<u64> {
-        let mut buffer = vec![0; 1 << 20];
-        let mut copied = 0;
-        loop {
-            match content.read(&mut buffer) {
-                Ok(0) => return Ok(copied),
-                Ok(read) => {
-                    self.writer.write_all(&buffer[..read])?;
-                    copied += read as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
     }
 
     /// Two empty blocks end an archive.

@@ -24,7 +24,7 @@ pub(super) fn write(export: &Export<'_>, file: &mut fs::File) -> Result<(), Engi
 
 fn write_archive(export: &Export<'_>, file: &mut fs::File) -> io::Result<()> {
     let image = export.image;
-    let mut archive = Archive::new(file, image.created);
+    let mut archive = Archive::new(file.file_mut(), image.created);
     archive.directory("blobs/")?;
     archive.directory("blobs/sha256/")?;
     // Sorted by digest, and each once: images may hold the same layer twice.

@@ -1,6 +1,7 @@
 //! Files that packages of different groups own; within a group, unpacking has settled it.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::deb822::stanzas;
@@ -21,11 +22,12 @@ pub(crate) fn check(root: &Path, new: &[Package], parts: &[String]) -> Outcome<(
             .copied()
     };
     let packages = Status::read(root)?.packages();
-    let mut owners: HashMap<PathBuf, usize> = HashMap::new();
+    // By bytes: a path is compared and hashed part by part.
+    let mut owners: HashMap<OsString, usize> = HashMap::new();
     let mut problems = Problems::default();
     for (index, package) in packages.iter().enumerate() {
         for path in listed(root, package)? {
-            let Some(before) = owners.insert(path.clone(), index) else {
+            let Some(before) = owners.insert(path.clone().into_os_string(), index) else {
                 continue;
             };
             let pair = [&packages[before], package];
@@ -51,7 +53,7 @@ fn groups(parts: &[String]) -> Outcome<HashMap<(String, String), usize>> {
     Ok(groups)
 }
 
-fn listed(root: &Path, package: &Package) -> Outcome<Vec<PathBuf>> {
+pub(super) fn listed(root: &Path, package: &Package) -> Outcome<Vec<PathBuf>> {
     let list = root
         .join(ADMIN)
         .join("info")

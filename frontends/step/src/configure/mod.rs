@@ -9,7 +9,7 @@ mod scripts;
 mod status;
 mod triggers;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kcompose_core::step::Configure;
 
@@ -20,6 +20,34 @@ use crate::syncs;
 use crate::unpack::{ADMIN, DIRECTORIES, STATUS};
 
 use status::Status;
+
+/// What dpkg does, one line each (dpkg(1), "--log"); on a tmpfs, so that no layer has it.
+const LOG: &str = "/run/kcompose/dpkg.log";
+
+/// Whether dpkg ran the scripts of packages for their triggers; yes where it kept no log.
+pub(crate) fn ran_scripts() -> Outcome<bool> {
+    let log = fs::read_optional(Path::new(LOG))?;
+    Ok(log.is_none_or(|log| has_run(&String::from_utf8_lossy(&log))))
+}
+
+/// The lines are `DATE TIME trigproc PACKAGE VERSION VERSION`. libc-bin's runs `ldconfig`, which every step does.
+fn has_run(log: &str) -> bool {
+    log.lines()
+        .filter_map(|line| line.split_once(" trigproc "))
+        .any(|(_, package)| !package.starts_with("libc-bin:"))
+}
+
+/// The paths below the root that packages list whose `status` fragments are in a directory.
+pub(crate) fn listed(root: &Path, parts: &Path) -> Outcome<Vec<PathBuf>> {
+    let text = fs::read_text(&parts.join(STATUS))?;
+    let mut paths = Vec::new();
+    for package in Status::default().add(&text)? {
+        for path in conflicts::listed(root, &package)? {
+            paths.push(root.join(path));
+        }
+    }
+    Ok(paths)
+}
 
 /// Configures everything that is unpacked and not configured.
 pub(crate) fn run(configure: &Configure, epoch: i64) -> Outcome<()> {
@@ -147,7 +175,7 @@ fn set_selections(configure: &Configure, epoch: i64) -> Outcome<()> {
 fn dpkg_configure(what: &[String], epoch: i64) -> Outcome<()> {
     let mut dpkg = command::command("dpkg", epoch);
     dpkg.env("PATH", scripts::path())
-        .args(["--force-unsafe-io", "--configure"])
+        .args(["--force-unsafe-io", "--log", LOG, "--configure"])
         .args(what);
     let run = command::run(&mut dpkg)?;
     if run.status.success() {
@@ -210,4 +238,19 @@ fn ldconfig(epoch: i64) -> Outcome<()> {
         format!("ldconfig failed:{}", run.shown_tail()),
     )
     .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_triggers_run_scripts_of_packages_that_are_there() {
+        let configured = "2026-11-28 18:41:03 configure tree:amd64 2.2.1-1 <none>\n\
+            2026-11-28 18:41:03 trigproc libc-bin:amd64 2.41-12 <none>\n";
+        assert!(!has_run(configured));
+        assert!(has_run(
+            "2026-11-28 18:41:03 trigproc man-db:amd64 2.13.1-1 <none>\n"
+        ));
+    }
 }

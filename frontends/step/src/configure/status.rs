@@ -9,7 +9,7 @@ use crate::problem::{Outcome, Problem};
 use crate::unpack::{ADMIN, database_name};
 
 /// The packages that dpkg knows, by name and architecture.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Status {
     stanzas: BTreeMap<(String, String), String>,
 }
@@ -32,9 +32,7 @@ pub(crate) struct Package {
 impl Status {
     /// Reads it from a root; none is empty.
     pub(crate) fn read(root: &Path) -> Outcome<Self> {
-        let mut status = Status {
-            stanzas: BTreeMap::new(),
-        };
+        let mut status = Status::default();
         status.add(&fs::read_text(&root.join(ADMIN).join("status"))?)?;
         Ok(status)
     }
@@ -161,9 +159,7 @@ mod tests {
 
     #[test]
     fn only_configured_packages_get_pending_triggers() {
-        let mut status = Status {
-            stanzas: BTreeMap::new(),
-        };
+        let mut status = Status::default();
         let added = status.add(TEXT).unwrap();
         assert_eq!(added[1].database_name, "b:amd64");
         for name in ["a", "b"] {

@@ -1,6 +1,7 @@
 //! dpkg's database: what is installed, and what unpacking adds to it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,8 @@ pub(crate) const DIRECTORIES: &str = "directories";
 #[derive(Debug, Default)]
 pub(crate) struct Installed {
     pub(crate) packages: Vec<InstalledPackage>,
-    owners: HashMap<PathBuf, (usize, Vec<u8>)>,
+    /// By bytes: a path is compared and hashed part by part.
+    owners: HashMap<OsString, (usize, Vec<u8>)>,
     diversions: Vec<Diversion>,
 }
 
@@ -88,7 +90,9 @@ impl Installed {
                 .split(|byte| *byte == b'\n')
             {
                 if let Some(path) = super::placed(line)? {
-                    installed.owners.insert(path, (index, line.to_vec()));
+                    installed
+                        .owners
+                        .insert(path.into_os_string(), (index, line.to_vec()));
                 }
             }
         }
@@ -99,7 +103,7 @@ impl Installed {
     /// The package that has a path, and the path as its list spells it.
     pub(crate) fn owner(&self, path: &Path) -> Option<(usize, &[u8])> {
         self.owners
-            .get(path)
+            .get(path.as_os_str())
             .map(|(index, listed)| (*index, listed.as_slice()))
     }
 

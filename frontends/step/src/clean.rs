@@ -1,12 +1,10 @@
-//! Makes a tree the same each time: deletes logs, caches, backups, identities and the builder's traces, and sets every
-//! time stamp.
+//! Deletes what differs from build to build: logs, caches, backups, identities and the builder's traces.
 
 use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use kcompose_core::kairos::checks::GENERATED_INITIATOR;
-use kcompose_core::step::Normalise;
+use kcompose_core::step::Clean;
 
 use crate::fs;
 use crate::problem::{Doing, Outcome};
@@ -51,10 +49,10 @@ const BUILDER: &str = "buildkitsandbox";
 /// Files of `/etc` above this size are not searched for it.
 const SEARCHED: u64 = 256 * 1024;
 
-/// Deletes what must not be in an image, and sets every time stamp.
-pub(crate) fn run(normalise: &Normalise, root: &Path, epoch: i64) -> Outcome<()> {
+/// Deletes what must not be in an image.
+pub(crate) fn run(clean: &Clean, root: &Path) -> Outcome<()> {
     DELETED.iter().try_for_each(|pattern| delete(root, pattern))?;
-    for path in &normalise.delete {
+    for path in &clean.delete {
         fs::remove(&fs::inside(root, path)?)?;
     }
     forget_machine_id(root)?;
@@ -64,7 +62,7 @@ pub(crate) fn run(normalise: &Normalise, root: &Path, epoch: i64) -> Outcome<()>
     if etc.is_dir() {
         walk::walk(&etc, &mut |path, found| forget_builder(path, found))?;
     }
-    walk::everywhere(root, &|path, found| set_time(path, found, epoch))
+    Ok(())
 }
 
 fn delete(root: &Path, pattern: &str) -> Outcome<()> {
@@ -141,28 +139,12 @@ fn forget_builder(path: &Path, found: &Metadata) -> Outcome<()> {
     )
 }
 
-/// Every directory gets the epoch, as what was made or deleted in it moved its time; files keep older times.
-fn set_time(path: &Path, found: &Metadata, epoch: i64) -> Outcome<()> {
-    let now = (found.mtime(), found.mtime_nsec());
-    let wrong = if found.is_dir() {
-        now != (epoch, 0)
-    } else {
-        now > (epoch, 0)
-    };
-    // An untouched path stays untouched, or it would be copied into the layer of this step.
-    if wrong {
-        fs::set_mtime(path, epoch).doing("set the time of", path)
-    } else {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn logs_and_identities_go_and_times_are_set() {
+    fn logs_and_identities_go() {
         let root = tempfile::tempdir().unwrap();
         let put = |path: &str, text: &str| {
             let path = root.path().join(path);
@@ -183,17 +165,8 @@ mod tests {
         put("etc/ssh/sshd_config", "c");
         put("var/lib/dpkg/status-old", "s");
         put("extra/x", "x");
-        let old = root.path().join("etc/old");
-        std::fs::write(&old, "").unwrap();
-        fs::set_mtime(&old, 5).unwrap();
-        run(
-            &Normalise {
-                delete: vec!["/extra".to_owned()],
-            },
-            root.path(),
-            1000,
-        )
-        .unwrap();
+        let delete = vec!["/extra".to_owned()];
+        run(&Clean { delete }, root.path()).unwrap();
         let read = |path: &str| std::fs::read_to_string(root.path().join(path)).ok();
         assert_eq!(read("etc/machine-id").as_deref(), Some(""));
         assert_eq!(read("etc/mailname").as_deref(), Some("localhost\n"));
@@ -206,11 +179,6 @@ mod tests {
         assert_eq!(fs::names(&root.path().join("etc/ssh")), ["sshd_config"]);
         assert!(
             fs::names(&root.path().join("var/lib/dpkg")).is_empty() && !root.path().join("extra").exists()
-        );
-        let mtime = |path: &str| root.path().join(path).symlink_metadata().unwrap().mtime();
-        assert_eq!(
-            (mtime("etc/old"), mtime("etc"), mtime(""), mtime("etc/machine-id")),
-            (5, 1000, 1000, 1000)
         );
     }
 }
