@@ -81,6 +81,8 @@ pub struct Unpack {
 pub struct Configure {
     /// Directories with the `status` fragments of [`Unpack`], in the order of the groups.
     pub parts: Vec<String>,
+    /// Whether they were unpacked apart from each other and from the root: nobody has looked yet for files of two packages.
+    pub merged: bool,
     /// Packages to configure first and alone: the dependency closure of Essential. Empty in a later stratum.
     pub first: Vec<String>,
     /// Users and groups of packages with their fixed ids; an id that appears and is not listed is an error.

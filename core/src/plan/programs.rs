@@ -81,6 +81,7 @@ fn parts(groups: usize) -> Vec<String> {
 fn configure(input: &Input, parts: Vec<String>) -> Configure {
     Configure {
         parts,
+        merged: true,
         first: Vec::new(),
         ids: input.resolved.ids.clone(),
         selections: Vec::new(),
@@ -97,7 +98,10 @@ pub(super) fn user(input: &Input, group: &Group) -> Vec<Action> {
             parts: PARTS.to_owned(),
             merged_usr: false,
         }),
-        Action::Configure(configure(input, vec![PARTS.to_owned()])),
+        Action::Configure(Configure {
+            merged: false,
+            ..configure(input, vec![PARTS.to_owned()])
+        }),
         Action::Clean(Clean::default()),
         Action::Times(Times {
             added: group

@@ -187,7 +187,7 @@ fn build(scratch: &TempDir, archives: &[PathBuf], groups: usize, essential: &[St
     }
     let parts: Vec<String> = (0..groups).map(|group| format!("/run/parts/{group}")).collect();
     let actions = json!([
-        { "do": "configure", "parts": parts, "first": essential, "ids": ids(), "selections": [], "stub_depmod": true },
+        { "do": "configure", "parts": parts, "merged": true, "first": essential, "ids": ids(), "selections": [], "stub_depmod": true },
         { "do": "clean", "delete": [] },
         { "do": "times", "added": [] },
     ]);

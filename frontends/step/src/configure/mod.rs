@@ -54,7 +54,9 @@ pub(crate) fn run(configure: &Configure, epoch: i64) -> Outcome<()> {
     let root = Path::new("/");
     let known = ids::read(root)?;
     let new = join_parts(root, configure, epoch)?;
-    conflicts::check(root, &new, &configure.parts)?;
+    if configure.merged {
+        conflicts::check(root, &new, &configure.parts)?;
+    }
     restore_directories(root, configure)?;
     triggers::write_interests(root, &new, epoch)?;
     set_selections(configure, epoch)?;
