@@ -8,6 +8,9 @@ use crate::packages::deb::facts::PackageFacts;
 
 use super::problems::{KernelWithoutModules, ModulesNotOne, listed};
 
+/// Where the modules of all kernels are, each in a folder named for its version.
+const MODULES: &str = "/usr/lib/modules/";
+
 /// What is wrong with the modules that the packages of a flavor bring: there must be those of exactly one kernel.
 ///
 /// Asked only when the files of all packages are known.
@@ -16,8 +19,8 @@ pub fn judge_modules(flavor: &Flavor, packages: &BTreeMap<PackageName, PackageFa
     let mut versions: BTreeSet<&str> = BTreeSet::new();
     for facts in packages.values() {
         let modules = facts
-            .paths()
-            .filter_map(|fact| fact.path.strip_prefix("/usr/lib/modules/"));
+            .below(MODULES)
+            .filter_map(|fact| fact.path.strip_prefix(MODULES));
         versions.extend(
             modules
                 .filter_map(|path| path.split_once("/kernel/"))

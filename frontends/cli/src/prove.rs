@@ -8,7 +8,7 @@ use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::layout::CompiledLayout;
 use kcompose_core::layout::prove::{PackageFiles, Shipped, ShippedKind};
 use kcompose_core::model::PackageName;
-use kcompose_core::packages::deb::facts::{PackageFacts, PathKind, UnitFacts};
+use kcompose_core::packages::deb::facts::{PackageFacts, PathFact, PathKind, UnitFacts};
 use kcompose_core::resolve::lock::Lock;
 use kcompose_core::resolve::{Resolved, judge_modules};
 use kcompose_core::source::SourceMap;
@@ -85,25 +85,39 @@ pub(crate) fn ahead(file: &Path, world: &World) -> Result<(Option<Lock>, Option<
     Ok((lock, contents.transpose()?))
 }
 
+fn shipped<'a>(package: &'a PackageName, fact: &PathFact<'a>) -> Option<Shipped<'a>> {
+    let kind = match fact.kind {
+        PathKind::File => ShippedKind::File,
+        PathKind::Directory => ShippedKind::Directory,
+        PathKind::Link => ShippedKind::Link,
+        PathKind::Special => return None,
+    };
+    Some(Shipped {
+        package: package.as_str(),
+        path: fact.path,
+        kind,
+    })
+}
+
 /// The packages of a lock, as the proof asks for them.
 struct Files<'a>(&'a BTreeMap<PackageName, PackageFacts>);
 
 impl PackageFiles for Files<'_> {
     fn paths(&self, visit: &mut dyn FnMut(Shipped<'_>)) {
         for (name, facts) in self.0 {
-            for path in facts.paths() {
-                let kind = match path.kind {
-                    PathKind::File => ShippedKind::File,
-                    PathKind::Directory => ShippedKind::Directory,
-                    PathKind::Link => ShippedKind::Link,
-                    PathKind::Special => continue,
-                };
-                visit(Shipped {
-                    package: name.as_str(),
-                    path: path.path,
-                    kind,
-                });
-            }
+            facts
+                .paths()
+                .filter_map(|fact| shipped(name, &fact))
+                .for_each(&mut *visit);
+        }
+    }
+
+    fn below(&self, start: &str, visit: &mut dyn FnMut(Shipped<'_>)) {
+        for (name, facts) in self.0 {
+            facts
+                .below(start)
+                .filter_map(|fact| shipped(name, &fact))
+                .for_each(&mut *visit);
         }
     }
 

@@ -16,8 +16,8 @@ pub(super) fn prove(flavor: &Flavor, layout: &CompiledLayout, packages: &dyn Pac
     let mut folder = Folder::default();
     packages.paths(&mut |shipped| {
         if shipped.kind != ShippedKind::Directory {
-            let above = folder.rule(&rules, shipped.path);
-            look(&rules, above, shipped, flavor, &mut said, sink);
+            folder.enter(&rules, shipped.path);
+            look(&rules, &folder, shipped, flavor, &mut said, sink);
         }
     });
 }
@@ -28,6 +28,8 @@ type Rule<'a> = (&'a AbsPath, &'a Spanned<PathClass>);
 /// The rules, ready to be looked at a hundred thousand times.
 struct Rules<'a> {
     by_path: BTreeMap<&'a str, Rule<'a>>,
+    /// The folders that these paths are in.
+    folders: BTreeSet<&'a str>,
     /// Kept paths that the flavor itself adds: the stock ones are the distro's business.
     own: BTreeSet<&'a str>,
 }
@@ -48,6 +50,7 @@ impl<'a> Rules<'a> {
                 .iter()
                 .map(|(path, rule)| (path.as_str(), (path, rule)))
                 .collect(),
+            folders: layout.rules.keys().map(|path| parent(path.as_str())).collect(),
             own: layout
                 .rules
                 .keys()
@@ -70,38 +73,46 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// The folder looked at last and its rule: paths come sorted, so most are in the same folder as the one before.
+/// The folder looked at last and its rules: paths come sorted, so most are in the same folder as the one before.
 #[derive(Default)]
 struct Folder<'a> {
-    path: String,
+    path: Option<String>,
+    /// The rule for what is in it.
     rule: Option<Rule<'a>>,
+    /// Whether something in it has a rule of its own.
+    has_rules: bool,
 }
 
 impl<'a> Folder<'a> {
-    /// The rule above a path.
-    fn rule(&mut self, rules: &Rules<'a>, path: &str) -> Option<Rule<'a>> {
-        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-        if self.path != parent {
-            self.path.clear();
-            self.path.push_str(parent);
+    /// Goes to the folder that a path is in.
+    fn enter(&mut self, rules: &Rules<'a>, path: &str) {
+        let parent = parent(path);
+        if self.path.as_deref() != Some(parent) {
+            self.path = Some(parent.to_owned());
             self.rule = rules.above(path);
+            self.has_rules = rules.folders.contains(parent);
         }
-        self.rule
     }
+}
+
+fn parent(path: &str) -> &str {
+    memchr::memrchr(b'/', path.as_bytes()).map_or("", |at| &path[..at])
 }
 
 fn look(
     rules: &Rules<'_>,
-    above: Option<Rule<'_>>,
+    folder: &Folder<'_>,
     shipped: Shipped<'_>,
     flavor: &Flavor,
     said: &mut BTreeSet<(String, String)>,
     sink: &mut Sink,
 ) {
-    if let Some((path, rule)) = rules.by_path.get(shipped.path) {
+    if folder.has_rules
+        && let Some((path, rule)) = rules.by_path.get(shipped.path)
+    {
         not_a_directory(path, rule, shipped, sink);
     }
-    let Some((top, rule)) = above else {
+    let Some((top, rule)) = folder.rule else {
         return;
     };
     match rule.value {

@@ -40,6 +40,15 @@ pub trait PackageFiles {
     /// Visits every path of every package.
     fn paths(&self, visit: &mut dyn FnMut(Shipped<'_>));
 
+    /// Visits those of the paths that begin with a text.
+    fn below(&self, start: &str, visit: &mut dyn FnMut(Shipped<'_>)) {
+        self.paths(&mut |shipped| {
+            if shipped.path.starts_with(start) {
+                visit(shipped);
+            }
+        });
+    }
+
     /// The text of a systemd unit file by its name, such as `ssh.service`, if a package ships it as a regular file.
     fn unit(&self, name: &str) -> Option<String>;
 

@@ -55,7 +55,9 @@ fn is_stock(flavor: &Flavor, service: &Spanned<Service>) -> bool {
 
 fn known_units(flavor: &Flavor, packages: &dyn PackageFiles) -> BTreeSet<String> {
     let mut known = BTreeSet::new();
-    packages.paths(&mut |shipped| known.extend(unit_of(shipped.path)));
+    for folder in UNIT_DIRECTORIES.into_iter().chain([INIT_SCRIPTS]) {
+        packages.below(folder, &mut |shipped| known.extend(unit_of(shipped.path)));
+    }
     let files = flavor.files.iter().chain(&flavor.distro.value.files);
     known.extend(files.filter_map(|file| unit_of(file.value.path.value.as_str())));
     known

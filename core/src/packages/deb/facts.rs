@@ -124,7 +124,13 @@ impl PackageFacts {
 
     /// The paths, sorted.
     pub fn paths(&self) -> impl Iterator<Item = PathFact<'_>> {
-        self.paths.lines().filter_map(path_fact)
+        path_facts(&self.paths)
+    }
+
+    /// Those of the paths that begin with a text, such as a directory with a `/` at its end.
+    pub fn below<'a>(&'a self, start: &'a str) -> impl Iterator<Item = PathFact<'a>> {
+        path_facts(&self.paths[first_from(&self.paths, start)..])
+            .take_while(move |fact| fact.path.starts_with(start))
     }
 
     /// The form in which facts are kept.
@@ -240,8 +246,40 @@ fn in_image(member: &str) -> String {
     }
 }
 
+/// Every line that says a path.
+fn path_facts(mut text: &str) -> impl Iterator<Item = PathFact<'_>> {
+    std::iter::from_fn(move || {
+        loop {
+            let end = memchr::memchr(b'\n', text.as_bytes())?;
+            let line = &text[..end];
+            text = &text[end + 1..];
+            if let Some(fact) = path_fact(line) {
+                return Some(fact);
+            }
+        }
+    })
+}
+
+/// Where the first line begins that is not before a text; the lines are sorted.
+fn first_from(text: &str, start: &str) -> usize {
+    let bytes = text.as_bytes();
+    let (mut low, mut high) = (0, bytes.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let line = memchr::memrchr(b'\n', &bytes[low..middle]).map_or(low, |at| low + at + 1);
+        let next = memchr::memchr(b'\n', &bytes[middle..]).map_or(bytes.len(), |at| middle + at + 1);
+        if bytes[line..next] < *start.as_bytes() {
+            low = next;
+        } else {
+            high = line;
+        }
+    }
+    low
+}
+
 fn path_fact(line: &str) -> Option<PathFact<'_>> {
-    let (path, rest) = line.split_once('\t')?;
+    let tab = memchr::memchr(b'\t', line.as_bytes())?;
+    let (path, rest) = (&line[..tab], &line[tab + 1..]);
     let (kind, target) = rest.split_at_checked(1)?;
     let kind = match kind {
         "d" => PathKind::Directory,
@@ -343,6 +381,39 @@ mod tests {
             }
         }
         builder.into_inner().unwrap()
+    }
+
+    #[test]
+    fn paths_below_a_folder_are_found_without_looking_at_all() {
+        let paths = [
+            "/a",
+            "/usr",
+            "/usr/lib",
+            "/usr/lib/a",
+            "/usr/lib/b/c",
+            "/usr/lib-x",
+            "/usr/lib0",
+            "/var",
+        ];
+        let mut lines: Vec<String> = paths.iter().map(|path| format!("{path}\tf\n")).collect();
+        lines.sort_unstable();
+        let facts = PackageFacts::from_bytes(format!("{{}}\n{}", lines.concat()).into_bytes()).unwrap();
+        for start in [
+            "",
+            "/",
+            "/usr/lib/",
+            "/usr/lib",
+            "/usr/lib/b/c",
+            "/usr/m",
+            "/var/",
+            "/w",
+            "/0",
+        ] {
+            let all: Vec<&str> = facts.paths().map(|fact| fact.path).collect();
+            let expected: Vec<&str> = all.into_iter().filter(|path| path.starts_with(start)).collect();
+            let found: Vec<&str> = facts.below(start).map(|fact| fact.path).collect();
+            assert_eq!(found, expected, "{start}");
+        }
     }
 
     #[test]
