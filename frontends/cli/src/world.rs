@@ -89,7 +89,7 @@ impl World {
     pub(crate) async fn mirror(&self, urls: Urls, reachable: bool, offline: bool) -> Mirror {
         let server = if reachable { self.server().await } else { None };
         if server.is_none() && !offline {
-            return Mirror { urls, _server: None };
+            return Mirror { urls, server: None };
         }
         let redirect = |(sha256, url): (String, String)| {
             let name = url.rsplit_once('/').map_or(url.as_str(), |(_, name)| name);
@@ -101,7 +101,7 @@ impl World {
         };
         Mirror {
             urls: Urls(urls.0.into_iter().map(redirect).collect()),
-            _server: server,
+            server,
         }
     }
 
@@ -119,12 +119,15 @@ impl World {
 pub(crate) struct Mirror {
     urls: Urls,
     /// Serves until it is dropped.
-    _server: Option<BlobServer>,
+    server: Option<BlobServer>,
 }
 
 impl Mirror {
-    /// The URL of an archive for the engine.
+    /// The URL of an archive for the engine, which gets those first that are asked for first.
     pub(crate) fn url(&self, fetch: &Fetch) -> String {
+        if let Some(server) = &self.server {
+            server.announce(&fetch.sha256);
+        }
         self.urls.of(fetch)
     }
 }

@@ -81,12 +81,15 @@ pub(crate) fn set_meta(path: &Path, meta: Meta) -> io::Result<()> {
 }
 
 /// A new regular file; whatever is there and no directory is taken out first, so that no link is written through.
-pub(crate) fn create_file(path: &Path) -> io::Result<File> {
+///
+/// It has its mode at once if that is a plain one; [`set_file_meta`] gives it the rest.
+pub(crate) fn create_file(path: &Path, mode: u32) -> io::Result<File> {
+    let mode = if mode & !0o777 == 0 { mode } else { 0o600 };
     let create = || {
         OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(0o600)
+            .mode(mode)
             .open(path)
     };
     match create() {
@@ -100,15 +103,23 @@ pub(crate) fn create_file(path: &Path) -> io::Result<File> {
 
 /// Gives an open file its owner, mode and time stamp.
 pub(crate) fn set_file_meta(file: &File, meta: Meta) -> io::Result<()> {
-    rustix::fs::fchown(file, Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)))?;
-    rustix::fs::fchmod(file, Mode::from_raw_mode(meta.mode))?;
+    // A change is written to the journal even where it changes nothing.
+    let found = file.metadata()?;
+    let is_owned = (found.uid(), found.gid()) == (meta.uid, meta.gid);
+    if !is_owned {
+        rustix::fs::fchown(file, Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)))?;
+    }
+    // A new owner takes setuid and setgid away.
+    if !is_owned || found.mode() & 0o7777 != meta.mode {
+        rustix::fs::fchmod(file, Mode::from_raw_mode(meta.mode))?;
+    }
     Ok(rustix::fs::futimens(file, &times(meta.mtime))?)
 }
 
 /// Writes a whole regular file in place of what is there.
 pub(crate) fn write_file(path: &Path, content: &[u8], meta: Meta) -> Outcome<()> {
     let write = || {
-        let mut file = create_file(path)?;
+        let mut file = create_file(path, meta.mode)?;
         file.write_all(content)?;
         set_file_meta(&file, meta)
     };

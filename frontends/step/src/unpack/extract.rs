@@ -205,7 +205,7 @@ fn write(
 ) -> Outcome<()> {
     match entry.header().entry_type() {
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-            let file = fs::create_file(at).doing("write", at)?;
+            let file = fs::create_file(at, meta.mode).doing("write", at)?;
             copy(entry, Some(&file), sum, buffer).doing("write", at)?;
             fs::set_file_meta(&file, meta).doing("set owner and mode of", at)
         }
