@@ -322,9 +322,9 @@ pub struct Clean {
 /// Gives directories the epoch as time stamp, and everything else that is later.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Times {
-    /// Where all that was added are packages that run no script: the directories with their `status` fragments. If dpkg ran
-    /// none indeed, only what the packages list and what dpkg keeps is looked at. Empty: everything is.
-    pub added: Vec<String>,
+    /// Where all that was added are packages that run no script: the directory with their `status` fragments. If dpkg ran
+    /// none indeed, only what the packages list and what dpkg keeps is looked at. Without it everything is.
+    pub added: Option<String>,
 }
 
 /// Writes a manifest of kept paths: type, mode, owner, sha256 or target of everything that the image ships in them.

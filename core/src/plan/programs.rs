@@ -108,9 +108,7 @@ pub(super) fn user(input: &Input, group: &Group) -> Vec<Action> {
                 .packages
                 .iter()
                 .all(|package| package.plain)
-                .then(|| PARTS.to_owned())
-                .into_iter()
-                .collect(),
+                .then(|| PARTS.to_owned()),
         }),
     ]
 }

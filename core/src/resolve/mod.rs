@@ -8,6 +8,7 @@ mod accounts;
 mod answer;
 mod explain;
 mod facts;
+mod judge;
 mod kernel;
 pub mod lock;
 mod problems;
@@ -192,7 +193,7 @@ pub fn resolve_anew(flavor: &Flavor, facts: &Facts, recommends: Recommends) -> R
         }
     }
     let mut sink = Sink::new();
-    explain::judge_wishes(&choice, &wishes, flavor, facts, &mut sink);
+    judge::judge_wishes(&choice, &wishes, flavor, facts, &mut sink);
     upstream::judge(flavor, facts, &mut sink);
     if sink.has_errors() {
         return Resolution::Failed(sink.into_diagnostics());

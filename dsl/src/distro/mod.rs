@@ -3,6 +3,7 @@
 //! `distro.kdl` and the document of the release are read with a table of their own; what both say adds up.
 
 mod nodes;
+mod runtime;
 
 use kcompose_core::diagnostic::{Diagnostics, Sink, did_you_mean};
 use kcompose_core::layout::systemd::initrd_recipe;

@@ -2,20 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use kcompose_core::model::{
-    AbsPath, Architecture, Base, Distro, FileBody, FileNode, KubernetesNeeds, OnArchitecture, PackageName,
-    Repository, Size, Suite,
-};
+use kcompose_core::model::{AbsPath, Base, Distro, FileBody, FileNode, PackageName, Repository, Size, Suite};
 use kcompose_core::source::Spanned;
-use kcompose_core::step::InlineFile;
 
-use crate::nodes::kairos::{self, KUBERNETES};
+use super::runtime;
+use crate::nodes::kairos::KUBERNETES;
 use crate::nodes::{files, layout, services};
 use crate::schema::{ArgumentSpec, Children, NodeSpec, Properties, PropertySpec, Section};
 use crate::syntax::Node;
 use crate::values::{
     ARCHITECTURE, BOOLEAN, KERNEL_ARGUMENT, LINE, MODE, PACKAGE, PATH, RUNTIME_SOURCE, SYSTEM_ACCOUNT,
-    SYSTEM_ID, TEXT, UNIT, URL, ValueType, WORD, words,
+    SYSTEM_ID, TEXT, URL, ValueType, WORD, words,
 };
 
 /// A distro while its documents are read.
@@ -131,97 +128,6 @@ const fn runtime_packages(name: &'static str, doc: &'static str) -> NodeSpec {
     }
 }
 
-fn lower_runtime(node: &Node, draft: &mut Draft) {
-    let needs = &mut draft.distro.immucore;
-    if let Some(from) = node.value("from") {
-        needs.source = Some(from.value);
-    }
-    for child in node.children() {
-        let only = child.value("architecture").map(|only| only.value);
-        let packages = || package_names(child).map(|name| OnArchitecture { name, only });
-        let words = || child.all_arguments::<String>().into_iter().map(|word| word.value);
-        match child.name.value.as_str() {
-            "core-packages" => needs.core_packages.extend(packages()),
-            "packages" => needs.packages.extend(packages()),
-            "required" => {
-                let why = words().next_back().unwrap_or_default();
-                let name = words().next().and_then(|name| name.parse().ok());
-                needs.required.extend(name.map(|name| (name, why)));
-            }
-            "initrd-modules" => needs.initrd_modules.extend(words()),
-            "kubernetes" => needs.kubernetes.extend(lower_kubernetes(child)),
-            "directories" => {
-                let paths = child.all_arguments::<AbsPath>();
-                needs.directories.extend(paths.into_iter().map(|path| path.value));
-            }
-            _ => {}
-        }
-    }
-}
-
-/// What the library says of one of Kubernetes.
-const KUBERNETES_PARTS: &[NodeSpec] = &[
-    NodeSpec {
-        name: "url",
-        doc: "Where its program is, with `@VERSION@` in the place of the version.",
-        arguments: &[
-            ArgumentSpec::one("ARCHITECTURE", &ARCHITECTURE, "The architecture."),
-            ArgumentSpec::one("URL", &URL, "The URL."),
-        ],
-        example: "url \"amd64\" \"https://example.org/@VERSION@/k3s\"",
-        ..NodeSpec::EMPTY
-    },
-    NodeSpec {
-        name: "links",
-        doc: "Other names of its program.",
-        arguments: &[ArgumentSpec::many("NAME", &WORD, "A name.")],
-        example: "links \"kubectl\"",
-        ..NodeSpec::EMPTY
-    },
-    NodeSpec {
-        name: "units",
-        doc: "Its units, files of `runtime/immucore`.",
-        arguments: &[ArgumentSpec::many("UNIT", &UNIT, "A unit.")],
-        example: "units \"k3s.service\"",
-        ..NodeSpec::EMPTY
-    },
-];
-
-fn lower_kubernetes(node: &Node) -> Option<KubernetesNeeds> {
-    let which = kairos::kubernetes(&node.argument::<String>(0)?.value)?;
-    let mut needs = KubernetesNeeds {
-        which,
-        version: node.value::<String>("version")?.value,
-        urls: BTreeMap::new(),
-        links: Vec::new(),
-        units: Vec::new(),
-    };
-    for child in node.children() {
-        let words = || child.all_arguments::<String>().into_iter().map(|word| word.value);
-        match child.name.value.as_str() {
-            "url" => {
-                let url = words().next_back();
-                let architecture = child.argument::<Architecture>(0);
-                needs.urls.extend(architecture.map(|found| found.value).zip(url));
-            }
-            "links" => needs.links.extend(words()),
-            "units" => needs.units.extend(words().filter_map(|name| unit(&name))),
-            _ => {}
-        }
-    }
-    Some(needs)
-}
-
-/// A unit of the library, for `/usr/lib`: `/etc/systemd` is kept, and would not follow the image.
-fn unit(name: &str) -> Option<InlineFile> {
-    let text = kcompose_library::file(&format!("runtime/immucore/{name}"))?;
-    Some(InlineFile {
-        path: format!("/usr/lib/systemd/system/{name}"),
-        mode: 0o644,
-        text: text.to_owned(),
-    })
-}
-
 static PACKAGE_NODE: NodeSpec = NodeSpec {
     name: "PACKAGE",
     doc: "A package.",
@@ -229,7 +135,8 @@ static PACKAGE_NODE: NodeSpec = NodeSpec {
     ..NodeSpec::EMPTY
 };
 
-fn package_names(node: &Node) -> impl Iterator<Item = PackageName> {
+/// The packages that are children of a node.
+pub(super) fn package_names(node: &Node) -> impl Iterator<Item = PackageName> {
     node.children()
         .iter()
         .filter_map(|child| child.name.value.parse().ok())
@@ -386,7 +293,7 @@ pub(crate) static ALL: &[Section<Draft>] = &[
                         &WORD,
                         "The version that a flavor has that says none.",
                     )]),
-                    children: Children::Known(KUBERNETES_PARTS),
+                    children: Children::Known(runtime::KUBERNETES_PARTS),
                     example: "kubernetes \"k3s\" version=\"v1.33.5+k3s1\"",
                     ..NodeSpec::EMPTY
                 },
@@ -401,7 +308,7 @@ pub(crate) static ALL: &[Section<Draft>] = &[
             example: "runtime \"immucore\" {\n    packages {\n        sudo\n    }\n}",
             ..NodeSpec::EMPTY
         },
-        lower: lower_runtime,
+        lower: runtime::lower_runtime,
     },
     Section {
         spec: NodeSpec {

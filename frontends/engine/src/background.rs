@@ -50,8 +50,8 @@ impl Wanted {
         }
     }
 
-    /// Waits likewise, before any work.
-    pub(crate) async fn processor(&self) {
+    /// The same for whoever may not block.
+    pub(crate) async fn free_processor(&self) {
         while !self.may_work() {
             tokio::time::sleep(PAUSE).await;
         }

@@ -146,11 +146,7 @@ mod tests {
     #[test]
     fn logs_and_identities_go() {
         let root = tempfile::tempdir().unwrap();
-        let put = |path: &str, text: &str| {
-            let path = root.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
+        let put = |path: &str, text: &str| fs::put(root.path(), path, text);
         put("etc/machine-id", "abc\n");
         put("etc/mailname", "buildkitsandbox\n");
         put(

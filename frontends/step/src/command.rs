@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
+use crate::fs::{self, Meta};
 use crate::problem::{Doing, Outcome};
 use crate::say;
 
@@ -44,6 +45,16 @@ pub(crate) fn command(program: &str, epoch: i64) -> Command {
         ("PATH", PATH),
     ]);
     command
+}
+
+/// Programs that stand in for others, for whoever has it in `PATH`; on a tmpfs, so that no layer has them.
+pub(crate) const STUBS: &str = "/run/kcompose/stubs";
+
+/// Puts a script into a folder of stubs.
+pub(crate) fn stub(folder: &str, name: &str, text: &str) -> Outcome<()> {
+    let stub = Path::new(folder).join(name);
+    fs::make_parent(&stub, 0)?;
+    fs::write_file(&stub, text.as_bytes(), Meta::root(0o755, 0))
 }
 
 /// Where programs are looked for.

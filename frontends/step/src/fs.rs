@@ -277,6 +277,15 @@ pub(crate) fn names(path: &Path) -> Vec<std::ffi::OsString> {
     names
 }
 
+/// Writes a file of a test's root, and the directories above it.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn put(root: &Path, path: &str, text: &str) {
+    let path = root.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

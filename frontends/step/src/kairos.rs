@@ -7,7 +7,7 @@ use kcompose_core::kairos::quoted;
 use kcompose_core::packages::{hex, sha256};
 use kcompose_core::step::{Brand, FileContent, FileEntry, Files, KairosInit, KubernetesProgram};
 
-use crate::command;
+use crate::command::{self, STUBS};
 use crate::files;
 use crate::fs::{self, Meta};
 use crate::problem::{Doing, Outcome, Problem};
@@ -15,10 +15,7 @@ use crate::problem::{Doing, Outcome, Problem};
 /// Where the program is copied to be run: what a client offers comes without the right to run it.
 const PROGRAM: &str = "/run/kcompose/kairos-init";
 
-/// Programs that stand in for missing ones; on a tmpfs, so that no layer has them.
-const STUBS: &str = "/run/kcompose/stubs";
-
-/// Programs that stand before those of the root; on a tmpfs, too.
+/// Stubs that stand before the programs of the root; the others stand behind, for what is missing.
 const IN_FRONT: &str = "/run/kcompose/in-front";
 
 /// kairos-init enables fail2ban whether or not it is there, and an image may do without it
@@ -54,8 +51,8 @@ pub(crate) fn run(kairos: &KairosInit, epoch: i64) -> Outcome<()> {
     }
     let mut program = command::command(PROGRAM, epoch);
     // Its last step cleans up behind apt, which an image need not have.
-    stub(STUBS, "apt-get", "#!/bin/sh\nexit 0\n")?;
-    stub(IN_FRONT, "systemctl", SYSTEMCTL)?;
+    command::stub(STUBS, "apt-get", "#!/bin/sh\nexit 0\n")?;
+    command::stub(IN_FRONT, "systemctl", SYSTEMCTL)?;
     program
         .env("PATH", format!("{IN_FRONT}:{}:{STUBS}", command::PATH))
         .args([
@@ -88,12 +85,6 @@ pub(crate) fn run(kairos: &KairosInit, epoch: i64) -> Outcome<()> {
         Some(out) => hand_out(Path::new(out), epoch),
         None => Ok(()),
     }
-}
-
-fn stub(folder: &str, name: &str, text: &str) -> Outcome<()> {
-    let stub = Path::new(folder).join(name);
-    fs::make_parent(&stub, 0)?;
-    fs::write_file(&stub, text.as_bytes(), Meta::root(0o755, 0))
 }
 
 /// The program that the lock names, and no other.
@@ -271,13 +262,31 @@ mod tests {
     }
 
     #[test]
+    fn fail2ban_is_enabled_where_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let text = SYSTEMCTL
+            .replace(
+                "/usr/bin/fail2ban",
+                &format!("{}/fail2ban", root.path().display()),
+            )
+            .replace("exec /usr/bin/systemctl", "exit 9; :");
+        let ended = |words: &[&str]| {
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", &text, "systemctl"]).args(words);
+            shell.status().unwrap().code()
+        };
+        // 9 is what systemctl itself would have decided.
+        assert_eq!(ended(&["enable", "fail2ban"]), Some(0));
+        assert_eq!(ended(&["enable", "ssh"]), Some(9));
+        assert_eq!(ended(&["unmask", "fail2ban"]), Some(9));
+        fs::put(root.path(), "fail2ban-server", "");
+        assert_eq!(ended(&["enable", "fail2ban"]), Some(9));
+    }
+
+    #[test]
     fn the_flavor_is_added_to_what_is_there() {
         let root = tempfile::tempdir().unwrap();
-        let put = |path: &str, text: &str| {
-            let path = root.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
+        let put = |path: &str, text: &str| fs::put(root.path(), path, text);
         put(
             RELEASE,
             "KAIROS_ARCH=\"amd64\"\nGRUB_ENTRY_NAME=\"Kairos\"\nKAIROS_X=13\n",

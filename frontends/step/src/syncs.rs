@@ -31,7 +31,8 @@ const THIS_ARCHITECTURE: u32 = if cfg!(target_arch = "x86_64") {
 
 /// From now on this thread and the programs that it starts have every call to wait for the disk answered at once.
 ///
-/// Where the kernel has no filters the calls wait, which is slow and no failure.
+/// They get no rights from setuid programs any more, which root does not need (prctl(2), `PR_SET_NO_NEW_PRIVS`); steps of the
+/// embedded engine never do. Where the kernel has no filters the calls wait, which is slow and no failure.
 pub(crate) fn answer_at_once() {
     let _ = seccompiler::apply_filter(&filter());
 }

@@ -13,12 +13,10 @@ use crate::problem::{Doing, Outcome};
 use crate::walk;
 
 /// What dpkg, `ldconfig` and the step itself touch where no script runs: folders, and whether all in them.
-const TOUCHED: [(&str, bool); 14] = [
+const TOUCHED: [(&str, bool); 11] = [
     ("", false),
     ("etc", false),
     ("etc/ld.so.cache", false),
-    ("run", false),
-    ("tmp", false),
     ("usr", false),
     ("usr/sbin", false),
     ("var", false),
@@ -27,25 +25,20 @@ const TOUCHED: [(&str, bool); 14] = [
     ("var/lib", false),
     ("var/lib/dpkg", true),
     ("var/log", false),
-    ("var/tmp", false),
 ];
 
 /// Sets them.
 pub(crate) fn run(times: &Times, root: &Path, epoch: i64) -> Outcome<()> {
-    if times.added.is_empty() || configure::ran_scripts()? {
-        walk::everywhere(root, &|path, found| set_time(path, found, epoch))
-    } else {
-        of_packages(times, root, epoch)
+    match &times.added {
+        Some(parts) if !configure::ran_scripts()? => of_packages(Path::new(parts), root, epoch),
+        _ => walk::everywhere(root, &|path, found| set_time(path, found, epoch)),
     }
 }
 
 /// Sets those of packages that ran no script, and of what installing them touches.
-fn of_packages(times: &Times, root: &Path, epoch: i64) -> Outcome<()> {
+fn of_packages(parts: &Path, root: &Path, epoch: i64) -> Outcome<()> {
     let set = |path: &Path, found: &Metadata| set_time(path, found, epoch);
-    let mut paths: BTreeSet<PathBuf> = BTreeSet::new();
-    for parts in &times.added {
-        paths.extend(configure::listed(root, Path::new(parts))?);
-    }
+    let mut paths: BTreeSet<PathBuf> = configure::listed(root, parts)?.into_iter().collect();
     for (touched, is_whole) in TOUCHED {
         let path = root.join(touched);
         match fs::look(&path)? {
@@ -88,12 +81,7 @@ fn set_time(path: &Path, found: &Metadata, epoch: i64) -> Outcome<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn put(root: &Path, path: &str, text: &str) {
-        let path = root.join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
+    use crate::fs::put;
 
     fn time(root: &Path, path: &str) -> (i64, i64) {
         let found = root.join(path).symlink_metadata().unwrap();
@@ -123,11 +111,8 @@ mod tests {
         );
         put(root.path(), "usr/share/a", "");
         put(root.path(), "srv/other/file", "");
-        let times = Times {
-            added: vec![parts.path().display().to_string()],
-        };
         let before = time(root.path(), "srv/other");
-        of_packages(&times, root.path(), 1000).unwrap();
+        of_packages(parts.path(), root.path(), 1000).unwrap();
         for path in [
             "",
             "usr/share",

@@ -189,7 +189,7 @@ fn build(scratch: &TempDir, archives: &[PathBuf], groups: usize, essential: &[St
     let actions = json!([
         { "do": "configure", "parts": parts, "merged": true, "first": essential, "ids": ids(), "selections": [], "stub_depmod": true },
         { "do": "clean", "delete": [] },
-        { "do": "times", "added": [] },
+        { "do": "times", "added": null },
     ]);
     write_program(&run_directory.join("program.json"), &actions);
     std::fs::copy(STEP, run_directory.join("step")).unwrap();

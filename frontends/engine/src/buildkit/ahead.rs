@@ -74,7 +74,7 @@ impl Ahead<'_> {
             return;
         }
         for result in &self.job.lower {
-            receiver.wanted().processor().await;
+            receiver.wanted().free_processor().await;
             let job = part(self.job, result);
             let services = Services::of(&job, Some(receiver.beside()), None);
             let session = Session::open(&daemon.address, &daemon.channel, services);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::deb822::stanzas;
 use crate::fs::{self, Meta};
@@ -26,7 +26,7 @@ pub(crate) fn check(root: &Path, new: &[Package], parts: &[String]) -> Outcome<(
     let mut owners: HashMap<OsString, usize> = HashMap::new();
     let mut problems = Problems::default();
     for (index, package) in packages.iter().enumerate() {
-        for path in listed(root, package)? {
+        for path in package.paths(root)? {
             let Some(before) = owners.insert(path.clone().into_os_string(), index) else {
                 continue;
             };
@@ -51,19 +51,6 @@ fn groups(parts: &[String]) -> Outcome<HashMap<(String, String), usize>> {
         }
     }
     Ok(groups)
-}
-
-pub(super) fn listed(root: &Path, package: &Package) -> Outcome<Vec<PathBuf>> {
-    let list = root
-        .join(ADMIN)
-        .join("info")
-        .join(format!("{}.list", package.database_name));
-    let text = fs::read_optional(&list)?.unwrap_or_default();
-    let mut paths = Vec::new();
-    for line in text.split(|byte| *byte == b'\n') {
-        paths.extend(unpack::placed(line)?);
-    }
-    Ok(paths)
 }
 
 fn is_directory(root: &Path, path: &Path) -> bool {

@@ -42,9 +42,7 @@ pub(crate) fn listed(root: &Path, parts: &Path) -> Outcome<Vec<PathBuf>> {
     let text = fs::read_text(&parts.join(STATUS))?;
     let mut paths = Vec::new();
     for package in Status::default().add(&text)? {
-        for path in conflicts::listed(root, &package)? {
-            paths.push(root.join(path));
-        }
+        paths.extend(package.paths(root)?.into_iter().map(|path| root.join(path)));
     }
     Ok(paths)
 }

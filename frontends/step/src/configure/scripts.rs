@@ -3,15 +3,12 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::command;
+use crate::command::{self, STUBS};
 use crate::fs::{self, Meta};
 use crate::problem::{Outcome, Problem, Problems};
 use crate::unpack::ADMIN;
 
 use super::status::Package;
-
-/// Programs that stand before those of the root while packages are configured; on a tmpfs, so that no layer has them.
-const STUBS: &str = "/run/kcompose/stubs";
 
 /// A program that does nothing.
 const NOTHING: &str = "#!/bin/sh\nexit 0\n";
@@ -162,9 +159,8 @@ impl Guard {
         // Scripts ask whether a program is there.
         let in_front = in_front.into_iter().filter(|(path, _)| root.join(path).exists());
         for (path, text) in in_vain.chain(in_front) {
-            let stub = Path::new(STUBS).join(Path::new(path).file_name().unwrap_or_default());
-            fs::make_parent(&stub, 0)?;
-            fs::write_file(&stub, text.as_bytes(), Meta::root(0o755, 0))?;
+            let name = path.rsplit('/').next().unwrap_or(path);
+            command::stub(STUBS, name, text)?;
         }
         Ok(Guard { policy, kept })
     }
@@ -249,9 +245,7 @@ mod tests {
     fn helper(files: &[&str], words: &str) -> Option<i32> {
         let root = tempfile::tempdir().unwrap();
         for file in files {
-            let file = root.path().join(file);
-            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-            std::fs::write(file, "").unwrap();
+            fs::put(root.path(), file, "");
         }
         let mut shell = Command::new("sh");
         let text = text(root.path());
@@ -306,10 +300,8 @@ mod tests {
     fn authorities_are_updated_again_only_after_a_change() {
         let root = tempfile::tempdir().unwrap();
         let file = |path: &str, text: &str| {
-            let path = root.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, text).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            fs::put(root.path(), path, text);
+            fs::set_mode(&root.path().join(path), 0o755).unwrap();
         };
         let ran = root.path().join("ran");
         file("run/kcompose/stubs/x", "");
@@ -392,10 +384,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let asked = root.path().join("var/asked");
         let file = |path: &str, text: &str| {
-            let path = root.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, text).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            fs::put(root.path(), path, text);
+            fs::set_mode(&root.path().join(path), 0o755).unwrap();
         };
         file(&format!("usr/lib/systemd/{instance}/a.service"), unit);
         file("var/asked", "");

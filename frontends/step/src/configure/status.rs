@@ -1,12 +1,12 @@
 //! dpkg's `status` as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::deb822::{Stanza, stanzas};
 use crate::fs::{self, Meta};
 use crate::problem::{Outcome, Problem};
-use crate::unpack::{ADMIN, database_name};
+use crate::unpack::{ADMIN, database_name, placed};
 
 /// The packages that dpkg knows, by name and architecture.
 #[derive(Debug, Default)]
@@ -27,6 +27,22 @@ pub(crate) struct Package {
     pub(crate) database_name: String,
     /// The text of `Replaces`.
     pub(crate) replaces: String,
+}
+
+impl Package {
+    /// The paths that its list has, below the root.
+    pub(crate) fn paths(&self, root: &Path) -> Outcome<Vec<PathBuf>> {
+        let list = root
+            .join(ADMIN)
+            .join("info")
+            .join(format!("{}.list", self.database_name));
+        let text = fs::read_optional(&list)?.unwrap_or_default();
+        let mut paths = Vec::new();
+        for line in text.split(|byte| *byte == b'\n') {
+            paths.extend(placed(line)?);
+        }
+        Ok(paths)
+    }
 }
 
 impl Status {
