@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Read};
 
 use flate2::bufread::MultiGzDecoder;
-use lzma_rust2::XzReader;
+use liblzma::bufread::XzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
@@ -47,7 +47,7 @@ pub struct Decoder<'a>(Inner<'a>);
 enum Inner<'a> {
     Plain(&'a [u8]),
     Gzip(Box<MultiGzDecoder<&'a [u8]>>),
-    Xz(Box<XzReader<&'a [u8]>>),
+    Xz(Box<XzDecoder<&'a [u8]>>),
     Zstd(Box<Frames<'a>>),
 }
 
@@ -57,7 +57,7 @@ impl<'a> Decoder<'a> {
         Decoder(match compression {
             Compression::None => Inner::Plain(bytes),
             Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(bytes))),
-            Compression::Xz => Inner::Xz(Box::new(XzReader::new(bytes, true))),
+            Compression::Xz => Inner::Xz(Box::new(XzDecoder::new_multi_decoder(bytes))),
             Compression::Zstd => Inner::Zstd(Box::new(Frames {
                 rest: bytes,
                 frame: None,

@@ -1,6 +1,6 @@
 //! Work that a build does not wait for until its end: it takes the processors that nobody else wants.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -59,6 +59,34 @@ impl Wanted {
 
     fn may_work(&self) -> bool {
         self.0.load(Ordering::Relaxed) || !is_busy()
+    }
+}
+
+/// A writer that stands back before each piece.
+#[derive(Debug)]
+pub(crate) struct Patient<'a, W> {
+    writer: W,
+    wanted: &'a Wanted,
+}
+
+impl<'a, W> Patient<'a, W> {
+    pub(crate) fn new(writer: W, wanted: &'a Wanted) -> Self {
+        Patient { writer, wanted }
+    }
+
+    pub(crate) fn into_inner(self) -> W {
+        self.writer
+    }
+}
+
+impl<W: Write> Write for Patient<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.wanted.stand_back();
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
     }
 }
 

@@ -11,7 +11,7 @@ use super::problem::Problem;
 use super::run::Work;
 use super::source;
 use super::store::{Claim, TreeId};
-use crate::background;
+use crate::background::{self, Wanted};
 use crate::error::EngineError;
 use crate::layer;
 use crate::layers::Layer;
@@ -26,6 +26,8 @@ pub(super) struct Layers {
     in_image: BTreeSet<(usize, usize)>,
     making: BTreeMap<TreeId, Making>,
     turns: Arc<Semaphore>,
+    /// Steps come first: the image is wanted when the last of them has ended.
+    wanted: Wanted,
 }
 
 impl Layers {
@@ -39,6 +41,7 @@ impl Layers {
             work,
             making: BTreeMap::new(),
             turns: Arc::new(Semaphore::new(parallelism)),
+            wanted: Wanted::default(),
         }
     }
 
@@ -53,6 +56,7 @@ impl Layers {
 
     /// The layers of trees, the lowest first.
     pub(super) async fn of(&mut self, trees: &[TreeId]) -> Result<Vec<Layer>, EngineError> {
+        self.wanted.now();
         let mut layers = Vec::new();
         for at in 0..trees.len() {
             self.make(trees, at);
@@ -86,11 +90,13 @@ impl Layers {
             return;
         }
         let (work, turns) = (Arc::clone(&self.work), Arc::clone(&self.turns));
+        let wanted = self.wanted.clone();
         let made = tokio::spawn(async move {
             // The semaphore is never closed, so there is always a turn.
             let _turn = turns.acquire_owned().await;
             let failed = |error: &dyn std::fmt::Display| Problem::Failed(error.to_string());
-            let made = background::run(move || layers_of(&work, &id)).map_err(|error| failed(&error))?;
+            let made =
+                background::run(move || layers_of(&work, &id, &wanted)).map_err(|error| failed(&error))?;
             made.await.unwrap_or_else(|error| Err(failed(&error)))
         });
         self.making.insert(trees[at].clone(), made);
@@ -129,7 +135,7 @@ fn in_image(graph: &Graph) -> BTreeSet<(usize, usize)> {
 }
 
 /// The layers of one tree: one, but for images that came from elsewhere, which keep theirs.
-fn layers_of(work: &Work, id: &TreeId) -> Result<Vec<Layer>, Problem> {
+fn layers_of(work: &Work, id: &TreeId, wanted: &Wanted) -> Result<Vec<Layer>, Problem> {
     let (trees, store) = (work.build.trees(), &work.job.layers);
     if let Some(layers) = source::own_layers(work, id)? {
         return Ok(layers);
@@ -138,7 +144,7 @@ fn layers_of(work: &Work, id: &TreeId) -> Result<Vec<Layer>, Problem> {
         return Ok(vec![layer]);
     }
     let lower = trees.lowers(&trees.below(id).map_err(Problem::io("read", trees.root()))?);
-    let made = store.put(|writer| {
+    let made = store.put(wanted, |writer| {
         layer::diff(&trees.files(id), &lower, writer)
             .map(drop)
             .map_err(Problem::from)

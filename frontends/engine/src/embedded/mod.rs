@@ -58,7 +58,7 @@ pub struct Settings {
     pub store: Store,
     /// Whether it may fetch.
     pub reach: Reach,
-    /// How many steps run at a time; as many as there are processors if not said.
+    /// How many steps run at a time; one more than there are processors if not said.
     pub parallelism: Option<usize>,
     /// The most bytes of trees that are kept after a build.
     pub limit: u64,
@@ -104,10 +104,18 @@ impl Embedded {
         Trees::new(&self.settings.folder)
     }
 
-    fn parallelism(&self) -> usize {
-        let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
-        self.settings.parallelism.unwrap_or_else(processors).max(1)
+    /// How many steps run at a time: one that waits for a disk leaves its processor to another.
+    fn steps(&self) -> usize {
+        self.settings
+            .parallelism
+            .unwrap_or_else(|| processors() + 1)
+            .max(1)
     }
+}
+
+/// The processors that this process may use.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 impl Bridge for Embedded {

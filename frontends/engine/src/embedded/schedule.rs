@@ -14,7 +14,7 @@ use super::plan::{Plan, Task, plan};
 use super::problem::Problem;
 use super::run::Work;
 use super::store::{Build, Claim, TreeId};
-use super::{Embedded, cachekey::Key};
+use super::{Embedded, cachekey::Key, processors};
 use crate::bridge::{Job, Solved};
 use crate::error::EngineError;
 use crate::event::{Events, State};
@@ -173,7 +173,7 @@ struct Scheduler<'a> {
     running: JoinSet<Ran>,
     running_sources: usize,
     running_steps: usize,
-    parallelism: usize,
+    steps: usize,
     layers: Layers,
     made: BTreeSet<TreeId>,
 }
@@ -196,7 +196,7 @@ impl<'a> Scheduler<'a> {
             }
         }
         let ways = ways(graph, &users);
-        let layers = Layers::new(Arc::clone(work), engine.parallelism());
+        let layers = Layers::new(Arc::clone(work), processors());
         Scheduler {
             work,
             tasks: plan.tasks,
@@ -210,7 +210,7 @@ impl<'a> Scheduler<'a> {
             running: JoinSet::new(),
             running_sources: 0,
             running_steps: 0,
-            parallelism: engine.parallelism(),
+            steps: engine.steps(),
             layers,
             made: BTreeSet::new(),
         }
@@ -294,7 +294,7 @@ impl<'a> Scheduler<'a> {
             self.running_sources += 1;
             self.spawn(ready.order.0);
         }
-        while self.running_steps < self.parallelism
+        while self.running_steps < self.steps
             && let Some(ready) = self.ready.pop()
         {
             self.running_steps += 1;

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use compression::Compression;
 pub(crate) use writer::LayerWriter;
 
-use crate::background::Wanted;
+use crate::background::{Patient, Wanted};
 use crate::digest;
 
 /// A directory of compressed layers.
@@ -114,16 +114,17 @@ impl LayerStore {
         LayerWriter::new(self.clone(), wanted)
     }
 
-    /// Makes a layer of the archive that a function writes.
+    /// Makes a layer of the archive that a function writes, which has time until it is wanted.
     pub(crate) fn put<E: From<io::Error>>(
         &self,
+        wanted: &Wanted,
         produce: impl FnOnce(&mut dyn Write) -> Result<(), E>,
     ) -> Result<Layer, E> {
         let compressor = writer::Compressor::new(self.compression, self.temporary()?)?;
-        let mut buffered = io::BufWriter::with_capacity(1 << 18, compressor);
+        let mut buffered = io::BufWriter::with_capacity(1 << 18, Patient::new(compressor, wanted));
         produce(&mut buffered)?;
-        let compressor = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
-        let (file, layer) = compressor.finish()?;
+        let patient = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let (file, layer) = patient.into_inner().finish()?;
         self.commit(file, &layer)?;
         Ok(layer)
     }
