@@ -14,6 +14,7 @@ use crate::problem::{Doing, Outcome, Problem};
 /// Writes the initrd. The root is changed for it, and thrown away by the plan.
 pub(crate) fn run(dracut: &Dracut, epoch: i64) -> Outcome<()> {
     lay_over(dracut, epoch)?;
+    name_keymaps()?;
     let version = kernel_version(Path::new("/"))?;
     let out = Path::new(&dracut.out);
     fs::make_parent(out, epoch)?;
@@ -69,6 +70,38 @@ fn lay_over(dracut: &Dracut, epoch: i64) -> Outcome<()> {
     files::run(&Files { entries }, Path::new("/"), epoch)
 }
 
+/// The program that dracut's module `console-setup` takes keymaps from.
+const SETUPCON: &str = "/usr/bin/setupcon";
+
+/// Puts a program before it that gives the keymaps names which stay the same.
+///
+/// What `setupcon --setup-dir` makes of the keyboard's settings it copies under the name of its temporary file,
+/// `tmpkbd.` and six random characters (console-setup 1.242): every initrd would be another one.
+fn name_keymaps() -> Outcome<()> {
+    if !Path::new(SETUPCON).exists() {
+        return Ok(());
+    }
+    // dracut looks for programs in `/usr/sbin` first.
+    command::stub("/usr/sbin", "setupcon", &setupcon(SETUPCON))
+}
+
+fn setupcon(program: &str) -> String {
+    format!(
+        r#"#!/bin/sh
+{program} "$@" || exit
+[ "$1" = --setup-dir ] || exit 0
+number=0
+for keymap in "$2"/etc/console-setup/tmpkbd.*; do
+    [ -e "$keymap" ] || continue
+    name=${{keymap##*/}}
+    mv "$keymap" "$2/etc/console-setup/keymap.$number" || exit
+    sed -i "s/$name/keymap.$number/g" "$2/bin/setupcon" || exit
+    number=$((number + 1))
+done
+"#
+    )
+}
+
 /// dracut leaves a module out, with a word in its log, when something that it needs is missing.
 fn check(dracut: &Dracut, out: &Path) -> Outcome<()> {
     let bytes = std::fs::read(out).doing("read", out)?;
@@ -94,4 +127,38 @@ fn check(dracut: &Dracut, out: &Path) -> Outcome<()> {
     Err(Problem::new("kcompose::step::dracut", message)
         .help("a package that the modules need is missing: see what dracut says above")
         .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use crate::command::stub;
+
+    #[test]
+    fn keymaps_have_names_that_stay_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        let program = r#"#!/bin/sh
+[ "$1" = --setup-dir ] || exit 3
+mkdir -p "$2/bin" "$2/etc/console-setup"
+file=$(mktemp "$2/etc/console-setup/tmpkbd.XXXXXX")
+echo keys > "$file"
+printf 'loadkeys /etc/console-setup/%s\n' "${file##*/}" > "$2/bin/setupcon"
+"#;
+        stub(path, "real", program).unwrap();
+        stub(path, "setupcon", &super::setupcon(&format!("{path}/real"))).unwrap();
+        let run = |arguments: &[&str]| {
+            let mut command = Command::new(folder.path().join("setupcon"));
+            command.args(arguments).status().unwrap().code()
+        };
+        let out = folder.path().join("out");
+        assert_eq!(run(&["--setup-dir", out.to_str().unwrap()]), Some(0));
+        let text = fs::read_to_string(out.join("bin/setupcon")).unwrap();
+        assert_eq!(text, "loadkeys /etc/console-setup/keymap.0\n");
+        let keymap = out.join("etc/console-setup/keymap.0");
+        assert_eq!(fs::read_to_string(keymap).unwrap(), "keys\n");
+        assert_eq!(run(&["--help"]), Some(3));
+    }
 }
