@@ -55,23 +55,7 @@ fn contexts_lie_far_away() {
         served.path(),
         web,
     );
-    let check = |place: &str, file: &str| {
-        let mirror = format!("KCOMPOSE_MIRROR={}", kcompose_testing::mirror());
-        let syntax = format!("BUILDKIT_SYNTAX={FRONTEND}");
-        let words = [
-            "buildx",
-            "build",
-            "--check",
-            "--build-arg",
-            &mirror,
-            "--build-arg",
-            &syntax,
-            "-f",
-            file,
-            place,
-        ];
-        docker.run(served.path(), &words)
-    };
+    let check = |place: &str, file: &str| far_away(docker, served.path(), place, file, &[]);
     check(&format!("git://127.0.0.1:{port}/tree/.git#main:os"), "flavor.kdl").ok();
     check(&format!("git://127.0.0.1:{port}/tree/.git#main"), "os/flavor.kdl")
         .ends(1)
@@ -82,6 +66,69 @@ fn contexts_lie_far_away() {
     check(&format!("http://127.0.0.1:{web}/alone.kdl"), "flavor.kdl")
         .ends(1)
         .says("is no archive");
+}
+
+#[test]
+fn contexts_ask_for_credentials() {
+    needs!(
+        Root,
+        Mirror,
+        Program("runc"),
+        Program("apt-get"),
+        Program("git"),
+        Program("python3")
+    );
+    let docker = Docker::modern();
+    let folder = docker.flavor(FLAVOR);
+    let served = scratch();
+    let script = "cp -r \"$1\" os && git init -q -b main os && cd os && git add -A &&
+         git -c user.name=t -c user.email=t@example.test commit -q -m t && cd .. && git clone -q --bare os os.git";
+    let status = Command::new("sh")
+        .args(["-euc", script, "sh"])
+        .arg(folder.path())
+        .current_dir(served.path())
+        .status();
+    assert!(status.unwrap().success());
+    fs::write(served.path().join("token"), "open-sesame").unwrap();
+    fs::write(
+        served.path().join("header"),
+        "basic eC1hY2Nlc3MtdG9rZW46b3Blbi1zZXNhbWU=",
+    )
+    .unwrap();
+    let port = free_port();
+    let server = kcompose_testing::workspace().join("tests/e2e/docker/git-server.py");
+    let _server = daemon(
+        Command::new("python3")
+            .arg(server)
+            .args([&port.to_string(), "x-access-token:open-sesame"]),
+        served.path(),
+        port,
+    );
+    let place = format!("http://127.0.0.1:{port}/os.git#main");
+    let check = |secret: &[&str]| far_away(docker, served.path(), &place, "flavor.kdl", secret);
+    assert_ne!(
+        check(&[]).code,
+        Some(0),
+        "a private repository was read without a token"
+    );
+    check(&["--secret", "id=GIT_AUTH_TOKEN,src=token"]).ok();
+    check(&["--secret", "id=GIT_AUTH_HEADER,src=header"]).ok();
+}
+
+/// `--check` of a flavor in a context that is named by its place.
+fn far_away(docker: &Docker, folder: &Path, place: &str, file: &str, options: &[&str]) -> Outcome {
+    let mirror = format!("KCOMPOSE_MIRROR={}", kcompose_testing::mirror());
+    let syntax = format!("BUILDKIT_SYNTAX={FRONTEND}");
+    let arguments = ["--build-arg", &mirror, "--build-arg", &syntax, "-f", file, place];
+    docker.run(
+        folder,
+        &[
+            &["buildx", "build", "--check", "--progress=plain"],
+            options,
+            &arguments,
+        ]
+        .concat(),
+    )
 }
 
 #[test]
