@@ -103,9 +103,12 @@ impl Outcome {
 
     /// All that is known of it, for a person.
     pub(crate) fn report(&self) -> String {
+        // What failed of a list of checks stands wherever it does.
         let tail = |text: &str| {
             let lines: Vec<&str> = text.lines().collect();
-            lines[lines.len().saturating_sub(60)..].join("\n")
+            let (head, tail) = lines.split_at(lines.len().saturating_sub(60));
+            let failed = head.iter().filter(|line| line.starts_with("not ok"));
+            failed.chain(tail).copied().collect::<Vec<_>>().join("\n")
         };
         format!(
             "$ kcompose {}\nexit {:?}\n--- stdout\n{}\n--- stderr\n{}",

@@ -34,6 +34,10 @@ pub(crate) fn run(dracut: &Dracut, epoch: i64) -> Outcome<()> {
     if !dracut.modules.is_empty() {
         command.arg("--modules").arg(dracut.modules.join(" "));
     }
+    let objects = multipath(dracut, Path::new(MULTIPATH))?;
+    if !objects.is_empty() {
+        command.arg("--install").arg(objects.join(" "));
+    }
     command.arg("--kver").arg(&version).arg(out);
     let run = command::run(&mut command)?;
     if !run.status.success() {
@@ -68,6 +72,27 @@ fn lay_over(dracut: &Dracut, epoch: i64) -> Outcome<()> {
         .map(|file| entry(&file.path, Some(file.mode), FileContent::Text(file.text.clone())));
     let entries = trees.chain(inline).collect();
     files::run(&Files { entries }, Path::new("/"), epoch)
+}
+
+/// Where multipathd looks for what it checks paths with.
+const MULTIPATH: &str = "/usr/lib/multipath";
+
+/// The objects that multipathd loads, or does not start without.
+///
+/// dracut 059, of Debian 12, looks for them beside the libraries only (`inst_libdir_file` in its module `multipath`).
+fn multipath(dracut: &Dracut, folder: &Path) -> Outcome<Vec<String>> {
+    if !dracut.modules.iter().any(|module| module == "multipath") || !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut objects = Vec::new();
+    for entry in std::fs::read_dir(folder).doing("list", folder)? {
+        let path = entry.doing("list", folder)?.path();
+        if path.extension().is_some_and(|extension| extension == "so") {
+            objects.push(path.display().to_string());
+        }
+    }
+    objects.sort();
+    Ok(objects)
 }
 
 /// The program that dracut's module `console-setup` takes keymaps from.
@@ -134,7 +159,34 @@ mod tests {
     use std::fs;
     use std::process::Command;
 
+    use kcompose_core::step::Dracut;
+
     use crate::command::stub;
+
+    #[test]
+    fn multipath_has_the_objects_that_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["libpriob.so", "libchecka.so", "README"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let names = |modules: &[&str], folder| {
+            let dracut = Dracut {
+                over: Vec::new(),
+                inline: Vec::new(),
+                modules: modules.iter().map(|&module| module.to_owned()).collect(),
+                out: String::new(),
+            };
+            let objects = super::multipath(&dracut, folder).unwrap();
+            let name = |path: &String| path.rsplit('/').next().unwrap().to_owned();
+            objects.iter().map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            names(&["lvm", "multipath"], folder.path()),
+            ["libchecka.so", "libpriob.so"]
+        );
+        assert!(names(&["lvm"], folder.path()).is_empty());
+        assert!(names(&["multipath"], &folder.path().join("none")).is_empty());
+    }
 
     #[test]
     fn keymaps_have_names_that_stay_the_same() {

@@ -106,7 +106,7 @@ $failure
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-TimeoutStartSec=30
+TimeoutStartSec=90
 ExecStartPre=/bin/sh -c 'test -f $state$image || { echo kcompose: there is no $image on $partition; exit 1; }'
 ExecStart=/usr/sbin/losetup -r -f $state$image
 StandardOutput=journal+console"
@@ -125,13 +125,16 @@ Where=/sysroot
 Options=ro,suid,dev,exec"
 requires initrd-root-fs.target sysroot.mount
 
-# The default of 90 s counts from the start of PID 1; a boot that cannot succeed is said earlier.
-wait_for() {
+# A boot that cannot succeed is said, but a slow disk is not a missing one: adapters that start their disks one after the
+# other take longer than the 90 s that systemd waits for by default.
+device() {
     mkdir -p "$units/dev-disk-by\\x2dlabel-$1.device.d"
-    printf '[Unit]\nJobTimeoutSec=%s\n' "$2" > "$units/dev-disk-by\\x2dlabel-$1.device.d/10-kcompose.conf"
+    printf '[Unit]\n%s\n' "$2" > "$units/dev-disk-by\\x2dlabel-$1.device.d/10-kcompose.conf"
 }
-wait_for "$partition" 60
-wait_for "$label" 30
+device "$partition" "JobRunningTimeoutSec=180"
+# What makes this one is the image, behind a check of its partition that may take minutes: the clock starts with it.
+device "$label" "After=cos-image.service
+JobRunningTimeoutSec=60"
 
 unit "kcompose-layout.service" "[Unit]
 Description=Immutable layout, $mode
