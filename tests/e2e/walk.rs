@@ -155,3 +155,13 @@ fn only_archive(folder: &Path) -> String {
     assert_eq!(archives.len(), 1, "{archives:?}");
     archives.into_iter().next().unwrap()
 }
+
+#[test]
+fn a_disk_that_boots_as_it_is_must_be_there() {
+    let folder = scratch();
+    kcompose(folder.path(), "boot --disk d.img")
+        .ends(2)
+        .says("there is no disk `d.img`")
+        .says("name the image");
+    kcompose(folder.path(), "boot").ends(2).says("<IMAGE>");
+}

@@ -332,9 +332,9 @@ pub(crate) enum BootMode {
 /// `kcompose boot`.
 #[derive(Debug, Args)]
 pub(crate) struct Boot {
-    /// An OCI archive, an OCI layout folder, a docker archive, or a root tree (folder or tar)
-    #[arg(value_name = "IMAGE")]
-    pub(crate) image: String,
+    /// An OCI archive, an OCI layout folder, a docker archive, or a root tree (folder or tar); without it the disk boots as it is
+    #[arg(value_name = "IMAGE", required_unless_present = "disk")]
+    pub(crate) image: Option<String>,
     /// Which image of the disk boots
     #[arg(long, value_enum, default_value_t = BootMode::Active)]
     pub(crate) mode: BootMode,

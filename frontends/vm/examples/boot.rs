@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kcompose_vm::{Boot, Mode, Output};
+use kcompose_vm::{Boot, Image, Mode, Output, Source};
 
 struct Terminal {
     console: bool,
@@ -55,10 +55,14 @@ async fn main() {
         }
     }
     let what = Boot {
-        root: Arc::new(tree),
-        image_id: &id,
-        architecture: "amd64",
-        disk: disk.as_deref().map(Path::new),
+        disk: Source::Image {
+            image: Image {
+                root: Arc::new(tree),
+                id,
+                architecture: "amd64".to_owned(),
+            },
+            kept: disk.as_deref().map(Path::new),
+        },
         mode,
         script: script.as_deref(),
         check,

@@ -30,14 +30,8 @@ use qemu::{Machine, Setup};
 /// What to boot, and how.
 #[derive(Clone, Debug)]
 pub struct Boot<'a> {
-    /// The image's root tree.
-    pub root: Arc<dyn Root>,
-    /// What tells this image from others, such as the digest of its manifest or of its layers.
-    pub image_id: &'a str,
-    /// The architecture in the image's config, as OCI spells it.
-    pub architecture: &'a str,
-    /// Where the disk is kept between calls; without it the disk is thrown away.
-    pub disk: Option<&'a Path>,
+    /// The disk.
+    pub disk: Source<'a>,
     /// Which image of the disk.
     pub mode: Mode,
     /// A script that runs as root in the machine when it is up.
@@ -48,6 +42,31 @@ pub struct Boot<'a> {
     pub timeout: Duration,
     /// The machine's memory in MiB.
     pub memory: u32,
+}
+
+/// Where a disk comes from.
+#[derive(Clone, Debug)]
+pub enum Source<'a> {
+    /// The image is active on it.
+    Image {
+        /// The image.
+        image: Image,
+        /// Where the disk is kept between calls; without it the disk is thrown away.
+        kept: Option<&'a Path>,
+    },
+    /// It is there, and whatever is active on it boots.
+    Disk(&'a Path),
+}
+
+/// An image for a disk.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Its root tree.
+    pub root: Arc<dyn Root>,
+    /// What tells it from others, such as the digest of its manifest or of its layers.
+    pub id: String,
+    /// The architecture in its config, as OCI spells it.
+    pub architecture: String,
 }
 
 /// A root tree that is unpacked only when a disk has to be made from it.
@@ -119,21 +138,22 @@ pub struct Outcome {
 ///
 /// Dropping the future ends the machine and removes all that is not kept.
 pub async fn boot(what: Boot<'_>, output: &mut dyn Output) -> Result<Outcome, Failure> {
-    if !matches!(what.architecture, "amd64" | "x86_64" | "") {
-        return Err(Failure::image(WrongArchitecture {
-            architecture: what.architecture.to_owned(),
-        }));
-    }
     host::find("qemu-system-x86_64")?;
-    let disk = Disk::open(
-        what.disk,
-        Wanted {
-            id: what.image_id,
-            root: &what.root,
-        },
-        output,
-    )
-    .await?;
+    let disk = match &what.disk {
+        Source::Image { image, kept } => {
+            if !matches!(image.architecture.as_str(), "amd64" | "x86_64" | "") {
+                return Err(Failure::image(WrongArchitecture {
+                    architecture: image.architecture.clone(),
+                }));
+            }
+            let wanted = Wanted {
+                id: &image.id,
+                root: &image.root,
+            };
+            Disk::open(*kept, wanted, output).await?
+        }
+        Source::Disk(path) => Disk::as_it_is(path).await?,
+    };
     let files = boot_files(&disk, &what)?;
     let accelerator = qemu::accelerator(&files.kernel).await;
     output.progress(match accelerator {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kcompose_engine::rootfs;
-use kcompose_vm::{Mode, Outcome};
+use kcompose_vm::{Image, Mode, Outcome, Source};
 
 use crate::args::{Boot, BootMode};
 use crate::failure::{BadFlag, Failure, FileFailed};
@@ -14,15 +14,10 @@ use crate::terminal::Terminal;
 
 /// Boots an image and hands the script's output and exit code on.
 pub(crate) async fn run(args: &Boot, terminal: &Terminal) -> Result<(), Failure> {
-    let image = super::verify::open(&args.image, terminal).await?;
+    let disk = disk(args, terminal).await?;
     let script = args.script.as_deref().map(read_script).transpose()?;
-    let architecture = image.architecture.clone().unwrap_or_default();
-    let id = image.id.clone();
     let what = kcompose_vm::Boot {
-        root: Arc::new(Unpacked(image)),
-        image_id: &id,
-        architecture: &architecture,
-        disk: args.disk.as_deref(),
+        disk,
         mode: mode(args.mode),
         script: script.as_deref(),
         check: args.check,
@@ -42,6 +37,28 @@ pub(crate) async fn run(args: &Boot, terminal: &Terminal) -> Result<(), Failure>
     match outcome.exit_code {
         0 => Ok(()),
         code => Err(Failure::Exit(code)),
+    }
+}
+
+async fn disk<'a>(args: &'a Boot, terminal: &Terminal) -> Result<Source<'a>, Failure> {
+    let kept = args.disk.as_deref();
+    match (&args.image, kept) {
+        (None, Some(disk)) if disk.exists() => Ok(Source::Disk(disk)),
+        (None, _) => {
+            let disk = kept.unwrap_or(Path::new("")).display();
+            let fact = format!("there is no disk `{disk}`");
+            let help = "name the image that it is to be made from";
+            Err(Failure::usage(BadFlag::new(fact, help)))
+        }
+        (Some(image), kept) => {
+            let image = super::verify::open(image, terminal).await?;
+            let image = Image {
+                id: image.id.clone(),
+                architecture: image.architecture.clone().unwrap_or_default(),
+                root: Arc::new(Unpacked(image)),
+            };
+            Ok(Source::Image { image, kept })
+        }
     }
 }
 

@@ -53,6 +53,18 @@ impl Disk {
         }
     }
 
+    /// A disk that is there, whatever is active on it: an agent may have put another image on it.
+    pub(crate) async fn as_it_is(path: &Path) -> Result<Self, Failure> {
+        let lock = lock(path)?;
+        let partitions = table::read(path).await?;
+        Ok(Self {
+            path: path.to_owned(),
+            partitions,
+            _lock: lock,
+            _temporary: None,
+        })
+    }
+
     /// The file of the disk.
     pub(crate) fn path(&self) -> &Path {
         &self.path
