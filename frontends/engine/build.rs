@@ -54,6 +54,7 @@ fn cargo(workspace: &Path, target: &Path) -> Command {
         ];
         if ours
             || flags.contains(&&*shown)
+            || is_for_c(&shown)
             || shown.starts_with("CLIPPY_")
             || shown == "TARGET"
             || shown == "PROFILE"
@@ -79,6 +80,24 @@ fn cargo(workspace: &Path, target: &Path) -> Command {
         .arg(target)
         .env("CARGO_ENCODED_RUSTFLAGS", flags(workspace, target).join("\u{1f}"));
     cargo
+}
+
+/// Whether a variable chooses how C is compiled, as the crate `cc` reads it; each may be for one target only.
+fn is_for_c(variable: &str) -> bool {
+    let rest = variable
+        .strip_prefix("HOST_")
+        .or_else(|| variable.strip_prefix("TARGET_"));
+    let name = rest.unwrap_or(variable).split('_').next().unwrap_or_default();
+    let names = [
+        "CC",
+        "CFLAGS",
+        "CPPFLAGS",
+        "AR",
+        "ARFLAGS",
+        "RANLIB",
+        "RANLIBFLAGS",
+    ];
+    names.contains(&name) || variable.starts_with("CRATE_CC_")
 }
 
 fn flags(workspace: &Path, target: &Path) -> Vec<String> {

@@ -120,6 +120,16 @@ fn every_command_has_help_and_a_wrong_word_is_exit_2() {
 }
 
 #[test]
+fn a_disk_that_boots_as_it_is_must_be_there() {
+    let folder = scratch();
+    kcompose(folder.path(), "boot --disk d.img")
+        .ends(2)
+        .says("there is no disk `d.img`")
+        .says("name the image");
+    kcompose(folder.path(), "boot").ends(2).says("<IMAGE>");
+}
+
+#[test]
 fn doctor_names_what_is_there() {
     needs!(Root, BuildKit);
     let folder = scratch();
@@ -154,14 +164,4 @@ fn only_archive(folder: &Path) -> String {
     let archives: Vec<String> = names.filter(|name| name.ends_with(".oci.tar")).collect();
     assert_eq!(archives.len(), 1, "{archives:?}");
     archives.into_iter().next().unwrap()
-}
-
-#[test]
-fn a_disk_that_boots_as_it_is_must_be_there() {
-    let folder = scratch();
-    kcompose(folder.path(), "boot --disk d.img")
-        .ends(2)
-        .says("there is no disk `d.img`")
-        .says("name the image");
-    kcompose(folder.path(), "boot").ends(2).says("<IMAGE>");
 }

@@ -177,6 +177,32 @@ mod tests {
         );
     }
 
+    fn xz(text: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut encoder = liblzma::bufread::XzEncoder::new(text.as_bytes(), 1);
+        encoder.read_to_end(&mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn two_xz_streams_are_both_read() {
+        check(Compression::Xz, &[xz("one"), xz("two")].concat(), "onetwo");
+    }
+
+    #[test]
+    fn what_was_cut_off_or_changed_is_an_error() {
+        let whole = xz(&"a line of some length\n".repeat(1000));
+        let read = |bytes: &[u8]| Decoder::new(Compression::Xz, bytes).read_to_end(&mut Vec::new());
+        for length in 0..whole.len() {
+            assert!(read(&whole[..length]).is_err(), "{length}");
+        }
+        for at in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 0x10;
+            assert!(read(&changed).is_err(), "{at}");
+        }
+    }
+
     #[test]
     fn plain_bytes_stay_and_rubbish_is_refused() {
         check(Compression::None, b"text", "text");

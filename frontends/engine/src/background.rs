@@ -44,7 +44,7 @@ impl Wanted {
     ///
     /// Being nice is not enough: steps and daemons are in scheduling groups of their own, and each group gets the same share
     /// whatever is in it (sched(7), "The autogroup feature").
-    pub(crate) fn stand_back(&self) {
+    fn stand_back(&self) {
         while !self.may_work() {
             std::thread::sleep(PAUSE);
         }
@@ -92,9 +92,13 @@ impl<W: Write> Write for Patient<'_, W> {
 
 /// Whether more threads of this machine want to run than it has processors; no where that cannot be known.
 fn is_busy() -> bool {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    runnable(&text).is_some_and(|runnable| runnable > processors)
+    runnable(&text).is_some_and(|runnable| runnable > processors())
+}
+
+/// The processors that this process may use.
+pub(crate) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The threads that run or could, the one that asks among them: the fourth field is `runnable/existing`

@@ -34,7 +34,7 @@ pub(crate) fn run(dracut: &Dracut, epoch: i64) -> Outcome<()> {
     if !dracut.modules.is_empty() {
         command.arg("--modules").arg(dracut.modules.join(" "));
     }
-    let objects = multipath(dracut, Path::new(MULTIPATH))?;
+    let objects = multipath(dracut, Path::new(MULTIPATH));
     if !objects.is_empty() {
         command.arg("--install").arg(objects.join(" "));
     }
@@ -80,19 +80,15 @@ const MULTIPATH: &str = "/usr/lib/multipath";
 /// The objects that multipathd loads, or does not start without.
 ///
 /// dracut 059, of Debian 12, looks for them beside the libraries only (`inst_libdir_file` in its module `multipath`).
-fn multipath(dracut: &Dracut, folder: &Path) -> Outcome<Vec<String>> {
-    if !dracut.modules.iter().any(|module| module == "multipath") || !folder.is_dir() {
-        return Ok(Vec::new());
+fn multipath(dracut: &Dracut, folder: &Path) -> Vec<String> {
+    if !dracut.modules.iter().any(|module| module == "multipath") {
+        return Vec::new();
     }
-    let mut objects = Vec::new();
-    for entry in std::fs::read_dir(folder).doing("list", folder)? {
-        let path = entry.doing("list", folder)?.path();
-        if path.extension().is_some_and(|extension| extension == "so") {
-            objects.push(path.display().to_string());
-        }
-    }
-    objects.sort();
-    Ok(objects)
+    let paths = fs::names(folder).into_iter().map(|name| folder.join(name));
+    paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "so"))
+        .map(|path| path.display().to_string())
+        .collect()
 }
 
 /// The program that dracut's module `console-setup` takes keymaps from.
@@ -176,7 +172,7 @@ mod tests {
                 modules: modules.iter().map(|&module| module.to_owned()).collect(),
                 out: String::new(),
             };
-            let objects = super::multipath(&dracut, folder).unwrap();
+            let objects = super::multipath(&dracut, folder);
             let name = |path: &String| path.rsplit('/').next().unwrap().to_owned();
             objects.iter().map(name).collect::<Vec<_>>()
         };

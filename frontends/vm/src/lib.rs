@@ -22,7 +22,7 @@ pub use probe::try_guest;
 pub use problem::{Failure, Problem};
 pub use qemu::Accelerator;
 
-use disk::{Disk, Wanted};
+use disk::Disk;
 use guest::Part;
 use problem::{NothingToBoot, WrongArchitecture};
 use qemu::{Machine, Setup};
@@ -138,20 +138,16 @@ pub struct Outcome {
 ///
 /// Dropping the future ends the machine and removes all that is not kept.
 pub async fn boot(what: Boot<'_>, output: &mut dyn Output) -> Result<Outcome, Failure> {
+    if let Source::Image { image, .. } = &what.disk
+        && !matches!(image.architecture.as_str(), "amd64" | "x86_64" | "")
+    {
+        return Err(Failure::image(WrongArchitecture {
+            architecture: image.architecture.clone(),
+        }));
+    }
     host::find("qemu-system-x86_64")?;
     let disk = match &what.disk {
-        Source::Image { image, kept } => {
-            if !matches!(image.architecture.as_str(), "amd64" | "x86_64" | "") {
-                return Err(Failure::image(WrongArchitecture {
-                    architecture: image.architecture.clone(),
-                }));
-            }
-            let wanted = Wanted {
-                id: &image.id,
-                root: &image.root,
-            };
-            Disk::open(*kept, wanted, output).await?
-        }
+        Source::Image { image, kept } => Disk::open(*kept, image, output).await?,
         Source::Disk(path) => Disk::as_it_is(path).await?,
     };
     let files = boot_files(&disk, &what)?;

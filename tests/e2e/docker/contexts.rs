@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use kcompose_testing::needs;
+use tempfile::TempDir;
 
 use super::{Docker, FRONTEND};
 use crate::daemon::{Daemon, until};
@@ -25,21 +26,7 @@ fn contexts_lie_far_away() {
         Program("python3")
     );
     let docker = Docker::modern();
-    let folder = docker.flavor(FLAVOR);
-    let served = scratch();
-    let shell = |line: &str| {
-        let mut command = Command::new("sh");
-        command.args(["-euc", line, "sh"]).arg(folder.path());
-        let status = command.current_dir(served.path()).stdin(Stdio::null()).status();
-        assert!(status.unwrap().success(), "{line}");
-    };
-    shell(
-        "mkdir -p tree/os && cp -r \"$1\"/. tree/os && tar -C tree -czf os.tar.gz . && echo 'flavor \"x\"' > alone.kdl",
-    );
-    shell(
-        "git init -q -b main tree && cd tree && git add -A &&
-         git -c user.name=t -c user.email=t@example.test commit -q -m t",
-    );
+    let served = repository(docker);
     let port = free_port();
     let _git = daemon(
         Command::new(git_daemon())
@@ -79,16 +66,7 @@ fn contexts_ask_for_credentials() {
         Program("python3")
     );
     let docker = Docker::modern();
-    let folder = docker.flavor(FLAVOR);
-    let served = scratch();
-    let script = "cp -r \"$1\" os && git init -q -b main os && cd os && git add -A &&
-         git -c user.name=t -c user.email=t@example.test commit -q -m t && cd .. && git clone -q --bare os os.git";
-    let status = Command::new("sh")
-        .args(["-euc", script, "sh"])
-        .arg(folder.path())
-        .current_dir(served.path())
-        .status();
-    assert!(status.unwrap().success());
+    let served = repository(docker);
     fs::write(served.path().join("token"), "open-sesame").unwrap();
     fs::write(
         served.path().join("header"),
@@ -104,7 +82,7 @@ fn contexts_ask_for_credentials() {
         served.path(),
         port,
     );
-    let place = format!("http://127.0.0.1:{port}/os.git#main");
+    let place = format!("http://127.0.0.1:{port}/tree/.git#main:os");
     let check = |secret: &[&str]| far_away(docker, served.path(), &place, "flavor.kdl", secret);
     assert_ne!(
         check(&[]).code,
@@ -113,6 +91,20 @@ fn contexts_ask_for_credentials() {
     );
     check(&["--secret", "id=GIT_AUTH_TOKEN,src=token"]).ok();
     check(&["--secret", "id=GIT_AUTH_HEADER,src=header"]).ok();
+}
+
+/// A folder to be served: a repository `tree` with the flavor in `os`, the same as `os.tar.gz`, and a flavor alone.
+fn repository(docker: &Docker) -> TempDir {
+    let folder = docker.flavor(FLAVOR);
+    let served = scratch();
+    let script = "mkdir -p tree/os && cp -r \"$1\"/. tree/os && tar -C tree -czf os.tar.gz . && echo 'flavor \"x\"' > alone.kdl
+        git init -q -b main tree && cd tree && git add -A
+        git -c user.name=t -c user.email=t@example.test commit -q -m t";
+    let mut command = Command::new("sh");
+    command.args(["-euc", script, "sh"]).arg(folder.path());
+    let status = command.current_dir(served.path()).stdin(Stdio::null()).status();
+    assert!(status.unwrap().success());
+    served
 }
 
 /// `--check` of a flavor in a context that is named by its place.

@@ -40,6 +40,7 @@ pub(crate) async fn run(args: &Boot, terminal: &Terminal) -> Result<(), Failure>
     }
 }
 
+/// The disk; the arguments have an image, or name one.
 async fn disk<'a>(args: &'a Boot, terminal: &Terminal) -> Result<Source<'a>, Failure> {
     let kept = args.disk.as_deref();
     match (&args.image, kept) {

@@ -26,11 +26,11 @@ mod snapshot;
 mod source;
 mod store;
 
-use std::num::NonZero;
 use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::background::processors;
 use crate::bridge::{Bridge, Job, Solving};
 use crate::capabilities::Capabilities;
 use crate::event::Events;
@@ -111,11 +111,6 @@ impl Embedded {
             .unwrap_or_else(|| processors() + 1)
             .max(1)
     }
-}
-
-/// The processors that this process may use.
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 impl Bridge for Embedded {

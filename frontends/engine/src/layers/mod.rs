@@ -93,11 +93,7 @@ impl LayerStore {
         if let Some(layer) = self.layer(&layer.diff_id) {
             return Ok(layer);
         }
-        let mut compressor = writer::Compressor::new(self.compression, self.temporary()?)?;
-        io::copy(&mut other.unpacked(layer)?, &mut compressor)?;
-        let (file, layer) = compressor.finish()?;
-        self.commit(file, &layer)?;
-        Ok(layer)
+        self.add(&mut other.unpacked(layer)?)
     }
 
     /// A layer from its whole archive.

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::compression::Encoder;
 use super::{Compression, Layer, LayerStore};
-use crate::background::{self, Wanted};
+use crate::background::{self, Patient, Wanted};
 use crate::digest::HashWriter;
 
 /// A layer on its way into the store. Dropping it leaves nothing behind.
@@ -58,12 +58,11 @@ fn compress(
     mut chunks: mpsc::Receiver<Vec<u8>>,
     wanted: &Wanted,
 ) -> io::Result<(NamedTempFile, Layer)> {
-    let mut compressor = Compressor::new(compression, file)?;
+    let mut patient = Patient::new(Compressor::new(compression, file)?, wanted);
     while let Some(chunk) = chunks.blocking_recv() {
-        wanted.stand_back();
-        compressor.write_all(&chunk)?;
+        patient.write_all(&chunk)?;
     }
-    compressor.finish()
+    patient.into_inner().finish()
 }
 
 /// Compresses an archive into a file, with the digests of both.

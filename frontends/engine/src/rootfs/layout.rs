@@ -11,6 +11,7 @@ use super::archive::Files;
 use super::index::Index;
 use super::layer::{self, Layer};
 use super::{Image, ImageError, Source};
+use crate::background::processors;
 use crate::digest;
 
 /// Opens a file: an archive of an image, or of a root tree.
@@ -227,10 +228,7 @@ fn read_all(files: &Files, names: &[String]) -> Result<Vec<Layer>, Trouble> {
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism()
-            .map_or(1, usize::from)
-            .min(names.len())
-        {
+        for _ in 0..processors().min(names.len()) {
             scope.spawn(work);
         }
     });

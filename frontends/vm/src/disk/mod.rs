@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::problem::{DiskBusy, DiskTooSmall, Failure, NotADisk, NotRoot};
-use crate::{Mode, Output, Root};
+use crate::{Image, Mode, Output};
 pub(crate) use view::ImageView;
 
 const MIB: u64 = 1 << 20;
@@ -33,18 +33,11 @@ pub(crate) struct Disk {
     _temporary: Option<TempDir>,
 }
 
-/// The image that a disk is for.
-#[derive(Clone, Copy)]
-pub(crate) struct Wanted<'a> {
-    pub(crate) id: &'a str,
-    pub(crate) root: &'a Arc<dyn Root>,
-}
-
 impl Disk {
     /// A disk at a path on which the image is active; made, changed or taken as it is.
     pub(crate) async fn open(
         kept: Option<&Path>,
-        image: Wanted<'_>,
+        image: &Image,
         output: &mut dyn Output,
     ) -> Result<Self, Failure> {
         match kept {
@@ -80,7 +73,7 @@ impl Disk {
         ImageView::open(&self.path, partition, file)
     }
 
-    async fn throw_away(image: Wanted<'_>, output: &mut dyn Output) -> Result<Self, Failure> {
+    async fn throw_away(image: &Image, output: &mut dyn Output) -> Result<Self, Failure> {
         let folder = tempfile::Builder::new()
             .prefix("kcompose-disk-")
             .tempdir()
@@ -96,32 +89,20 @@ impl Disk {
         })
     }
 
-    async fn keep(path: &Path, image: Wanted<'_>, output: &mut dyn Output) -> Result<Self, Failure> {
+    async fn keep(path: &Path, image: &Image, output: &mut dyn Output) -> Result<Self, Failure> {
         if !path.exists() {
             let work = work_folder(path)?;
             let made = work.path().join("new.raw");
             make(&made, work.path(), image, output).await?;
             fs::rename(&made, path).map_err(Failure::io("write", path))?;
         }
-        let held = lock(path)?;
-        let partitions = table::read(path).await?;
-        let active = ImageView::open(path, partitions.state, "/cOS/active.img")?.uuid();
-        if active == image_uuid(image.id) {
-            return Ok(Self {
-                path: path.to_owned(),
-                partitions,
-                _lock: held,
-                _temporary: None,
-            });
+        let disk = Self::as_it_is(path).await?;
+        if disk.image(Mode::Active)?.uuid() == image_uuid(&image.id) {
+            return Ok(disk);
         }
-        upgrade(path, &partitions, image, output).await?;
-        let held = lock(path)?;
-        Ok(Self {
-            path: path.to_owned(),
-            partitions,
-            _lock: held,
-            _temporary: None,
-        })
+        upgrade(path, &disk.partitions, image, output).await?;
+        let lock = lock(path)?;
+        Ok(Self { _lock: lock, ..disk })
     }
 }
 
@@ -166,7 +147,7 @@ fn lock(path: &Path) -> Result<fs::File, Failure> {
 async fn make(
     path: &Path,
     folder: &Path,
-    image: Wanted<'_>,
+    image: &Image,
     output: &mut dyn Output,
 ) -> Result<table::Partitions, Failure> {
     let active = image_file(folder, image, output).await?;
@@ -196,17 +177,17 @@ async fn make(
 }
 
 /// The image as a file with an ext2 file system, which is what GRUB and the initrd look for.
-async fn image_file(folder: &Path, image: Wanted<'_>, output: &mut dyn Output) -> Result<PathBuf, Failure> {
+async fn image_file(folder: &Path, image: &Image, output: &mut dyn Output) -> Result<PathBuf, Failure> {
     if !owners_can_be_kept() {
         return Err(Failure::world(NotRoot));
     }
     output.progress("unpacking the image");
     let scratch = folder.join("root");
-    let (source, into) = (Arc::clone(image.root), scratch.clone());
+    let (source, into) = (Arc::clone(&image.root), scratch.clone());
     let root = blocking(move || source.tree(&into).map_err(Failure::World)).await?;
     output.progress("writing the file system of the image");
     let file = folder.join("active.img");
-    filesystem::make_image(&file, &root, &image_uuid(image.id)).await?;
+    filesystem::make_image(&file, &root, &image_uuid(&image.id)).await?;
     // Only what was unpacked here: a tree that the user named stays.
     if scratch.exists() {
         let gone = scratch.clone();
@@ -227,7 +208,7 @@ fn owners_can_be_kept() -> bool {
 async fn upgrade(
     path: &Path,
     partitions: &table::Partitions,
-    image: Wanted<'_>,
+    image: &Image,
     output: &mut dyn Output,
 ) -> Result<(), Failure> {
     let work = work_folder(path)?;
@@ -241,7 +222,7 @@ async fn upgrade(
     let written = ImageView::open(&next, partitions.state, "/cOS/active.img")
         .ok()
         .map(|view| view.uuid());
-    if written != Some(image_uuid(image.id)) {
+    if written != Some(image_uuid(&image.id)) {
         let too_small = DiskTooSmall {
             path: path.to_owned(),
             needed: needed / MIB,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::Output;
+use crate::{Output, Root};
 
 struct Nowhere;
 
@@ -20,7 +20,12 @@ fn tree(folder: &Path, which: &str) -> Arc<dyn Root> {
 }
 
 async fn open(path: &Path, root: &Arc<dyn Root>, id: &str) -> Result<Disk, Failure> {
-    Disk::open(Some(path), Wanted { id, root }, &mut Nowhere).await
+    let image = Image {
+        root: Arc::clone(root),
+        id: id.to_owned(),
+        architecture: String::new(),
+    };
+    Disk::open(Some(path), &image, &mut Nowhere).await
 }
 
 fn kernel(disk: &Disk, mode: Mode) -> String {
@@ -85,6 +90,12 @@ async fn the_next_image_is_active_and_the_one_before_passive() {
     let gone: Arc<dyn Root> = Arc::new(folder.path().join("gone"));
     let disk = open(&path, &gone, "2").await.unwrap();
     assert_eq!(kernel(&disk, Mode::Passive), "first");
+    drop(disk);
+
+    // Without an image the disk stays as it is, and nobody else may have it.
+    let disk = Disk::as_it_is(&path).await.unwrap();
+    assert_eq!(kernel(&disk, Mode::Active), "second");
+    assert!(Disk::as_it_is(&path).await.is_err());
     drop(disk);
 
     let disk = open(&path, &first, "1").await.unwrap();
