@@ -3,8 +3,8 @@
 //! [`plan`] turns a flavor and its pinned packages into a DAG: what is fetched, unpacked, merged, configured and sealed,
 //! in one stable order, each step with the place in the flavor that asked for it. `emit` turns it into LLB.
 //!
-//! The shape is three strata, measured to be the cheapest to rebuild: *core* (kernel, Essential closure, what the boot
-//! needs), *rest* (the other packages of distro and blocks), *user* (what the flavor adds; one exec on top).
+//! The shape is three strata, measured to be the cheapest to rebuild: *core* (Essential closure, what the boot needs), *rest*
+//! (the kernel, the other packages of distro and blocks), *user* (what the flavor adds; one exec on top).
 
 mod emit;
 mod graph;
@@ -49,14 +49,16 @@ pub fn plan(input: &Input) -> Plan {
         plan: Plan::new(input.epoch, programs::origins(input.flavor)),
     };
     let (unpacked, core) = planner.core(&strata);
-    let modules = planner.modules(unpacked);
-    let rest = planner.rest(core, &strata);
+    let kernel = strata.kernel.as_ref().map(|group| planner.unpack(group));
+    let modules = planner.modules(unpacked, kernel);
+    let bootable = planner.with_kernel("merge core and kernel", core, kernel);
+    let rest = planner.rest(core, kernel, &strata);
     let upstream = input.resolved.upstream.as_deref();
     let from = planner.from();
     let program = upstream.map(|upstream| planner.upstream(upstream, from));
     let initrd = match upstream.zip(program) {
-        Some((upstream, program)) => planner.dracut(core, modules, upstream, program),
-        None => planner.initrd(core, modules),
+        Some((upstream, program)) => planner.dracut(bootable, modules, upstream, program),
+        None => planner.initrd(bootable, modules),
     };
     let mut lower = planner.user(rest, &strata);
     let user = lower[lower.len() - 1];
@@ -95,8 +97,13 @@ impl Planner<'_> {
         (merged, self.configure("configure core", merged, &groups, program))
     }
 
+    fn with_kernel(&mut self, name: &str, root: StepId, kernel: Option<StepId>) -> StepId {
+        kernel.map_or(root, |kernel| self.merge(name, &[root, kernel]))
+    }
+
     /// `depmod` needs nothing that is configured, so it runs beside that: both keep one processor busy for seconds.
-    fn modules(&mut self, unpacked: StepId) -> StepId {
+    fn modules(&mut self, core: StepId, kernel: Option<StepId>) -> StepId {
+        let unpacked = self.with_kernel("merge what depmod needs", core, kernel);
         self.plan.add(
             "index the kernel's modules",
             StepKind::exec(self.program(programs::depmod()), ["/out"]),
@@ -105,14 +112,14 @@ impl Planner<'_> {
         )
     }
 
-    /// The initrd hangs on the core alone, so that it survives every change above that.
-    fn initrd(&mut self, core: StepId, modules: StepId) -> StepId {
+    /// The initrd hangs on core and kernel alone, so that it survives every change above them.
+    fn initrd(&mut self, bootable: StepId, modules: StepId) -> StepId {
         let program = self.program(programs::initrd(&self.input.flavor.distro.value));
         self.plan.add(
             "write the initrd",
             StepKind::exec(program, ["/out"]),
             self.input.flavor.kernel.span,
-            [(core, Role::Root), (modules, Role::mount(programs::MODULES))],
+            [(bootable, Role::Root), (modules, Role::mount(programs::MODULES))],
         )
     }
 
@@ -128,11 +135,11 @@ impl Planner<'_> {
         kairos.value.from.as_ref().map_or(kairos.span, |from| from.span)
     }
 
-    /// The initrd hangs on the core and on kairos-init alone, which writes the few files there that dracut needs of it: so
+    /// The initrd hangs on core, kernel and kairos-init alone, which writes the few files there that dracut needs of it: so
     /// it survives every change of other packages, and is made beside them.
     fn dracut(
         &mut self,
-        core: StepId,
+        bootable: StepId,
         modules: StepId,
         upstream: &LockedUpstream,
         program: StepId,
@@ -142,7 +149,7 @@ impl Planner<'_> {
             "run kairos-init for the initrd",
             StepKind::exec(run, [programs::KAIROS_INITRD]),
             self.from(),
-            [(core, Role::Root), (program, Role::mount(programs::UPSTREAM))],
+            [(bootable, Role::Root), (program, Role::mount(programs::UPSTREAM))],
         );
         let dracut = self.program(programs::dracut(&self.input.flavor.distro.value));
         self.plan.add(
@@ -150,7 +157,7 @@ impl Planner<'_> {
             StepKind::exec(dracut, ["/out"]),
             self.input.flavor.kernel.span,
             [
-                (core, Role::Root),
+                (bootable, Role::Root),
                 (modules, Role::mount(programs::MODULES)),
                 (kairos, Role::mount(programs::KAIROS)),
             ],
@@ -170,14 +177,15 @@ impl Planner<'_> {
             .add("run kairos-init", StepKind::exec(run, ["/"]), self.from(), links)
     }
 
-    fn rest(&mut self, core: StepId, strata: &Strata) -> StepId {
-        if strata.rest.is_empty() {
+    fn rest(&mut self, core: StepId, kernel: Option<StepId>, strata: &Strata) -> StepId {
+        let others = strata.rest.iter().map(|group| self.unpack(group));
+        let groups: Vec<StepId> = kernel.into_iter().chain(others).collect();
+        if groups.is_empty() {
             return core;
         }
-        let groups: Vec<StepId> = strata.rest.iter().map(|group| self.unpack(group)).collect();
         let inputs: Vec<StepId> = std::iter::once(core).chain(groups.iter().copied()).collect();
         let merged = self.merge("merge rest", &inputs);
-        let program = self.program(programs::configure_rest(self.input, strata));
+        let program = self.program(programs::configure_rest(self.input, groups.len()));
         self.configure("configure rest", merged, &groups, program)
     }
 

@@ -68,8 +68,8 @@ fn tidied(delete: Vec<String>) -> [Action; 2] {
     [Action::Clean(Clean { delete }), Action::Times(Times::default())]
 }
 
-pub(super) fn configure_rest(input: &Input, strata: &Strata) -> Vec<Action> {
-    let mut actions = vec![Action::Configure(configure(input, parts(strata.rest.len())))];
+pub(super) fn configure_rest(input: &Input, groups: usize) -> Vec<Action> {
+    let mut actions = vec![Action::Configure(configure(input, parts(groups)))];
     actions.extend(tidied(Vec::new()));
     actions
 }

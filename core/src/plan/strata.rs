@@ -26,8 +26,11 @@ pub struct Group {
 pub struct Strata {
     /// The dependency closure of Essential: configured first and alone.
     pub essential: Vec<PackageName>,
-    /// Kernel, Essential closure, and what the boot needs.
+    /// Essential closure, and what the boot needs.
     pub core: Vec<Group>,
+    /// What only the kernel needs, and it; none if the core has it. It takes long to unpack, and nothing in the core waits
+    /// for it.
+    pub kernel: Option<Group>,
     /// The other packages of distro and blocks.
     pub rest: Vec<Group>,
     /// What the flavor adds: first what runs scripts, with what that needs, then the [plain](LockedPackage::plain) ones, the
@@ -53,7 +56,7 @@ pub fn strata(flavor: &Flavor, resolved: &Resolved) -> Strata {
     );
     let kernel = resolved.closure([&flavor.kernel.value.package.value]);
     let boot = resolved.closure(&distro.core_packages);
-    let core: BTreeSet<&PackageName> = essential
+    let lower: BTreeSet<&PackageName> = essential
         .union(&kernel)
         .copied()
         .chain(boot.iter().copied())
@@ -65,13 +68,13 @@ pub fn strata(flavor: &Flavor, resolved: &Resolved) -> Strata {
         .map(|request| &request.value.name);
     let rest: BTreeSet<&PackageName> = resolved
         .closure(distro.packages.iter().chain(blocks))
-        .difference(&core)
+        .difference(&lower)
         .copied()
         .collect();
     let added: BTreeSet<&PackageName> = resolved
         .packages
         .keys()
-        .filter(|name| !core.contains(name) && !rest.contains(name))
+        .filter(|name| !lower.contains(name) && !rest.contains(name))
         .collect();
     // What runs scripts is made once, with all that it needs; a plain package that nothing there needs goes on top.
     let scripted = resolved.closure(
@@ -107,7 +110,6 @@ pub fn strata(flavor: &Flavor, resolved: &Resolved) -> Strata {
     let first = flavor.packages.requests.first();
     let asked = first.map_or(Span::NONE, |request| request.span);
     let core_groups = [
-        group("kernel", only_kernel.collect(), flavor.kernel.span, false),
         group(
             "base",
             essential.iter().copied().collect(),
@@ -117,6 +119,8 @@ pub fn strata(flavor: &Flavor, resolved: &Resolved) -> Strata {
         group("boot", only_boot.collect(), flavor.distro.span, false),
     ];
     Strata {
+        kernel: Some(group("kernel", only_kernel.collect(), flavor.kernel.span, false))
+            .filter(|group| !group.packages.is_empty()),
         essential: essential.into_iter().cloned().collect(),
         core: core_groups
             .into_iter()

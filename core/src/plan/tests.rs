@@ -25,7 +25,12 @@ fn resolved(wishes: &str, plain: &[&str]) -> (Flavor, Resolved) {
 fn groups(wishes: &str, plain: &[&str]) -> Vec<String> {
     let (flavor, resolved) = resolved(wishes, plain);
     let strata = strata(&flavor, &resolved);
-    let all = strata.core.iter().chain(&strata.rest).chain(&strata.user);
+    let all = strata
+        .core
+        .iter()
+        .chain(&strata.kernel)
+        .chain(&strata.rest)
+        .chain(&strata.user);
     all.map(|group| {
         let names: Vec<&str> = group
             .packages
@@ -42,8 +47,8 @@ fn what_runs_scripts_lies_below_what_is_plain() {
     assert_eq!(
         groups("distro system\naa\nbb\ncc", &["lib", "bb", "cc", "lib-cc"]),
         [
-            "unpack kernel: linux-image-6.12-amd64 linux-image-amd64",
             "unpack base: base",
+            "unpack kernel: linux-image-6.12-amd64 linux-image-amd64",
             "unpack rest 0: system",
             "install the flavor's packages: aa lib",
             "install its small plain packages: bb cc lib-cc",
