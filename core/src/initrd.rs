@@ -3,7 +3,7 @@
 //! Formats: the kernel's `Documentation/driver-api/early-userspace/buffer-format.rst`; cpio "newc" of cpio(5).
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 
 use crate::packages::decompress::{Compression, Decoder};
 
@@ -29,35 +29,30 @@ impl Contents {
         let mut contents = Contents::default();
         let mut rest = initrd;
         loop {
-            rest = &rest[rest.iter().take_while(|byte| **byte == 0).count()..];
+            skip_zeros(&mut rest)?;
             if rest.is_empty() {
                 return (!contents.entries.is_empty()).then_some(contents);
             }
             if rest.starts_with(b"070701") || rest.starts_with(b"070702") {
-                rest = contents.archive(rest)?;
+                contents.archive(&mut rest)?;
                 continue;
             }
-            let compression = compression(rest)?;
-            let mut plain = Vec::new();
-            Decoder::new(compression, rest)
-                .take(LIMIT)
-                .read_to_end(&mut plain)
-                .ok()?;
-            let mut inner = plain.as_slice();
-            while !inner.is_empty() {
-                inner = &inner[inner.iter().take_while(|byte| **byte == 0).count()..];
-                if !inner.is_empty() {
-                    inner = contents.archive(inner)?;
-                }
+            let plain = Decoder::new(compression(rest)?, rest).take(LIMIT);
+            // Piece by piece: unpacked it is a multiple of what the image holds.
+            let mut plain = BufReader::with_capacity(PIECE, plain);
+            while !skip_zeros(&mut plain)?.is_empty() {
+                contents.archive(&mut plain)?;
             }
             return Some(contents);
         }
     }
 
-    /// Adds one archive; what follows it.
-    fn archive<'a>(&mut self, mut bytes: &'a [u8]) -> Option<&'a [u8]> {
+    /// Adds one archive, to its end.
+    fn archive(&mut self, bytes: &mut impl BufRead) -> Option<()> {
+        const SMALL: usize = 64 << 10;
         loop {
-            let header = bytes.get(..110)?;
+            let mut header = [0; 110];
+            bytes.read_exact(&mut header).ok()?;
             let field = |index: usize| {
                 let text = std::str::from_utf8(&header[6 + index * 8..14 + index * 8]).ok()?;
                 u32::from_str_radix(text, 16).ok()
@@ -67,24 +62,24 @@ impl Contents {
                 usize::try_from(field(6)?).ok()?,
                 usize::try_from(field(11)?).ok()?,
             );
-            let name = bytes.get(110..110 + name_size.checked_sub(1)?)?;
-            let start = (110 + name_size).next_multiple_of(4);
-            let content = bytes.get(start..start.checked_add(size)?)?;
-            let name = String::from_utf8_lossy(name).into_owned();
-            let end = (start + size).next_multiple_of(4).min(bytes.len());
-            bytes = &bytes[end..];
-            if name == "TRAILER!!!" {
-                return Some(bytes);
-            }
-            const SMALL: usize = 64 << 10;
+            let mut name = taken(bytes, name_size)?;
+            name.pop()?;
+            let name = String::from_utf8_lossy(&name).into_owned();
+            skip(bytes, padding(110 + name_size))?;
             let is_text = mode & 0o170_000 == 0o100_000 && size <= SMALL;
-            self.entries.insert(
-                name.trim_start_matches("./").to_owned(),
-                Entry {
-                    mode,
-                    text: is_text.then(|| content.to_vec()),
-                },
-            );
+            let text = if is_text {
+                Some(taken(bytes, size)?)
+            } else {
+                skip(bytes, size)?;
+                None
+            };
+            if name == "TRAILER!!!" {
+                // Whoever ends with it need not fill up.
+                return skip_zeros(bytes).map(drop);
+            }
+            skip(bytes, padding(size))?;
+            self.entries
+                .insert(name.trim_start_matches("./").to_owned(), Entry { mode, text });
         }
     }
 
@@ -118,6 +113,47 @@ impl Contents {
         names.sort();
         names
     }
+}
+
+/// Bytes that are unpacked at a time.
+const PIECE: usize = 128 << 10;
+
+/// What fills up to the next multiple of four, where headers and contents begin.
+fn padding(size: usize) -> usize {
+    size.next_multiple_of(4) - size
+}
+
+/// The next bytes; `None` if there are not so many.
+fn taken(bytes: &mut impl BufRead, count: usize) -> Option<Vec<u8>> {
+    let mut taken = Vec::new();
+    let wanted = u64::try_from(count).ok()?;
+    (bytes.take(wanted).read_to_end(&mut taken).ok()? == count).then_some(taken)
+}
+
+/// Passes over bytes; `None` if there are not so many.
+fn skip(bytes: &mut impl BufRead, mut count: usize) -> Option<()> {
+    while count > 0 {
+        let there = bytes.fill_buf().ok()?.len().min(count);
+        if there == 0 {
+            return None;
+        }
+        bytes.consume(there);
+        count -= there;
+    }
+    Some(())
+}
+
+/// Passes over zeros between archives; what is there of the rest, nothing at the end.
+fn skip_zeros(bytes: &mut impl BufRead) -> Option<&[u8]> {
+    loop {
+        let there = bytes.fill_buf().ok()?;
+        let zeros = there.iter().take_while(|byte| **byte == 0).count();
+        if zeros == 0 {
+            break;
+        }
+        bytes.consume(zeros);
+    }
+    bytes.fill_buf().ok()
 }
 
 fn compression(bytes: &[u8]) -> Option<Compression> {

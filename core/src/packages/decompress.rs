@@ -5,8 +5,6 @@ use std::io::{self, Read};
 
 use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
-use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
-use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 /// How bytes are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,7 +46,8 @@ enum Inner<'a> {
     Plain(&'a [u8]),
     Gzip(Box<MultiGzDecoder<&'a [u8]>>),
     Xz(Box<XzDecoder<&'a [u8]>>),
-    Zstd(Box<Frames<'a>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, &'a [u8]>>),
+    OutOfMemory,
 }
 
 impl<'a> Decoder<'a> {
@@ -58,10 +57,9 @@ impl<'a> Decoder<'a> {
             Compression::None => Inner::Plain(bytes),
             Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(bytes))),
             Compression::Xz => Inner::Xz(Box::new(XzDecoder::new_multi_decoder(bytes))),
-            Compression::Zstd => Inner::Zstd(Box::new(Frames {
-                rest: bytes,
-                frame: None,
-            })),
+            // All that making one takes is memory.
+            Compression::Zstd => zstd::stream::read::Decoder::with_buffer(bytes)
+                .map_or(Inner::OutOfMemory, |decoder| Inner::Zstd(Box::new(decoder))),
         })
     }
 }
@@ -72,7 +70,8 @@ impl Read for Decoder<'_> {
             Inner::Plain(bytes) => bytes.read(buffer),
             Inner::Gzip(reader) => reader.read(buffer),
             Inner::Xz(reader) => reader.read(buffer),
-            Inner::Zstd(frames) => frames.read(buffer),
+            Inner::Zstd(reader) => reader.read(buffer),
+            Inner::OutOfMemory => Err(io::ErrorKind::OutOfMemory.into()),
         }
     }
 }
@@ -83,56 +82,8 @@ impl fmt::Debug for Decoder<'_> {
             Inner::Plain(_) => "Decoder(None)",
             Inner::Gzip(_) => "Decoder(Gzip)",
             Inner::Xz(_) => "Decoder(Xz)",
-            Inner::Zstd(_) => "Decoder(Zstd)",
+            Inner::Zstd(_) | Inner::OutOfMemory => "Decoder(Zstd)",
         })
-    }
-}
-
-/// The frames of a zstd stream, one after the other; the crate's reader stops after the first.
-struct Frames<'a> {
-    rest: &'a [u8],
-    frame: Option<StreamingDecoder<&'a [u8], FrameDecoder>>,
-}
-
-impl<'a> Frames<'a> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            let Some(mut frame) = self
-                .frame
-                .take()
-                .map(Ok)
-                .or_else(|| self.next_frame().transpose())
-                .transpose()?
-            else {
-                return Ok(0);
-            };
-            let count = frame.read(buffer)?;
-            if count > 0 {
-                self.frame = Some(frame);
-                return Ok(count);
-            }
-            self.rest = frame.into_inner();
-        }
-    }
-
-    fn next_frame(&mut self) -> io::Result<Option<StreamingDecoder<&'a [u8], FrameDecoder>>> {
-        while !self.rest.is_empty() {
-            match StreamingDecoder::new(self.rest) {
-                Ok(frame) => return Ok(Some(frame)),
-                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
-                    length,
-                    ..
-                })) => {
-                    // A skippable frame: four bytes of magic, four of length, then the content (RFC 8878, 3.1.2).
-                    self.rest = self.rest.get(8 + length as usize..).unwrap_or_default();
-                }
-                Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
-            }
-        }
-        Ok(None)
     }
 }
 

@@ -52,10 +52,26 @@ fn run_program() -> Outcome<()> {
     let program = read_program(Path::new(&path))?;
     // What is made gets its mode by name, never by what the caller's umask leaves of it.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    program
-        .actions
-        .iter()
-        .try_for_each(|action| act(action, program.epoch))
+    act_all(&program.actions, program.epoch)
+}
+
+fn act_all(actions: &[Action], epoch: i64) -> Outcome<()> {
+    match actions {
+        [Action::Times(times), Action::Stamp(_), Action::Verify(verify)]
+            if times.added.is_none() && verify.root == "/" =>
+        {
+            let root = Path::new("/");
+            let mut tree = times::of_tree(root, epoch)?;
+            stamp::run(root, epoch)?;
+            tree.look_again(&stamp::PATHS);
+            verify::check(&tree, verify)
+        }
+        [first, rest @ ..] => {
+            act(first, epoch)?;
+            act_all(rest, epoch)
+        }
+        [] => Ok(()),
+    }
 }
 
 fn read_program(path: &Path) -> Outcome<Program> {

@@ -6,7 +6,6 @@ use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use kcompose_core::tree::{Entry, Kind, Tree};
 
@@ -43,19 +42,23 @@ impl RootTree {
     /// The same without what is mounted in it, such as `/proc` and the files that the builder binds: an empty directory,
     /// or a file that cannot be read, stands for a mount. It is read now, but for the contents of files.
     pub(crate) fn without_mounts(root: &Path) -> Outcome<Self> {
+        Self::while_visiting(root, &|_, found| Ok(found.mtime()))
+    }
+
+    /// The same, while something is done at each path that says which time it has then.
+    pub(crate) fn while_visiting(
+        root: &Path,
+        visit: &(dyn Fn(&Path, &Metadata) -> Outcome<i64> + Sync),
+    ) -> Outcome<Self> {
         let mut tree = RootTree {
             root: root.to_owned(),
             mounts: walk::mounts_below(root)?,
             known: None,
         };
-        let found = Mutex::new(Vec::new());
-        walk::everywhere(root, &|path, metadata| {
-            let entry = entry_of(path, metadata);
-            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-            found.extend(entry.map(|entry| (tree.path(path), entry)));
-            Ok(())
+        let mut found = walk::everywhere(root, &|path, metadata| {
+            let mtime = visit(path, metadata)?;
+            Ok(entry_of(path, metadata).map(|entry| (tree.path(path), Entry { mtime, ..entry })))
         })?;
-        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
         // The walk leaves mounts out.
         let is_own = |mount: &&PathBuf| mount.parent().is_some_and(|above| !tree.is_mounted(above));
         for mount in tree.mounts.iter().filter(is_own) {
@@ -64,6 +67,17 @@ impl RootTree {
         }
         tree.known = Some(Known::of(found));
         Ok(tree)
+    }
+
+    /// Looks again at paths that were written or deleted since.
+    pub(crate) fn look_again(&mut self, paths: &[&str]) {
+        for path in paths.iter().map(|path| path.as_bytes()) {
+            let at = self.at(path);
+            let entry = at.symlink_metadata().ok().and_then(|found| entry_of(&at, &found));
+            if let Some(known) = &mut self.known {
+                known.put(path, entry);
+            }
+        }
     }
 
     fn is_mounted(&self, path: &Path) -> bool {
@@ -81,16 +95,33 @@ impl RootTree {
     }
 }
 
+/// A path as that of the directory above and a name; `None` for the root.
+fn divided(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = path.iter().rposition(|byte| *byte == b'/')?;
+    (path != b"/").then(|| (&path[..at.max(1)], &path[at + 1..]))
+}
+
 impl Known {
+    fn put(&mut self, path: &[u8], entry: Option<Entry>) {
+        let Some((above, name)) = divided(path) else {
+            return;
+        };
+        let names = self.names.entry(above.to_vec()).or_default();
+        match names.binary_search_by(|known| known.as_slice().cmp(name)) {
+            Ok(at) if entry.is_none() => drop(names.remove(at)),
+            Err(at) if entry.is_some() => names.insert(at, name.to_vec()),
+            Ok(_) | Err(_) => {}
+        }
+        match entry {
+            Some(entry) => drop(self.entries.insert(path.to_vec(), entry)),
+            None => drop(self.entries.remove(path)),
+        }
+    }
+
     fn of(found: Vec<(Vec<u8>, Entry)>) -> Self {
         let mut known = Known::default();
         for (path, entry) in found {
-            if let Some(at) = path
-                .iter()
-                .rposition(|byte| *byte == b'/')
-                .filter(|_| path != b"/")
-            {
-                let (above, name) = (&path[..at.max(1)], &path[at + 1..]);
+            if let Some((above, name)) = divided(&path) {
                 match known.names.get_mut(above) {
                     Some(names) => names.push(name.to_vec()),
                     None => drop(known.names.insert(above.to_vec(), vec![name.to_vec()])),
@@ -178,6 +209,22 @@ mod tests {
         std::os::unix::fs::symlink("d", root.path().join("l")).unwrap();
         check(&RootTree::new(root.path()));
         check(&RootTree::without_mounts(root.path()).unwrap());
+    }
+
+    #[test]
+    fn what_changed_is_looked_at_again() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("d")).unwrap();
+        std::fs::write(root.path().join("gone"), "").unwrap();
+        let mut tree = RootTree::while_visiting(root.path(), &|_, _| Ok(7)).unwrap();
+        assert_eq!(tree.entry(b"/gone").unwrap().mtime, 7);
+        std::fs::remove_file(root.path().join("gone")).unwrap();
+        std::fs::write(root.path().join("d/new"), "abc").unwrap();
+        tree.look_again(&["/gone", "/d/new", "/d/never"]);
+        assert_eq!(tree.names(b"/"), [b"d".to_vec()]);
+        assert_eq!(tree.names(b"/d"), [b"new".to_vec()]);
+        assert_eq!(tree.entry(b"/d/new").unwrap().kind, Kind::File(3));
+        assert_eq!(tree.entry(b"/gone"), None);
     }
 
     fn check(tree: &RootTree) {

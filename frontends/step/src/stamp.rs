@@ -9,6 +9,9 @@ use std::path::Path;
 use crate::fs::{self, Meta};
 use crate::problem::{Doing, Outcome};
 
+/// What is written.
+pub(crate) const PATHS: [&str; 2] = ["/etc/.updated", "/var/.updated"];
+
 /// Writes the stamps with the time stamp of `/usr`.
 pub(crate) fn run(root: &Path, epoch: i64) -> Outcome<()> {
     let usr = root.join("usr");

@@ -10,6 +10,7 @@ use kcompose_core::step::Times;
 use crate::configure;
 use crate::fs;
 use crate::problem::{Doing, Outcome};
+use crate::root_tree::RootTree;
 use crate::walk;
 
 /// What dpkg, `ldconfig` and the step itself touch where no script runs: folders, and whether all in them.
@@ -31,13 +32,25 @@ const TOUCHED: [(&str, bool); 11] = [
 pub(crate) fn run(times: &Times, root: &Path, epoch: i64) -> Outcome<()> {
     match &times.added {
         Some(parts) if !configure::ran_scripts()? => of_packages(Path::new(parts), root, epoch),
-        _ => walk::everywhere(root, &|path, found| set_time(path, found, epoch)),
+        _ => everywhere(root, epoch),
     }
+}
+
+fn everywhere(root: &Path, epoch: i64) -> Outcome<()> {
+    walk::everywhere(root, &|path, found| {
+        set_time(path, found, epoch).map(|_| None::<()>)
+    })
+    .map(drop)
+}
+
+/// Sets them everywhere, and returns the tree as it is then: looking at each path is what both cost.
+pub(crate) fn of_tree(root: &Path, epoch: i64) -> Outcome<RootTree> {
+    RootTree::while_visiting(root, &|path, found| set_time(path, found, epoch))
 }
 
 /// Sets those of packages that ran no script, and of what installing them touches.
 fn of_packages(parts: &Path, root: &Path, epoch: i64) -> Outcome<()> {
-    let set = |path: &Path, found: &Metadata| set_time(path, found, epoch);
+    let set = |path: &Path, found: &Metadata| set_time(path, found, epoch).map(drop);
     let mut paths: BTreeSet<PathBuf> = configure::listed(root, parts)?.into_iter().collect();
     for (touched, is_whole) in TOUCHED {
         let path = root.join(touched);
@@ -62,8 +75,9 @@ fn of_packages(parts: &Path, root: &Path, epoch: i64) -> Outcome<()> {
     Ok(())
 }
 
-/// Every directory gets the epoch, as what was made or deleted in it moved its time; files keep older times.
-fn set_time(path: &Path, found: &Metadata, epoch: i64) -> Outcome<()> {
+/// Every directory gets the epoch, as what was made or deleted in it moved its time; files keep older times. Returns the
+/// time that it has then.
+fn set_time(path: &Path, found: &Metadata, epoch: i64) -> Outcome<i64> {
     let now = (found.mtime(), found.mtime_nsec());
     let wrong = if found.is_dir() {
         now != (epoch, 0)
@@ -72,9 +86,10 @@ fn set_time(path: &Path, found: &Metadata, epoch: i64) -> Outcome<()> {
     };
     // An untouched path stays untouched, or it would be copied into the layer of this step.
     if wrong {
-        fs::set_mtime(path, epoch).doing("set the time of", path)
+        fs::set_mtime(path, epoch).doing("set the time of", path)?;
+        Ok(epoch)
     } else {
-        Ok(())
+        Ok(found.mtime())
     }
 }
 

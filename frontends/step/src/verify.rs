@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kcompose_core::kairos::checks::{self, Expectations, Finding, Severity};
+use kcompose_core::kairos::checks::{self, Check, Expectations, Finding, Severity};
 use kcompose_core::step::Verify;
 
 use crate::problem::{Outcome, Problem, Problems};
@@ -11,10 +11,13 @@ use crate::say;
 
 /// Runs all checks; warnings are printed, errors fail the step.
 pub(crate) fn run(verify: &Verify) -> Outcome<()> {
-    let tree = RootTree::without_mounts(Path::new(&verify.root))?;
-    let findings = checks::check_all(&tree, &Expectations { architecture: None });
+    check(&RootTree::without_mounts(Path::new(&verify.root))?, verify)
+}
+
+/// The same on a tree that was looked at already.
+pub(crate) fn check(tree: &RootTree, verify: &Verify) -> Outcome<()> {
     let mut problems = Problems::default();
-    for finding in findings {
+    for finding in findings(tree) {
         let problem = problem(&finding, verify);
         match finding.severity {
             Severity::Error => problems.push(problem),
@@ -22,6 +25,17 @@ pub(crate) fn run(verify: &Verify) -> Outcome<()> {
         }
     }
     problems.or(())
+}
+
+/// What all checks find: those of the initrd on a thread of their own.
+fn findings(tree: &RootTree) -> Vec<Finding> {
+    let expectations = Expectations { architecture: None };
+    let (of_initrd, others) = std::thread::scope(|scope| {
+        let of_initrd = scope.spawn(|| checks::check_chosen(tree, &expectations, Check::reads_initrd));
+        let others = checks::check_chosen(tree, &expectations, |check| !check.reads_initrd());
+        (of_initrd.join().expect("no check panics"), others)
+    });
+    checks::in_order([of_initrd, others].concat())
 }
 
 fn problem(finding: &Finding, verify: &Verify) -> Problem {

@@ -36,18 +36,20 @@ fn descend(
     visit(path, found)
 }
 
-/// Visits the same paths in any order, on a few threads: looking at each path is what such a visit costs.
-pub(crate) fn everywhere(
+/// Visits the same paths in any order, on a few threads: looking at each path is what such a visit costs. Returns what the
+/// visits make of them.
+pub(crate) fn everywhere<T: Send>(
     root: &Path,
-    visit: &(dyn Fn(&Path, &Metadata) -> Outcome<()> + Sync),
-) -> Outcome<()> {
+    visit: &(dyn Fn(&Path, &Metadata) -> Outcome<Option<T>> + Sync),
+) -> Outcome<Vec<T>> {
     let mounts = mounts_below(root)?;
     let found = root.symlink_metadata().doing("look at", root)?;
-    visit(root, &found)?;
+    let mut made: Vec<T> = visit(root, &found)?.into_iter().collect();
     let queue = Queue::new(found.is_dir().then(|| root.to_owned()));
-    let work = || -> Outcome<()> {
+    let work = || -> Outcome<Vec<T>> {
+        let mut made = Vec::new();
         while let Some(directory) = queue.take() {
-            let (below, failed) = match visit_below(&directory, &mounts, visit) {
+            let (below, failed) = match visit_below(&directory, &mounts, visit, &mut made) {
                 Ok(below) => (below, Ok(())),
                 Err(problems) => (Vec::new(), Err(problems)),
             };
@@ -55,26 +57,30 @@ pub(crate) fn everywhere(
             queue.done(below);
             failed?;
         }
-        Ok(())
+        Ok(made)
     };
-    let outcomes: Vec<Outcome<()>> = std::thread::scope(|scope| {
+    let outcomes: Vec<Outcome<Vec<T>>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..WALKERS).map(|_| scope.spawn(work)).collect();
         threads
             .into_iter()
             .map(|thread| thread.join().expect("a walking thread does not panic"))
             .collect()
     });
-    outcomes.into_iter().collect()
+    for outcome in outcomes {
+        made.extend(outcome?);
+    }
+    Ok(made)
 }
 
 /// Threads that walk a root.
 const WALKERS: usize = 4;
 
 /// Visits what is in a directory; returns the directories among it.
-fn visit_below(
+fn visit_below<T>(
     directory: &Path,
     mounts: &[PathBuf],
-    visit: &(dyn Fn(&Path, &Metadata) -> Outcome<()> + Sync),
+    visit: &(dyn Fn(&Path, &Metadata) -> Outcome<Option<T>> + Sync),
+    made: &mut Vec<T>,
 ) -> Outcome<Vec<PathBuf>> {
     let mut directories = Vec::new();
     for entry in std::fs::read_dir(directory).doing("list", directory)? {
@@ -84,7 +90,7 @@ fn visit_below(
             continue;
         }
         let found = entry.metadata().doing("look at", &path)?;
-        visit(&path, &found)?;
+        made.extend(visit(&path, &found)?);
         if found.is_dir() {
             directories.push(path);
         }
@@ -211,13 +217,7 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        let seen = Mutex::new(Vec::new());
-        everywhere(root.path(), &|path, _| {
-            seen.lock().unwrap().push(path.to_owned());
-            Ok(())
-        })
-        .unwrap();
-        let mut seen = seen.into_inner().unwrap();
+        let mut seen = everywhere(root.path(), &|path, _| Ok(Some(path.to_owned()))).unwrap();
         seen.sort();
         one_by_one.sort();
         assert_eq!(seen, one_by_one);
@@ -229,7 +229,7 @@ mod tests {
         std::fs::create_dir_all(root.path().join("a/b/c")).unwrap();
         let refuse = |path: &Path, _: &Metadata| match path.ends_with("b") {
             true => Err(Problem::new("kcompose::step::refused", "no").into()),
-            false => Ok(()),
+            false => Ok(None::<()>),
         };
         let problems = everywhere(root.path(), &refuse).unwrap_err();
         assert_eq!(problems.0.len(), 1);

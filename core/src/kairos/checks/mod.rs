@@ -130,16 +130,38 @@ struct Subject<'a> {
     initrd: OnceCell<Option<Contents>>,
 }
 
-/// Runs all checks; errors come first, each kind in the order of [`ALL`].
+impl Check {
+    /// Whether it unpacks the initrd, which takes about as long as all other checks together.
+    pub fn reads_initrd(&self) -> bool {
+        self.name.starts_with("initrd-")
+    }
+}
+
+/// Runs all checks; the findings are [in order](in_order).
 pub fn check_all(tree: &dyn Tree, expectations: &Expectations) -> Vec<Finding> {
+    check_chosen(tree, expectations, |_| true)
+}
+
+/// Runs the chosen ones of all checks, for who runs others beside them; the findings are [in order](in_order).
+pub fn check_chosen(
+    tree: &dyn Tree,
+    expectations: &Expectations,
+    is_chosen: impl Fn(&Check) -> bool,
+) -> Vec<Finding> {
     let subject = Subject {
         tree,
         expectations,
         layout: LayoutData::read(tree),
         initrd: OnceCell::new(),
     };
-    let mut findings: Vec<Finding> = ALL.iter().flat_map(|check| run(check, &subject)).collect();
-    findings.sort_by_key(|finding| finding.severity);
+    let chosen = ALL.iter().filter(|check| is_chosen(check));
+    in_order(chosen.flat_map(|check| run(check, &subject)).collect())
+}
+
+/// Errors come first, each kind in the order of [`ALL`].
+pub fn in_order(mut findings: Vec<Finding>) -> Vec<Finding> {
+    let place = |finding: &Finding| ALL.iter().position(|check| check.name == finding.check);
+    findings.sort_by_key(|finding| (finding.severity, place(finding)));
     findings
 }
 

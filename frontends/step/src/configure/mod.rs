@@ -9,6 +9,7 @@ mod scripts;
 mod status;
 mod triggers;
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use kcompose_core::step::Configure;
@@ -75,7 +76,27 @@ pub(crate) fn run(configure: &Configure, epoch: i64) -> Outcome<()> {
     guard.remove()?;
     audit(root, epoch)?;
     ids::settle(root, &known, &configure.ids)?;
-    ldconfig(epoch)
+    if bring_libraries(root, &new)? {
+        ldconfig(epoch)?;
+    }
+    Ok(())
+}
+
+/// Whether there is something in packages that the cache of the loader may know.
+fn bring_libraries(root: &Path, packages: &[status::Package]) -> Outcome<bool> {
+    for package in packages {
+        let paths = package.paths(root)?;
+        if paths.iter().any(|path| is_for_loader(path)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// `ldconfig` takes names that begin with `lib` or `ld-` and have `.so` in them, from where `ld.so.conf` says (ldconfig(8)).
+fn is_for_loader(path: &Path) -> bool {
+    let name = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
+    name.windows(3).any(|part| part == b".so") || path.starts_with("etc/ld.so.conf.d")
 }
 
 /// Joins the fragments into `status`, and makes the files that dpkg expects; returns the new packages.
@@ -243,6 +264,13 @@ fn ldconfig(epoch: i64) -> Outcome<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_loader_knows_libraries_and_where_they_are() {
+        let is = |path: &str| is_for_loader(Path::new(path));
+        assert!(is("usr/lib/x86_64-linux-gnu/libz.so.1") && is("etc/ld.so.conf.d/x.conf"));
+        assert!(!is("usr/bin/tree") && !is("etc/ld.conf"));
+    }
 
     #[test]
     fn only_triggers_run_scripts_of_packages_that_are_there() {
