@@ -4,7 +4,7 @@
 
 mod collect;
 mod cpio;
-mod elf;
+pub(crate) mod elf;
 mod modules;
 
 use std::io::Write;

@@ -1,5 +1,7 @@
 //! The initrd of runtime `immucore`: one call of the root's dracut, with its modules named, and the same bytes each time.
 
+mod quicken;
+
 use std::path::Path;
 
 use kcompose_core::initrd::Contents;
@@ -15,6 +17,7 @@ use crate::problem::{Doing, Outcome, Problem};
 pub(crate) fn run(dracut: &Dracut, epoch: i64) -> Outcome<()> {
     lay_over(dracut, epoch)?;
     name_keymaps()?;
+    quicken::narrow_search(Path::new("/"))?;
     let version = kernel_version(Path::new("/"))?;
     let out = Path::new(&dracut.out);
     fs::make_parent(out, epoch)?;
@@ -30,7 +33,10 @@ pub(crate) fn run(dracut: &Dracut, epoch: i64) -> Outcome<()> {
             "--no-early-microcode",
         ])
         .args(["--compress", "zstd -3 -T1 -q"])
-        .args(["--tmpdir", "/var/tmp"]);
+        .args(["--tmpdir", quicken::scratch()]);
+    if let Some(ldd) = quicken::ldd()? {
+        command.env("DRACUT_LDD", ldd);
+    }
     if !dracut.modules.is_empty() {
         command.arg("--modules").arg(dracut.modules.join(" "));
     }
