@@ -1,8 +1,8 @@
 //! Work that a build does not wait for until its end: it takes the processors that nobody else wants.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -32,7 +32,7 @@ pub(crate) fn run<T: Send + 'static>(
 pub(crate) struct Wanted(Arc<AtomicBool>);
 
 /// How long it is until the processors are looked at again.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(1);
 
 impl Wanted {
     /// From now on somebody waits.
@@ -98,7 +98,9 @@ fn is_busy() -> bool {
 
 /// The processors that this process may use.
 pub(crate) fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    // Who asks before each piece of work would read the files of control groups more often than it works.
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// The threads that run or could, the one that asks among them: the fourth field is `runnable/existing`

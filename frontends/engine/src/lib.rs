@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod background;
+mod boot;
 pub mod bridge;
 pub mod build;
 pub mod buildkit;

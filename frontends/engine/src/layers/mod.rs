@@ -5,8 +5,11 @@
 //!
 //! ```text
 //! blobs/sha256/HEX          compressed layers
-//! layers/COMPRESSION/HEX    by the digest of the unpacked archive: which blob, and the sizes
+//! layers/COMPRESSION/HEX    by the digest of the unpacked archive: which blob, the sizes, and when it was written
 //! ```
+//!
+//! Nobody waits until the disk has a layer. What was there before the machine started anew, or lost its power, is compared
+//! with its digest before it is used.
 
 mod compression;
 mod writer;
@@ -21,6 +24,7 @@ pub use compression::Compression;
 pub(crate) use writer::LayerWriter;
 
 use crate::background::{Patient, Wanted};
+use crate::boot::{self, boot};
 use crate::digest;
 
 /// A directory of compressed layers.
@@ -41,6 +45,16 @@ pub struct Layer {
     pub diff_id: String,
     /// The size of the unpacked archive.
     pub unpacked_size: u64,
+}
+
+/// What leads to a layer.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    #[serde(flatten)]
+    layer: Layer,
+    /// The start of the machine in which its bytes were written or last compared.
+    #[serde(default)]
+    boot: String,
 }
 
 impl LayerStore {
@@ -65,16 +79,29 @@ impl LayerStore {
     /// The layer with this unpacked digest, if the store has it whole.
     pub fn layer(&self, diff_id: &str) -> Option<Layer> {
         let record = fs::read(self.record(diff_id)?).ok()?;
-        let layer: Layer = serde_json::from_slice(&record).ok()?;
+        let Record { layer, boot: written } = serde_json::from_slice(&record).ok()?;
         let found = fs::metadata(self.blob(&layer.digest)?).ok()?;
-        (layer.diff_id == diff_id && found.len() == layer.size).then_some(layer)
+        let is_whole = layer.diff_id == diff_id && found.len() == layer.size;
+        let is_known = written == boot() && written != boot::UNKNOWN;
+        (is_whole && (is_known || self.holds(&layer))).then_some(layer)
+    }
+
+    /// Whether a blob is what its name says; notes it for the next time.
+    fn holds(&self, layer: &Layer) -> bool {
+        let holds = self
+            .open(layer)
+            .and_then(digest::sha256_of)
+            .is_ok_and(|found| found == layer.digest);
+        if holds {
+            // Who may only read compares again.
+            let _ = self.note(layer);
+        }
+        holds
     }
 
     /// The file with a layer's compressed bytes.
     pub fn path(&self, layer: &Layer) -> io::Result<PathBuf> {
-        let path = self
-            .blob(&layer.digest)
-            .ok_or_else(|| io::Error::other("a digest is not sha256"))?;
+        let path = self.blob(&layer.digest).ok_or_else(no_digest)?;
         std::path::absolute(path)
     }
 
@@ -146,16 +173,25 @@ impl LayerStore {
 
     /// Moves a whole blob into place, then the record that leads to it.
     fn commit(&self, blob: tempfile::NamedTempFile, layer: &Layer) -> io::Result<()> {
-        let (Some(path), Some(record)) = (self.blob(&layer.digest), self.record(&layer.diff_id)) else {
-            return Err(io::Error::other("a digest is not sha256"));
-        };
-        // A record must never outlive a crash that its blob did not.
-        blob.as_file().sync_data()?;
+        let path = self.blob(&layer.digest).ok_or_else(no_digest)?;
         place(blob, &path)?;
-        let mut file = self.temporary()?;
-        file.write_all(&serde_json::to_vec(layer)?)?;
-        place(file, &record)
+        self.note(layer)
     }
+
+    fn note(&self, layer: &Layer) -> io::Result<()> {
+        let path = self.record(&layer.diff_id).ok_or_else(no_digest)?;
+        let record = Record {
+            layer: layer.clone(),
+            boot: boot(),
+        };
+        let mut file = self.temporary()?;
+        file.write_all(&serde_json::to_vec(&record)?)?;
+        place(file, &path)
+    }
+}
+
+fn no_digest() -> io::Error {
+    io::Error::other("a digest is not sha256")
 }
 
 fn place(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
@@ -163,4 +199,32 @@ fn place(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
         fs::create_dir_all(parent)?;
     }
     file.persist(path).map(drop).map_err(|error| error.error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_start_of_the_machine_left_is_compared() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LayerStore::new(folder.path(), Compression::Zstd);
+        let layer = store.add(&mut &b"an archive"[..]).unwrap();
+        let record = store.record(&layer.diff_id).unwrap();
+        let now = fs::read_to_string(&record).unwrap();
+        for (earlier, is_damaged) in [("", false), ("0123", false), ("0123", true)] {
+            fs::write(&record, now.replace(&boot(), earlier)).unwrap();
+            if is_damaged {
+                fs::write(
+                    store.path(&layer).unwrap(),
+                    vec![0; layer.size.try_into().unwrap()],
+                )
+                .unwrap();
+            }
+            let found = store.layer(&layer.diff_id);
+            assert_eq!(found, (!is_damaged).then(|| layer.clone()), "{earlier}");
+            let is_noted = fs::read_to_string(&record).unwrap() == now;
+            assert_eq!(is_noted, !is_damaged, "{earlier}");
+        }
+    }
 }

@@ -10,7 +10,8 @@ use std::time::SystemTime;
 use fs_err as fs;
 
 use super::lock::{Gate, LockFile};
-use super::{Record, TreeFacts, TreeId, Trees, boot, write};
+use super::{Record, TreeFacts, TreeId, Trees, write};
+use crate::boot::boot;
 use crate::embedded::cachekey::Key;
 
 /// The results of a vertex that are kept, by output: the trees, the lowest first.

@@ -173,10 +173,3 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     written
 }
-
-/// What tells one start of the machine from another.
-fn boot() -> String {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let id: String = id.chars().filter(char::is_ascii_hexdigit).collect();
-    if id.is_empty() { "unknown".to_owned() } else { id }
-}

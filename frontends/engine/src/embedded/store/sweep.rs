@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use super::lock::LockFile;
-use super::{Record, Trees, boot};
+use super::{Record, Trees};
+use crate::boot::boot;
 
 impl Trees {
     /// Throws away the work of builds that run no more, and records that a loss of power may have damaged.
