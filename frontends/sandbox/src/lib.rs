@@ -36,4 +36,4 @@ pub use kcompose_launcher::{HOSTNAME, Limits, Mount, Network, Overlay, ResourceL
 pub use mounted::mounted;
 pub use probe::{Finding, probe};
 pub use problem::Problem;
-pub use run::{Ended, Ending, Stream, run};
+pub use run::{Ended, Ending, Stream, Unmounted, run};

@@ -14,6 +14,7 @@ use kcompose_launcher::{Job, Network, Overlay, Source, Spec};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -51,12 +52,30 @@ pub enum Ending {
 }
 
 /// A step that is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Ended {
     /// How it ended.
     pub ending: Ending,
     /// The names of processes that it left running, and that were ended with it.
     pub left: Vec<String>,
+    /// The end of its mounts.
+    pub unmounted: Unmounted,
+}
+
+/// The kernel takes a step's mounts down, for which it looks at every path that the step looked at: tens of milliseconds.
+///
+/// Until then the folders of its overlays should be in no other overlay; reading them is safe.
+#[derive(Debug)]
+pub struct Unmounted(Option<JoinHandle<()>>);
+
+impl Unmounted {
+    /// Waits for it.
+    pub async fn wait(self) {
+        if let Some(launcher) = self.0 {
+            // It ends in the one way or the other.
+            let _ = launcher.await;
+        }
+    }
 }
 
 /// How long a step has between SIGTERM and SIGKILL.
@@ -65,7 +84,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Runs a step; output goes to `sink` as it comes.
 ///
 /// When this returns, or the future is dropped, every process of the step is gone or being killed by the kernel; the files
-/// that it wrote are whole when it returned.
+/// that it wrote are whole when it returned. Its mounts may take a moment longer ([`Ended::unmounted`]).
 ///
 /// # Errors
 ///
@@ -102,9 +121,16 @@ pub(crate) async fn run_job(
     let _ = sent.await;
     let mut step = Step::new(job, &mut child, socket, sink);
     let early = step.watch(cancel).await;
-    let report = step.report;
-    let status = child.wait().await.map_err(Problem::Launcher)?;
-    ending(early, &report, status)
+    let said = reports(&step.report);
+    if said.last() == Some(&Report::Over) {
+        let launcher = tokio::spawn(async move {
+            // That it is over, it has said.
+            let _ = child.wait().await;
+        });
+        return ending(early, said, Some(launcher));
+    }
+    child.wait().await.map_err(Problem::Launcher)?;
+    ending(early, said, None)
 }
 
 fn check(spec: &Spec) -> Result<(), Problem> {
@@ -269,25 +295,34 @@ async fn read<R: AsyncRead + Unpin>(source: &mut Option<R>, buffer: &mut [u8]) -
     }
 }
 
-fn ending(early: Option<Ending>, report: &[u8], launcher: ExitStatus) -> Result<Ended, Problem> {
+/// A launcher that still ends has done all that it was to do.
+fn ending(
+    early: Option<Ending>,
+    said: Vec<Report>,
+    launcher: Option<JoinHandle<()>>,
+) -> Result<Ended, Problem> {
     let (mut ended, mut left, mut met) = (None, Vec::new(), Vec::new());
-    for said in reports(report) {
-        match said {
+    for report in said {
+        match report {
             Report::Failed(failure) => return Err(refusal(failure)),
             Report::Ended(status) => ended = Some(status),
             Report::Left(names) => left = names,
             Report::Met(limits) => met = limits,
-            Report::Entered(_) | Report::Unlimited(_) => {}
+            Report::Entered(_) | Report::Unlimited(_) | Report::Over => {}
         }
     }
     let ending = match (early, ended) {
         (Some(early), _) => early,
-        (None, Some(status)) if launcher.success() => {
+        (None, Some(status)) if launcher.is_some() => {
             explained(of_status(ExitStatus::from_raw(status)), &met)
         }
         (None, _) => return Err(Problem::Lost),
     };
-    Ok(Ended { ending, left })
+    Ok(Ended {
+        ending,
+        left,
+        unmounted: Unmounted(launcher),
+    })
 }
 
 /// A step that fails may have failed because it met a limit.

@@ -18,10 +18,11 @@ use super::store::{CacheFolder, Claim, Draft, TreeId};
 /// `PATH` where a definition names none, as the daemon has it.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Runs a step; the trees of those outputs that somebody wants.
+/// Runs a step, that far behind others; the trees of those outputs that somebody wants.
 pub(super) async fn exec(
     work: &Arc<Work>,
     vertex: usize,
+    nice: u64,
     op: &pb::ExecOp,
     inputs: &[Vec<TreeId>],
 ) -> Result<Claim, Problem> {
@@ -32,10 +33,12 @@ pub(super) async fn exec(
         .map_err(Problem::io("write", work.build.trees().root()))?;
     let caches = caches(work, op).await?;
     let mut prepared = Prepared::new(work, &draft, inputs, &caches);
-    let spec = prepared.spec(op)?;
+    let mut spec = prepared.spec(op)?;
+    spec.limits.nice = nice;
     let sink = |stream: Stream, bytes: &[u8]| work.monitor.log(vertex, stream == Stream::Stderr, bytes);
     let ended = kcompose_sandbox::run(&spec, sink, &work.cancel).await;
     let ended = ended.map_err(|problem| sandbox_failed(&problem))?;
+    work.unmounting.add(ended.unmounted);
     if !ended.left.is_empty() {
         let text = "the step left processes running, which were ended with it";
         work.monitor.warning(vertex, text, ended.left);

@@ -16,6 +16,7 @@ pub(super) async fn make(
     vertex: usize,
     key: &Key,
     anyway: bool,
+    nice: u64,
     inputs: Vec<Vec<TreeId>>,
 ) -> Result<(Arc<Claim>, bool), Problem> {
     let root = work.build.trees().root().to_owned();
@@ -40,9 +41,9 @@ pub(super) async fn make(
     }
     let started = now();
     work.monitor.state(vertex, State::Running(started));
-    let claim = match run(work, vertex, inputs.clone()).await {
+    let claim = match run(work, vertex, nice, inputs.clone()).await {
         Err(problem) if is_full(work, &problem) && make_room(work).await => {
-            run(work, vertex, inputs.clone()).await?
+            run(work, vertex, nice, inputs.clone()).await?
         }
         other => other?,
     };

@@ -25,6 +25,7 @@ mod schedule;
 mod snapshot;
 mod source;
 mod store;
+mod unmounting;
 
 use std::path::PathBuf;
 

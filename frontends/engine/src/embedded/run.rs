@@ -10,6 +10,7 @@ use super::graph::{Graph, Op};
 use super::monitor::Monitor;
 use super::problem::Problem;
 use super::store::{Build, Claim, Made, TreeFacts, TreeId};
+use super::unmounting::Unmounting;
 use super::{Reach, StepLimits, exec, file, snapshot, source};
 use crate::bridge::Job;
 use crate::fetch::Download;
@@ -32,6 +33,8 @@ pub(super) struct Work {
     pub(super) download: Download,
     /// Ends when somebody gives the build up, or something failed.
     pub(super) cancel: CancellationToken,
+    /// Steps that ended, whose mounts the kernel still takes down.
+    pub(super) unmounting: Unmounting,
 }
 
 /// More trees than this over each other are slow to look names up in; the lower ones are made into one.
@@ -135,11 +138,19 @@ fn distinct(trees: &[TreeId]) -> Vec<TreeId> {
         .collect()
 }
 
-/// Makes the result of a vertex from those of its inputs.
-pub(super) async fn run(work: &Arc<Work>, vertex: usize, inputs: Vec<Vec<TreeId>>) -> Result<Claim, Problem> {
+/// Makes the result of a vertex from those of its inputs; a step stands that far behind others.
+pub(super) async fn run(
+    work: &Arc<Work>,
+    vertex: usize,
+    nice: u64,
+    inputs: Vec<Vec<TreeId>>,
+) -> Result<Claim, Problem> {
+    if matches!(work.graph.vertices[vertex].op, Op::Exec(_) | Op::File(_)) {
+        work.unmounting.wait().await;
+    }
     match &work.graph.vertices[vertex].op {
         Op::Source(op) => source::fetch(work, vertex, op).await,
-        Op::Exec(op) => exec::exec(work, vertex, op, &inputs).await,
+        Op::Exec(op) => exec::exec(work, vertex, nice, op, &inputs).await,
         Op::File(op) => file::file(work, op, inputs).await,
         Op::Merge(op) => merge(op.inputs.iter().map(|input| input.input), &inputs),
         Op::Diff(op) => {

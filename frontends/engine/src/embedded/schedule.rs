@@ -14,6 +14,7 @@ use super::plan::{Plan, Task, plan};
 use super::problem::Problem;
 use super::run::Work;
 use super::store::{Build, Claim, TreeId};
+use super::unmounting::Unmounting;
 use super::{Embedded, cachekey::Key};
 use crate::background::processors;
 use crate::bridge::{Job, Solved};
@@ -70,6 +71,7 @@ async fn attempt(
     };
     let result = Scheduler::new(engine, &work, plan).finish().await;
     work.cancel.cancel();
+    work.unmounting.wait().await;
     let Err((error, used)) = result else {
         let (layers, used) = result.unwrap_or_default();
         settle(engine, work, used);
@@ -119,6 +121,7 @@ async fn begin(
             limits,
             download: Download::default(),
             cancel,
+            unmounting: Unmounting::default(),
         };
         Ok((Arc::new(work), plan))
     });
@@ -169,6 +172,8 @@ struct Scheduler<'a> {
     waiting: Vec<usize>,
     users: Vec<Vec<usize>>,
     ways: Vec<usize>,
+    /// What has to run and has not ended, by how much has to run after it.
+    unfinished: BTreeSet<(usize, usize)>,
     ready: BinaryHeap<Ready>,
     sources: BinaryHeap<Ready>,
     running: JoinSet<Ran>,
@@ -178,6 +183,9 @@ struct Scheduler<'a> {
     layers: Layers,
     made: BTreeSet<TreeId>,
 }
+
+/// The nice value of a step that is not waited for first.
+const BEHIND: u64 = 10;
 
 /// Sources wait for the network or the disk, not for a processor.
 const SOURCES: usize = 8;
@@ -197,6 +205,11 @@ impl<'a> Scheduler<'a> {
             }
         }
         let ways = ways(graph, &users);
+        let unfinished = (0..graph.vertices.len())
+            .filter(|at| matches!(plan.tasks[*at], Task::Run | Task::RunAnyway))
+            .filter(|at| matches!(graph.vertices[*at].op, Op::Exec(_)))
+            .map(|at| (ways[at], at))
+            .collect();
         let layers = Layers::new(Arc::clone(work), processors());
         Scheduler {
             work,
@@ -206,6 +219,7 @@ impl<'a> Scheduler<'a> {
             waiting,
             users,
             ways,
+            unfinished,
             ready: BinaryHeap::new(),
             sources: BinaryHeap::new(),
             running: JoinSet::new(),
@@ -311,10 +325,20 @@ impl<'a> Scheduler<'a> {
             .collect();
         let (work, key) = (Arc::clone(self.work), self.keys[vertex].clone());
         let anyway = self.tasks[vertex] == Task::RunAnyway;
+        let nice = self.nice(vertex);
         self.running.spawn(async move {
-            let result = make(&work, vertex, &key, anyway, inputs).await;
+            let result = make(&work, vertex, &key, anyway, nice, inputs).await;
             Ran { vertex, result }
         });
+    }
+
+    /// How far a step stands behind those that the result waits for the longest.
+    ///
+    /// Of the two processors of a small machine, one is busy for seconds with what the result needs late, such as the indexes
+    /// of the kernel's modules; packages that are unpacked meanwhile would get half of what they can use.
+    fn nice(&self, vertex: usize) -> u64 {
+        let longest = self.unfinished.last().map_or(0, |(way, _)| *way);
+        if self.ways[vertex] < longest { BEHIND } else { 0 }
     }
 
     /// The trees of an output that is there.
@@ -352,6 +376,7 @@ impl<'a> Scheduler<'a> {
     }
 
     fn done(&mut self, vertex: usize, claim: Arc<Claim>) {
+        self.unfinished.remove(&(self.ways[vertex], vertex));
         self.layers.begin(vertex, &claim);
         self.results.insert(vertex, claim);
         for user in self.users[vertex].clone() {

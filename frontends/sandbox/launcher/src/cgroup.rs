@@ -80,6 +80,10 @@ impl Cgroup {
                 made.lacks.push(knob.controller.to_owned());
             }
         }
+        for group in made.groups.iter().filter(|_| limits.nice > 0) {
+            // There if the controller `cpu` is: the group then stands in the scheduler's queue, and not its processes.
+            let _ = fs::write(group.path.join("cpu.weight.nice"), limits.nice.to_string());
+        }
         made
     }
 

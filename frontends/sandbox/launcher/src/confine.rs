@@ -72,6 +72,17 @@ fn limit_processes_of_user(most: u64) -> io::Result<()> {
 /// As many processes a user may have beside a step.
 const OTHERS: u64 = 1024;
 
+/// Leaves the processors to others for as long as they want them; nobody's step fails for that.
+pub(crate) fn stand_behind(nice: u64) {
+    let Some(nice) = i32::try_from(nice).ok().filter(|nice| *nice > 0) else {
+        return;
+    };
+    let _ = rustix::process::setpriority_process(None, nice);
+    // A session is a scheduling group of its own, in which a process stands back from its own kind only (sched(7), "The
+    // autogroup feature").
+    let _ = std::fs::write("/proc/self/autogroup", nice.to_string());
+}
+
 /// Becomes the step's user.
 pub(crate) fn become_user(user: &User) -> Result<(), Failure> {
     let what = || format!("becoming the user {}:{}", user.uid, user.gid);

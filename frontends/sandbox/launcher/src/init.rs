@@ -135,6 +135,7 @@ fn become_step(spec: &Spec, program: &Program) -> Failure {
 fn start(spec: &Spec, program: &Program) -> Result<std::convert::Infallible, Failure> {
     system::reset_signals();
     rustix::process::setsid().attempt(|| "making a session")?;
+    confine::stand_behind(spec.limits.nice);
     let directory = || format!("changing to {}", spec.directory.display());
     let entered = rustix::process::chdir(&spec.directory);
     confine::become_user(&spec.user)?;

@@ -125,6 +125,8 @@ pub struct Limits {
     pub processes: Option<u64>,
     /// Bytes that are written to trees and bound folders, which are looked at several times a second.
     pub disk: Option<u64>,
+    /// How far behind others it stands in the scheduler's queue, 0 to 19 (sched(7), "The nice value").
+    pub nice: u64,
     /// Limits of each process, as `setrlimit` has them.
     pub resources: Vec<ResourceLimit>,
 }
@@ -204,6 +206,7 @@ wire_struct!(Limits {
     memory,
     processes,
     disk,
+    nice,
     resources
 });
 wire_struct!(ResourceLimit { name, soft, hard });

@@ -99,9 +99,11 @@ fn launch(socket: &OwnedFd) -> Result<(), Failure> {
                 say(socket, &Report::Met(met));
             }
             world.stubs.remove(world.root.as_fd());
-            Ok(())
         }
     }
+    drop(cgroup);
+    say(socket, &Report::Over);
+    Ok(())
 }
 
 fn read_job(socket: &OwnedFd) -> Result<Job, Failure> {

@@ -38,6 +38,8 @@ pub enum Report {
     Left(Vec<String>),
     /// Limits that the step met, by the names of their controllers.
     Met(Vec<String>),
+    /// Nothing of the step is left but its mounts, which the kernel takes down as the launcher ends.
+    Over,
 }
 
 impl Wire for Report {
@@ -67,6 +69,7 @@ impl Wire for Report {
                 5u8.put(out);
                 limits.put(out);
             }
+            Report::Over => 6u8.put(out),
         }
     }
 
@@ -78,6 +81,7 @@ impl Wire for Report {
             3 => Report::Unlimited(Wire::take(input)?),
             4 => Report::Left(Wire::take(input)?),
             5 => Report::Met(Wire::take(input)?),
+            6 => Report::Over,
             _ => return None,
         })
     }

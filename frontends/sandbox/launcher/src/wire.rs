@@ -191,6 +191,7 @@ mod tests {
                 limits: Limits {
                     timeout: Some(Duration::from_millis(1500)),
                     memory: Some(u64::MAX),
+                    nice: 19,
                     resources: vec![ResourceLimit {
                         name: "nofile".into(),
                         soft: 1,

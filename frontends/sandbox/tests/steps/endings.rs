@@ -20,6 +20,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     ("a_step_that_hangs_is_ended", a_step_that_hangs_is_ended),
     (
+        "a_step_stands_behind_others_when_asked_to",
+        a_step_stands_behind_others_when_asked_to,
+    ),
+    (
         "a_step_that_writes_on_and_on_is_ended",
         a_step_that_writes_on_and_on_is_ended,
     ),
@@ -88,6 +92,20 @@ fn a_step_that_hangs_is_ended() {
         took > Duration::from_millis(450) && took < Duration::from_secs(10),
         "{took:?}"
     );
+}
+
+fn a_step_stands_behind_others_when_asked_to() {
+    for nice in [0, 10] {
+        let fixture = Fixture::new();
+        let mut step = fixture.script("nice; cat /proc/self/autogroup 2> /dev/null | tail -n 1");
+        step.limits.nice = nice;
+        let outcome = try_step(&step).expect("it starts");
+        let mut said = outcome.stdout.lines();
+        assert_eq!(said.next(), Some(&*nice.to_string()));
+        // `/autogroup-4711 nice 10`, where the kernel has such groups.
+        let group = said.next().map(|line| line.rsplit(' ').next());
+        assert!(group.is_none_or(|of| of == Some(&*nice.to_string())), "{group:?}");
+    }
 }
 
 fn a_step_that_writes_on_and_on_is_ended() {
