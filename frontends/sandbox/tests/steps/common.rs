@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 /// Commands that the tests call by name.
 const APPLETS: &[&str] = &[
     "cat", "chmod", "chown", "chroot", "cp", "dd", "env", "head", "hostname", "id", "kill", "ln", "ls",
-    "mkdir", "mkfifo", "mknod", "mount", "nc", "nice", "ps", "readlink", "rm", "rmdir", "setsid", "sh",
-    "sleep", "stat", "su", "tail", "test", "touch", "true", "umount", "unshare", "wc", "yes",
+    "mkdir", "mkfifo", "mknod", "mount", "nc", "ps", "readlink", "rm", "rmdir", "setsid", "sh", "sleep",
+    "stat", "su", "tail", "test", "touch", "true", "umount", "unshare", "wc", "yes",
 ];
 
 /// A step's trees below one folder.
