@@ -18,6 +18,7 @@ pub(crate) fn run(dracut: &Dracut, epoch: i64) -> Outcome<()> {
     lay_over(dracut, epoch)?;
     name_keymaps()?;
     quicken::narrow_search(Path::new("/"))?;
+    quicken::make_scratch(Path::new(quicken::SCRATCH))?;
     let version = kernel_version(Path::new("/"))?;
     let out = Path::new(&dracut.out);
     fs::make_parent(out, epoch)?;
@@ -33,7 +34,7 @@ pub(crate) fn run(dracut: &Dracut, epoch: i64) -> Outcome<()> {
             "--no-early-microcode",
         ])
         .args(["--compress", "zstd -3 -T1 -q"])
-        .args(["--tmpdir", quicken::scratch()]);
+        .args(["--tmpdir", quicken::SCRATCH]);
     if let Some(ldd) = quicken::ldd()? {
         command.env("DRACUT_LDD", ldd);
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::command::{self, STUBS};
-use crate::fs;
+use crate::fs::{self, Meta};
 use crate::initrd::elf;
 use crate::problem::{Doing, Outcome};
 
@@ -69,13 +69,19 @@ esac
     )
 }
 
-/// Where dracut puts thousands of files together: in memory, if there is much more than they take.
-pub(super) fn scratch() -> &'static str {
+/// The one name of where dracut puts thousands of files together: it writes its arguments into the initrd, which must not
+/// tell how much memory there was.
+pub(super) const SCRATCH: &str = "/run/kcompose/dracut";
+
+/// Leads there: into memory, if there is much more than the files take, else to the disk.
+pub(super) fn make_scratch(link: &Path) -> Outcome<()> {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    match available(&text) {
+    let folder = match available(&text) {
         Some(kib) if kib >= PLENTY => "/tmp",
         _ => "/var/tmp",
-    }
+    };
+    fs::make_parent(link, 0)?;
+    fs::write_link(link, folder.as_bytes(), Meta::root(0o777, 0)).doing("make the link", link)
 }
 
 /// In KiB. All of a kernel's modules and firmware are less than a quarter of it.
@@ -128,6 +134,14 @@ mod tests {
         for path in ["/bin/sh", &format!("{at}/text")] {
             assert_eq!(said(&format!("{at}/ldd"), path), said("ldd", path), "{path}");
         }
+    }
+
+    #[test]
+    fn scratch_is_somewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("dracut");
+        make_scratch(&link).unwrap();
+        assert!(link.is_dir());
     }
 
     #[test]
