@@ -19,15 +19,16 @@ if [ -n "$immucore" ]; then
     # extensions on the read-only /usr; no guest agent. At the first boot two steps make /usr/local/etc at one time. A disk
     # that was made larger has its second partition table where it ended before.
     steps='Grow persistent|Pull data from provider|Default sysext/confext extensions dirs|Enable QEMU|Ensure persistent hosts file'
-    # Debian 12's systemd has no configuration extensions, needs a bus for what has none in the initrd, and checks a root
-    # image that nobody may write.
+    # Debian 12's systemd has no configuration extensions, and needs a bus for what has none in the initrd.
     case $(systemctl --version) in
         'systemd 252 '*)
             steps="$steps|Enable systemd-network config files for DHCP|systemd-sysext/confext initramfs settings"
             known="$known|failed to run networkctl reload|^Failed to connect system bus|enable systemd-confext"
-            known="$known|^fsck failed with exit status 8"
             ;;
     esac
+    # The root image, which nobody may write, is checked as if somebody did; a partition that cannot be checked is a fault.
+    unchecked() { journalctl -b -p err -o cat --no-pager "$@" | grep -c '^fsck failed with exit status 8'; }
+    [ "$(unchecked)" = "$(unchecked -u systemd-fsck-root.service)" ] && known="$known|^fsck failed with exit status 8"
     known="$known|^Error on file /system/oem/[^ ]* on stage ($steps): |command output:|kernel re-read deferred"
     known="$known|no metadata/userdata found|requested size is less than or equal|qemu-guest-agent|/usr/lib/(extensions|confexts)"
     known="$known|mkdir /usr/local/etc/?: file exists|secondary Header is not at end of the disk"
