@@ -30,9 +30,16 @@ pub(super) fn files(flavor: &Flavor, layout: &CompiledLayout) -> Vec<FileEntry> 
         .iter()
         .map(|partition| directory(partition.path.as_str()));
     mount_points
-        .chain([text(FILE, cloud_config(flavor, layout))])
+        .chain([
+            text(FILE, cloud_config(flavor, layout)),
+            text("/etc/hosts", HOSTS.to_owned()),
+        ])
         .collect()
 }
+
+/// In recovery nothing makes this file, and yip sets no name without it (`50_recovery.yaml`; elsewhere `31_hosts.yaml` makes
+/// one with the same lines). Images that a container engine builds have an empty one.
+const HOSTS: &str = "127.0.0.1 localhost\n::1       localhost\n";
 
 /// The cloud-config that changes the stock lists.
 pub fn cloud_config(flavor: &Flavor, layout: &CompiledLayout) -> String {
@@ -61,6 +68,11 @@ const TEMPLATE: &str = r#"# The layout of the flavor, on top of Kairos' own (00_
 # The name of this file keeps it directly behind that one: so its step comes after the one that merges an operator's paths.
 name: "Layout of the flavor"
 stages:
+  # Kairos links its services into these folders (09_systemd_services.yaml); the image's own links are below /usr/lib.
+  initramfs.before:
+    - name: "Make folders for services"
+      commands:
+        - mkdir -p /etc/systemd/system/multi-user.target.wants /etc/systemd/system/sysinit.target.wants
   rootfs.after:
     - name: "Change the lists of paths"
       if: '[ -r /run/cos/cos-layout.env ] && [ ! -e /run/cos/recovery_mode ] && [ ! -e /run/cos/autoreset_mode ] && [ ! -e /run/cos/live_mode ] && [ ! -e /run/cos/uki_install_mode ]'
