@@ -47,7 +47,7 @@ impl Contents {
         }
     }
 
-    /// Adds one archive, to its end.
+    /// Adds one archive, to its end; zeros may follow.
     fn archive(&mut self, bytes: &mut impl BufRead) -> Option<()> {
         const SMALL: usize = 64 << 10;
         loop {
@@ -74,8 +74,7 @@ impl Contents {
                 None
             };
             if name == "TRAILER!!!" {
-                // Whoever ends with it need not fill up.
-                return skip_zeros(bytes).map(drop);
+                return Some(());
             }
             skip(bytes, padding(size))?;
             self.entries

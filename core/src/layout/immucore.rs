@@ -173,6 +173,28 @@ mod tests {
     }
 
     #[test]
+    fn kairos_finds_the_folders_that_it_links_services_into() {
+        let text = probe(&[], &[]);
+        let (_, stage) = text.split_once("  initramfs.before:\n").unwrap();
+        let command = stage.lines().find_map(|line| line.trim().strip_prefix("- mkdir"));
+        let folder = std::env::temp_dir().join(format!("kcompose-services-{}", std::process::id()));
+        let at = folder.display().to_string();
+        let command = format!("mkdir{}", command.unwrap().replace("/etc", &at));
+        assert!(
+            Command::new("sh")
+                .args(["-euc", &command])
+                .status()
+                .unwrap()
+                .success()
+        );
+        for target in ["multi-user", "sysinit"] {
+            let links = folder.join(format!("systemd/system/{target}.target.wants"));
+            assert!(std::fs::read_dir(&links).is_ok(), "{}", links.display());
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
     fn the_flavor_and_the_operator_both_have_their_paths() {
         let text = probe(&["/etc/acme", "/acme"], &["/opt"]);
         let [kept, ephemeral, forgotten] = own_lists(&text);

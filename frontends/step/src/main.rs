@@ -55,6 +55,8 @@ fn run_program() -> Outcome<()> {
     act_all(&program.actions, program.epoch)
 }
 
+/// Does one thing after the other. What ends each image is done in one walk over its paths: they are looked at for their times,
+/// and the checks get what was seen.
 fn act_all(actions: &[Action], epoch: i64) -> Outcome<()> {
     match actions {
         [Action::Times(times), Action::Stamp(_), Action::Verify(verify)]

@@ -9,24 +9,21 @@ use std::path::Path;
 use crate::fs::{self, Meta};
 use crate::problem::{Doing, Outcome};
 
-/// What is written.
+/// Where they are.
 pub(crate) const PATHS: [&str; 2] = ["/etc/.updated", "/var/.updated"];
 
 /// Writes the stamps with the time stamp of `/usr`.
 pub(crate) fn run(root: &Path, epoch: i64) -> Outcome<()> {
     let usr = root.join("usr");
     let time = usr.metadata().doing("look at", &usr)?.mtime();
-    for directory in ["etc", "var"] {
-        let directory = root.join(directory);
+    for path in PATHS {
+        let stamp = fs::inside(root, path)?;
+        let directory = stamp.parent().unwrap_or(root);
         // systemd reads the number when the file system keeps no nanoseconds.
         let text = format!("TIMESTAMP_NSEC={}\n", i128::from(time) * 1_000_000_000);
-        fs::make_directories(&directory).doing("make directory", &directory)?;
-        fs::write_file(
-            &directory.join(".updated"),
-            text.as_bytes(),
-            Meta::root(0o644, time),
-        )?;
-        fs::set_mtime(&directory, epoch).doing("set the time of", &directory)?;
+        fs::make_directories(directory).doing("make directory", directory)?;
+        fs::write_file(&stamp, text.as_bytes(), Meta::root(0o644, time))?;
+        fs::set_mtime(directory, epoch).doing("set the time of", directory)?;
     }
     Ok(())
 }

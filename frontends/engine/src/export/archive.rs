@@ -45,12 +45,15 @@ impl<W: Write> Archive<W> {
         let mut piece = vec![0; PIECE];
         let mut copied = 0;
         loop {
-            match content.read(&mut piece)? {
-                0 => return Ok(copied),
-                count => {
+            match content.read(&mut piece) {
+                Ok(0) => return Ok(copied),
+                Ok(count) => {
                     self.writer.write_all(&piece[..count])?;
                     copied += count as u64;
                 }
+                // A signal; to whoever called it would mean that the build was given up.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
     }

@@ -182,7 +182,7 @@ impl LayerStore {
         let path = self.record(&layer.diff_id).ok_or_else(no_digest)?;
         let record = Record {
             layer: layer.clone(),
-            boot: boot(),
+            boot: boot().to_owned(),
         };
         let mut file = self.temporary()?;
         file.write_all(&serde_json::to_vec(&record)?)?;
@@ -213,7 +213,7 @@ mod tests {
         let record = store.record(&layer.diff_id).unwrap();
         let now = fs::read_to_string(&record).unwrap();
         for (earlier, is_damaged) in [("", false), ("0123", false), ("0123", true)] {
-            fs::write(&record, now.replace(&boot(), earlier)).unwrap();
+            fs::write(&record, now.replace(boot(), earlier)).unwrap();
             if is_damaged {
                 fs::write(
                     store.path(&layer).unwrap(),
