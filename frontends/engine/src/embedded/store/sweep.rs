@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use fs_err as fs;
 
@@ -20,7 +22,9 @@ impl Trees {
             }
             // Somebody else may be sweeping too, so what is gone already is fine.
             if let Some(lock) = LockFile::take(&path)? {
-                gone(fs::remove_dir_all(path.with_extension("")))?;
+                if !abandoned_is_gone(&path.with_extension(""))? {
+                    continue;
+                }
                 gone(fs::remove_file(path.with_extension("uses")))?;
                 gone(lock.remove())?;
             }
@@ -71,6 +75,22 @@ impl Trees {
     }
 }
 
+/// Deletes a folder that nobody works in any more; whether it is gone.
+///
+/// The steps of a build that was killed are ended by the kernel, which takes a moment, and until then they may write what
+/// was not there when their folder was read. One that goes on for longer is left to the next sweep.
+fn abandoned_is_gone(folder: &Path) -> io::Result<bool> {
+    const TRIES: u32 = 100;
+    const PAUSE: Duration = Duration::from_millis(10);
+    for _ in 0..TRIES {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => thread::sleep(PAUSE),
+            other => return gone(other).map(|()| true),
+        }
+    }
+    Ok(false)
+}
+
 /// Boot and build in the name of a file in `pending`.
 fn parts(path: &Path) -> Option<(&str, &str)> {
     path.file_name()?.to_str()?.split_once('.')
@@ -93,5 +113,35 @@ pub(super) fn gone(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_while_it_is_deleted_goes_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let work = folder.path().join("work");
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let mut count = 0;
+                while !is_over.load(Ordering::Relaxed) && count < 20_000 {
+                    let _ = fs::create_dir_all(work.join("deep"));
+                    let _ = fs::write(work.join("deep").join(count.to_string()), "");
+                    count += 1;
+                }
+            });
+            thread::sleep(Duration::from_millis(20));
+            abandoned_is_gone(&work).unwrap();
+            is_over.store(true, Ordering::Relaxed);
+            writer.join().unwrap();
+        });
+        assert!(abandoned_is_gone(&work).unwrap());
+        assert!(!work.exists());
     }
 }
