@@ -63,9 +63,16 @@ fn serve() -> ExitCode {
 fn take_socket() -> std::io::Result<OwnedFd> {
     system::close_all_but_standard()?;
     let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
-    let nothing = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())?;
-    system::become_stdin(&nothing)?;
+    system::become_stdin(&nothing()?)?;
     Ok(socket)
+}
+
+fn nothing() -> std::io::Result<OwnedFd> {
+    Ok(rustix::fs::open(
+        "/dev/null",
+        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )?)
 }
 
 fn launch(socket: &OwnedFd) -> Result<(), Failure> {
@@ -102,6 +109,11 @@ fn launch(socket: &OwnedFd) -> Result<(), Failure> {
         }
     }
     drop(cgroup);
+    // The engine waits for the end of the output too, and the kernel closes what an ending process leaves open only after it
+    // has taken down that process's mounts.
+    nothing()
+        .and_then(|nothing| system::close_outputs(&nothing))
+        .attempt(|| "closing the outputs")?;
     say(socket, &Report::Over);
     Ok(())
 }

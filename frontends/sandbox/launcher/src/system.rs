@@ -45,6 +45,15 @@ pub(crate) fn become_stdin(file: &OwnedFd) -> io::Result<()> {
     checked(unsafe { libc::dup2(file.as_raw_fd(), 0) }.into())
 }
 
+/// Lets go of stdout and stderr: whoever reads them sees their end.
+pub(crate) fn close_outputs(nothing: &OwnedFd) -> io::Result<()> {
+    for output in [1, 2] {
+        // SAFETY: nothing here owns these descriptors.
+        checked(unsafe { libc::dup2(nothing.as_raw_fd(), output) }.into())?;
+    }
+    Ok(())
+}
+
 /// Gives all signals their first meaning, and blocks none.
 pub(crate) fn reset_signals() {
     // The kernel's own form of the default action; the C library hides two signals.
