@@ -14,6 +14,7 @@ use super::accounts::user;
 use super::problem::Problem;
 use super::run::{Work, seal_tree};
 use super::store::{CacheFolder, Claim, Draft, TreeId};
+use super::unmounting::take_out;
 
 /// `PATH` where a definition names none, as the daemon has it.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -30,6 +31,7 @@ pub(super) async fn exec(
     let draft = work
         .build
         .draft()
+        .map(Arc::new)
         .map_err(Problem::io("write", work.build.trees().root()))?;
     let caches = caches(work, op).await?;
     let mut prepared = Prepared::new(work, &draft, inputs, &caches);
@@ -38,7 +40,7 @@ pub(super) async fn exec(
     let sink = |stream: Stream, bytes: &[u8]| work.monitor.log(vertex, stream == Stream::Stderr, bytes);
     let ended = kcompose_sandbox::run(&spec, sink, &work.cancel).await;
     let ended = ended.map_err(|problem| sandbox_failed(&problem))?;
-    work.unmounting.add(ended.unmounted);
+    work.unmounting.add(ended.unmounted, Arc::clone(&draft));
     if !ended.left.is_empty() {
         let text = "the step left processes running, which were ended with it";
         work.monitor.warning(vertex, text, ended.left);
@@ -403,6 +405,7 @@ async fn keep(work: &Arc<Work>, vertex: usize, written: Vec<Written>) -> Result<
     let mut outputs = BTreeMap::new();
     for Written { index, folder, below } in written {
         if work.wanted[vertex].contains(&index) {
+            take_out(&folder).map_err(Problem::io("write", &folder))?;
             let tree = seal_tree(work, folder, &below).await?;
             outputs.insert(index, [below, vec![tree]].concat());
         }

@@ -145,9 +145,6 @@ pub(super) async fn run(
     nice: u64,
     inputs: Vec<Vec<TreeId>>,
 ) -> Result<Claim, Problem> {
-    if matches!(work.graph.vertices[vertex].op, Op::Exec(_) | Op::File(_)) {
-        work.unmounting.wait().await;
-    }
     match &work.graph.vertices[vertex].op {
         Op::Source(op) => source::fetch(work, vertex, op).await,
         Op::Exec(op) => exec::exec(work, vertex, nice, op, &inputs).await,

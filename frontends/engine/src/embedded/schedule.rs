@@ -71,12 +71,12 @@ async fn attempt(
     };
     let result = Scheduler::new(engine, &work, plan).finish().await;
     work.cancel.cancel();
-    work.unmounting.wait().await;
     let Err((error, used)) = result else {
         let (layers, used) = result.unwrap_or_default();
         settle(engine, work, used);
         return Outcome::Ended(Ok(layers));
     };
+    work.unmounting.wait().await;
     if matches!(error, EngineError::Cancelled) {
         return Outcome::Ended(Err(error));
     }
@@ -135,7 +135,9 @@ async fn begin(
 /// What a finished build leaves to be done, while its outputs are already being written.
 fn settle(engine: &Embedded, work: Arc<Work>, made: BTreeSet<TreeId>) {
     let limit = engine.settings.limit;
+    let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || {
+        runtime.block_on(work.unmounting.wait());
         let trees = work.build.trees();
         for id in made.iter().filter(|id| trees.layer(id).is_none()) {
             // Without it, a change that leaves sizes and times alone is not noticed: no reason to fail.

@@ -1,31 +1,64 @@
 //! Steps that ended, whose mounts the kernel still takes down.
 
-use std::sync::{Mutex, PoisonError};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use fs_err as fs;
 use kcompose_sandbox::Unmounted;
+use tokio::task::JoinHandle;
+
+use super::snapshot;
+use super::store::Draft;
+use crate::times::set_times_of;
 
 /// Those of a build.
 #[derive(Debug, Default)]
 pub(super) struct Unmounting {
-    steps: Mutex<Vec<Unmounted>>,
+    steps: Mutex<Vec<JoinHandle<()>>>,
     /// Who waits takes the steps out; the next one waits for who waits.
     turn: tokio::sync::Mutex<()>,
 }
 
 impl Unmounting {
-    pub(super) fn add(&self, step: Unmounted) {
+    /// The folder that something of the step is mounted on goes when that no longer is, as deleting it would take the mount
+    /// down first.
+    pub(super) fn add(&self, step: Unmounted, draft: Arc<Draft>) {
+        let gone = tokio::spawn(async move {
+            step.wait().await;
+            // It may hold a whole root that nobody wanted. That a thread panics would be said by it.
+            let _ = tokio::task::spawn_blocking(move || drop(draft)).await;
+        });
         self.steps
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(step);
+            .push(gone);
     }
 
-    /// Waits for all: what is made of their folders now is in no mount but the next one's.
+    /// Waits for all.
     pub(super) async fn wait(&self) {
         let _turn = self.turn.lock().await;
         let steps = std::mem::take(&mut *self.steps.lock().unwrap_or_else(PoisonError::into_inner));
         for step in steps {
-            step.wait().await;
+            // It ends in the one way or the other.
+            let _ = step.await;
         }
     }
+}
+
+/// Takes what a step wrote out of the folder that its overlay has for it, which stays behind beside `folder`.
+///
+/// So nobody has to wait before that is in another overlay: the kernel knows the folder itself as one that is in use, and not
+/// what is in it (`ovl_is_inuse` in fs/overlayfs). Nobody sees the old mount any more.
+pub(super) fn take_out(folder: &Path) -> io::Result<()> {
+    let (files, left) = (folder.join("fs"), folder.with_extension("left"));
+    fs::rename(&files, &left)?;
+    fs::create_dir(&files)?;
+    for entry in fs::read_dir(&left)? {
+        let entry = entry?;
+        fs::rename(entry.path(), files.join(entry.file_name()))?;
+    }
+    let before = fs::symlink_metadata(&left)?;
+    snapshot::owned(&files, &before)?;
+    set_times_of(&files, &before)
 }

@@ -57,8 +57,8 @@ fn dress(path: &Path, like: &Path, metadata: &std::fs::Metadata) -> io::Result<(
     set_times_of(path, metadata)
 }
 
-/// Owner first: changing it takes setuid bits away.
-fn owned(path: &Path, metadata: &std::fs::Metadata) -> io::Result<()> {
+/// Gives a path the owner and the mode of another. Owner first: changing it takes setuid bits away.
+pub(in crate::embedded) fn owned(path: &Path, metadata: &std::fs::Metadata) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(metadata.uid()), Gid::from_raw(metadata.gid()));
     rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     if !metadata.is_symlink() {

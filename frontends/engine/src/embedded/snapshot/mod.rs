@@ -4,6 +4,6 @@ mod flatten;
 mod listing;
 mod same;
 
-pub(super) use flatten::{flatten, linked};
+pub(super) use flatten::{flatten, linked, owned};
 pub(super) use listing::{contents, listing};
 pub(super) use same::same_contents;
