@@ -1,11 +1,13 @@
 //! Work that a build does not wait for until its end: it takes the processors that nobody else wants.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+
+use crate::digest::HashWriter;
 
 /// How far behind the steps of a build it stands in the scheduler's queue (sched(7), "The nice value").
 const NICE: i32 = 10;
@@ -26,6 +28,9 @@ pub(crate) fn run<T: Send + 'static>(
     })?;
     Ok(receiver)
 }
+
+/// Bytes that are worked at until the processors are looked at again.
+pub(crate) const PIECE: usize = 1 << 18;
 
 /// Whether somebody waits for what the background does; shared by the two.
 #[derive(Clone, Debug, Default)]
@@ -88,6 +93,18 @@ impl<W: Write> Write for Patient<'_, W> {
     fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
     }
+}
+
+/// The digest of what a function writes, which has time until it is wanted.
+pub(crate) fn digest<E: From<io::Error>>(
+    wanted: &Wanted,
+    produce: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+) -> Result<String, E> {
+    let patient = Patient::new(HashWriter::new(io::sink()), wanted);
+    let mut buffered = BufWriter::with_capacity(PIECE, patient);
+    produce(&mut buffered)?;
+    let patient = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
+    Ok(patient.into_inner().finish().1)
 }
 
 /// Whether more threads of this machine want to run than it has processors; no where that cannot be known.

@@ -1,6 +1,7 @@
 //! The layers of the image, made as soon as their trees are there: a processor that waits for a step compresses.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -144,21 +145,26 @@ fn layers_of(work: &Work, id: &TreeId, wanted: &Wanted) -> Result<Vec<Layer>, Pr
         return Ok(vec![layer]);
     }
     let lower = trees.lowers(&trees.below(id).map_err(Problem::io("read", trees.root()))?);
-    let made = store.put(wanted, |writer| {
+    let archive = |writer: &mut dyn Write| {
         layer::diff(&trees.files(id), &lower, writer)
             .map(drop)
             .map_err(Problem::from)
-    });
-    let made = made.map_err(|error| match error {
-        Problem::Io {
-            action: "write",
-            error,
-            ..
-        } => Problem::io("write", store.root())(error),
-        other => other,
-    })?;
+    };
+    let known = trees.likely_layer(id).and_then(|diff_id| store.layer(&diff_id));
+    let layer = match known {
+        // To look whether it is that one takes a fraction of the time that compressing it again takes.
+        Some(layer) if background::digest(wanted, archive)? == layer.diff_id => layer,
+        Some(_) | None => store.put(wanted, archive).map_err(|error| match error {
+            Problem::Io {
+                action: "write",
+                error,
+                ..
+            } => Problem::io("write", store.root())(error),
+            other => other,
+        })?,
+    };
     trees
-        .note_layer(id, &made.diff_id)
+        .note_layer(id, &layer.diff_id)
         .map_err(Problem::io("write", trees.root()))?;
-    Ok(vec![made])
+    Ok(vec![layer])
 }

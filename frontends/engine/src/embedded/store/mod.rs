@@ -6,7 +6,8 @@
 //! trees/ID/layer.json   the digest of its archive, once somebody asked for it
 //! records/KEY           a vertex's results: for each output the trees it consists of, the lowest first
 //! kinds/KEY             the keys of records of one operation on different inputs, the newest first
-//! listings/DIGEST       the name of the tree that has this listing and was made on the same trees
+//! listings/DIGEST       the name of the tree that has this listing and was made on the same trees, or of the last one that
+//!                       has it, whatever it was made on
 //! locks/KEY             held by whoever makes that result
 //! tmp/BUILD             what a running build works on, gone with it
 //! tmp/BUILD.lock        held while the build runs; tmp/BUILD.uses names the trees that it uses
@@ -130,7 +131,8 @@ impl Trees {
 
     /// Notes the digest of a tree's archive.
     pub(super) fn note_layer(&self, id: &TreeId, diff_id: &str) -> io::Result<()> {
-        write(&self.tree(id).join("layer.json"), &serde_json::to_vec(diff_id)?)
+        write(&self.tree(id).join("layer.json"), &serde_json::to_vec(diff_id)?)?;
+        self.add_to_listings(id)
     }
 
     /// The trees that a tree was made on, the lowest first.

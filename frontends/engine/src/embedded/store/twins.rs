@@ -54,6 +54,23 @@ impl Trees {
         self.root.join("listings").join(name)
     }
 
+    /// The digest of the archive of another tree with the same listing, which is probably this one's.
+    pub(in crate::embedded) fn likely_layer(&self, id: &TreeId) -> Option<String> {
+        let other = fs::read_to_string(self.any_listing_path(id)?).ok()?;
+        self.layer(&TreeId(other))
+    }
+
+    /// From now on trees with the same listing are compared with this one.
+    pub(super) fn add_to_listings(&self, id: &TreeId) -> io::Result<()> {
+        let path = self.any_listing_path(id);
+        path.map_or(Ok(()), |path| write(&path, id.0.as_bytes()))
+    }
+
+    fn any_listing_path(&self, id: &TreeId) -> Option<PathBuf> {
+        let facts = self.facts(id)?;
+        Some(self.root.join("listings").join(digest::hex(&facts.listing)?))
+    }
+
     /// Whether the tree that an index's file leads to is gone.
     pub(super) fn is_idle_listing(&self, path: &Path) -> bool {
         let name = fs::read_to_string(path).unwrap_or_default();
