@@ -21,10 +21,13 @@ pub(super) fn file(
         .map_err(failed)?;
     let (file, path) = temporary.into_parts();
     let mut file = fs::File::from_parts(file, destination);
+    let replaces_file = fs::symlink_metadata(destination).is_ok_and(|found| found.is_file());
+    if replaces_file {
+        forget_pages(destination);
+    }
     write(&mut file)?;
     file.flush().map_err(failed)?;
-    let is_file = |found: std::fs::Metadata| found.is_file();
-    if fs::symlink_metadata(destination).is_ok_and(is_file) && exchange(&path, destination).is_ok() {
+    if replaces_file && exchange(&path, destination).is_ok() {
         return Ok(());
     }
     path.persist(destination).map_err(|error| failed(error.error))
@@ -70,6 +73,16 @@ fn replace(new: &Path, destination: &Path) -> io::Result<()> {
 /// one (`auto_da_alloc`, ext4(5)): an archive that a power cut takes is made again, and the next build notices.
 fn exchange(new: &Path, destination: &Path) -> io::Result<()> {
     renameat_with(CWD, new, CWD, destination, RenameFlags::EXCHANGE).map_err(io::Error::from)
+}
+
+/// Gives the memory that holds a file which is about to be replaced back to the kernel, which fills it with the new one.
+///
+/// Memory that nobody used for a while costs more than writing to it: in a virtual machine the host has to find it first.
+fn forget_pages(path: &Path) {
+    if let Ok(file) = fs::File::open(path) {
+        // A hint.
+        let _ = rustix::fs::fadvise(file.file(), 0, None, rustix::fs::Advice::DontNeed);
+    }
 }
 
 /// The folder that a destination lies in.
