@@ -45,6 +45,19 @@ pub trait Tree {
     /// The whole content of a regular file; `None` if it is none or cannot be read.
     fn content(&self, path: &[u8]) -> Option<Cow<'_, [u8]>>;
 
+    /// The bytes of a regular file from an offset on: at most so many, fewer at its end; `None` if it is none or cannot be
+    /// read.
+    fn piece(&self, path: &[u8], from: u64, length: usize) -> Option<Cow<'_, [u8]>> {
+        let within = |size: usize| {
+            let from = usize::try_from(from).unwrap_or(usize::MAX).min(size);
+            from..from.saturating_add(length).min(size)
+        };
+        Some(match self.content(path)? {
+            Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[within(bytes.len())]),
+            Cow::Owned(bytes) => Cow::Owned(bytes[within(bytes.len())].to_vec()),
+        })
+    }
+
     /// The names in a directory, sorted by bytes; empty if it is none.
     fn names(&self, path: &[u8]) -> Vec<Vec<u8>>;
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use kcompose_core::tree::{Entry, Kind, Tree};
@@ -179,6 +179,22 @@ impl Tree for RootTree {
         found.is_file().then(|| std::fs::read(&at).ok())?.map(Cow::Owned)
     }
 
+    fn piece(&self, path: &[u8], from: u64, length: usize) -> Option<Cow<'_, [u8]>> {
+        let at = self.at(path);
+        let Kind::File(size) = self.entry(path)?.kind else {
+            return None;
+        };
+        if self.mounts.contains(&at) {
+            return None;
+        }
+        let mut piece = vec![0; length.min(usize::try_from(size.saturating_sub(from)).ok()?)];
+        std::fs::File::open(&at)
+            .ok()?
+            .read_exact_at(&mut piece, from)
+            .ok()?;
+        Some(Cow::Owned(piece))
+    }
+
     fn names(&self, path: &[u8]) -> Vec<Vec<u8>> {
         if let Some(known) = &self.known {
             return known.names.get(path).cloned().unwrap_or_default();
@@ -234,5 +250,8 @@ mod tests {
         assert_eq!(tree.entry(b"/l").unwrap().kind, Kind::Link(b"d".to_vec()));
         assert_eq!(tree.content(b"/d/f").as_deref(), Some(&b"abc"[..]));
         assert!(tree.content(b"/l").is_none() && tree.entry(b"/no").is_none());
+        assert_eq!(tree.piece(b"/d/f", 1, 9).as_deref(), Some(&b"bc"[..]));
+        assert_eq!(tree.piece(b"/d/f", 9, 9).as_deref(), Some(&b""[..]));
+        assert!(tree.piece(b"/d", 0, 1).is_none() && tree.piece(b"/l", 0, 1).is_none());
     }
 }

@@ -184,8 +184,8 @@ fn is_archive(subject: &Subject<'_>, path: &str) -> bool {
         b"\x02\x21\x4c\x18",
         b"\x89LZO",
     ];
-    let content = subject.tree.content(path.as_bytes()).unwrap_or_default();
-    MAGICS.iter().any(|magic| content.starts_with(magic))
+    let start = subject.tree.piece(path.as_bytes(), 0, 6).unwrap_or_default();
+    MAGICS.iter().any(|magic| start.starts_with(magic))
 }
 
 fn grub(subject: &Subject<'_>) -> Vec<Fault> {

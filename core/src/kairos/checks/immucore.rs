@@ -103,8 +103,8 @@ fn program_fault(subject: &Subject<'_>, path: &str) -> Option<Fault> {
         return Some(fault(path, "it cannot be run", AGAIN));
     }
     let real = resolve(subject.tree, path.as_bytes())?;
-    let content = subject.tree.content(&real).unwrap_or_default();
-    let machine = content
+    let start = subject.tree.piece(&real, 0, 20).unwrap_or_default();
+    let machine = start
         .get(18..20)
         .map(|bytes| u16::from_le_bytes([bytes[0], bytes[1]]));
     let found = match machine {
@@ -113,7 +113,7 @@ fn program_fault(subject: &Subject<'_>, path: &str) -> Option<Fault> {
         Some(243) => "riscv64",
         _ => "another architecture",
     };
-    if !content.starts_with(b"\x7fELF") {
+    if !start.starts_with(b"\x7fELF") {
         return Some(fault(path, "it is no program", AGAIN));
     }
     let wanted = subject.expectations.architecture.as_deref().unwrap_or(found);

@@ -62,7 +62,7 @@ fn missing(subject: &Subject<'_>, folder: &str, cached: &BTreeMap<String, String
             if real != path.as_bytes() || !matches!(subject.tree.entry(&real)?.kind, Kind::File(_)) {
                 return None;
             }
-            let wanted = soname(&subject.tree.content(&real)?)?.unwrap_or_else(|| name.clone());
+            let wanted = soname(subject.tree, &real)?.unwrap_or_else(|| name.clone());
             if cached.contains_key(&wanted) {
                 return None;
             }

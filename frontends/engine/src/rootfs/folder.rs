@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use kcompose_core::tree::{Entry, Kind, Tree};
@@ -119,6 +119,16 @@ impl Tree for Folder {
         let at = self.at(path);
         let is_file = self.is_inside(path) && at.symlink_metadata().is_ok_and(|found| found.is_file());
         is_file.then(|| fs_err::read(&at).ok())?.map(Cow::Owned)
+    }
+
+    fn piece(&self, path: &[u8], from: u64, length: usize) -> Option<Cow<'_, [u8]>> {
+        let Kind::File(size) = self.entry(path)?.kind else {
+            return None;
+        };
+        let mut piece = vec![0; length.min(usize::try_from(size.saturating_sub(from)).ok()?)];
+        let file = std::fs::File::open(self.at(path)).ok()?;
+        file.read_exact_at(&mut piece, from).ok()?;
+        Some(Cow::Owned(piece))
     }
 
     fn names(&self, path: &[u8]) -> Vec<Vec<u8>> {

@@ -250,16 +250,23 @@ impl Tree for Index {
     }
 
     fn content(&self, path: &[u8]) -> Option<Cow<'_, [u8]>> {
+        self.piece(path, 0, usize::MAX)
+    }
+
+    fn piece(&self, path: &[u8], from: u64, length: usize) -> Option<Cow<'_, [u8]>> {
         let node = self.nodes.get(path)?;
         let Kind::File(size) = node.entry.kind else {
             return None;
         };
-        let mut bytes = vec![0; usize::try_from(size).ok()?];
+        let mut piece = vec![0; length.min(usize::try_from(size.saturating_sub(from)).ok()?)];
         match node.content.as_ref()? {
-            Content::Piece { file, offset } => file.read_exact_at(&mut bytes, *offset).ok()?,
-            Content::Path(path) => bytes = fs_err::read(path).ok()?,
+            Content::Piece { file, offset } => file.read_exact_at(&mut piece, offset + from),
+            Content::Path(path) => {
+                std::fs::File::open(path).and_then(|file| file.read_exact_at(&mut piece, from))
+            }
         }
-        Some(Cow::Owned(bytes))
+        .ok()?;
+        Some(Cow::Owned(piece))
     }
 
     fn names(&self, path: &[u8]) -> Vec<Vec<u8>> {

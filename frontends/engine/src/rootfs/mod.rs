@@ -136,6 +136,13 @@ impl Tree for Image {
         }
     }
 
+    fn piece(&self, path: &[u8], from: u64, length: usize) -> Option<Cow<'_, [u8]>> {
+        match &self.source {
+            Source::Layers(index) => index.piece(path, from, length),
+            Source::Folder(folder) => folder.piece(path, from, length),
+        }
+    }
+
     fn names(&self, path: &[u8]) -> Vec<Vec<u8>> {
         match &self.source {
             Source::Layers(index) => index.names(path),
