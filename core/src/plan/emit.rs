@@ -150,7 +150,7 @@ impl<'a> Emitter<'a> {
                 url: url.clone(),
                 checksum: Some(format!("sha256:{}", upstream.sha256)),
                 filename: Some("it".to_owned()),
-                mode: Some(0o644),
+                mode: Some(PROGRAM_MODE),
             };
             return self.graph.http(&http, meta);
         }
@@ -158,14 +158,20 @@ impl<'a> Emitter<'a> {
         let Some(reference) = image else {
             let name = upstream.part.name();
             let folder = Folder::local(name, self.options.owner.clone());
-            return self.path(&folder, (name, &upstream.sha256), &[], meta);
+            let whole = self.read(&folder, (name, &upstream.sha256), &[], meta.clone());
+            return self.runnable(whole, &format!("/{}", upstream.sha256), meta);
         };
         let image = self.graph.image(&Image { reference }, meta.clone());
-        self.graph.file(
-            None,
-            [FileAction::Copy(alone(image, upstream.part.path_in_image()))],
-            meta,
-        )
+        self.runnable(image, upstream.part.path_in_image(), meta)
+    }
+
+    /// A file alone in a tree, which may be run there whatever its mode was.
+    fn runnable(&mut self, tree: Output, path: &str, meta: Meta) -> Output {
+        let copy = Copy {
+            mode: Some(PROGRAM_MODE),
+            ..alone(tree, path)
+        };
+        self.graph.file(None, [FileAction::Copy(copy)], meta)
     }
 
     /// A path of the build context alone in a tree.
@@ -178,6 +184,23 @@ impl<'a> Emitter<'a> {
 
     /// A path of a folder alone in a tree.
     fn path(
+        &mut self,
+        folder: &Folder,
+        (name, path): (&str, &str),
+        exclude: &[String],
+        meta: Meta,
+    ) -> Output {
+        let whole = self.read(folder, (name, path), exclude, meta.clone());
+        let copy = if path.is_empty() {
+            Copy::contents(whole, "/", "/it", 0)
+        } else {
+            alone(whole, &format!("/{path}"))
+        };
+        self.graph.file(None, [FileAction::Copy(copy)], meta)
+    }
+
+    /// A folder of which only a path is asked for.
+    fn read(
         &mut self,
         folder: &Folder,
         (name, path): (&str, &str),
@@ -197,13 +220,7 @@ impl<'a> Emitter<'a> {
             exclude,
             hint: Some(format!("{name}:{path}")),
         };
-        let whole = self.graph.folder(folder, &wanted, meta.clone());
-        let copy = if path.is_empty() {
-            Copy::contents(whole, "/", "/it", 0)
-        } else {
-            alone(whole, &format!("/{path}"))
-        };
-        self.graph.file(None, [FileAction::Copy(copy)], meta)
+        self.graph.folder(folder, &wanted, meta)
     }
 
     fn exec(
@@ -310,6 +327,9 @@ impl<'a> Emitter<'a> {
         found.expect("a plan mounts only outputs that its steps have").1
     }
 }
+
+/// Of programs that steps run from where they are mounted.
+const PROGRAM_MODE: u32 = 0o755;
 
 /// One path of a tree, under a name of ours.
 fn alone(tree: Output, path: &str) -> Copy {

@@ -1,19 +1,21 @@
 //! kairos-init in the configured root, and what the flavor adds to what it wrote.
 
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kcompose_core::kairos::quoted;
-use kcompose_core::packages::{hex, sha256};
+use kcompose_core::packages::hex;
 use kcompose_core::step::{Brand, FileContent, FileEntry, Files, KairosInit, KubernetesProgram};
+use sha2::{Digest, Sha256};
 
 use crate::command::{self, STUBS};
 use crate::files;
 use crate::fs::{self, Meta};
 use crate::problem::{Doing, Outcome, Problem};
 
-/// Where the program is copied to be run: what a client offers comes without the right to run it.
-const PROGRAM: &str = "/run/kcompose/kairos-init";
+/// Bytes of a program that are hashed at a time.
+const PIECE: usize = 1 << 18;
 
 /// Stubs that stand before the programs of the root; the others stand behind, for what is missing.
 const IN_FRONT: &str = "/run/kcompose/in-front";
@@ -39,17 +41,12 @@ const FOR_INITRD: [&str; 5] = [
 
 /// Runs kairos-init.
 pub(crate) fn run(kairos: &KairosInit, epoch: i64) -> Outcome<()> {
-    place_program(
-        "kairos-init",
-        &kairos.program,
-        &kairos.sha256,
-        Path::new(PROGRAM),
-        0,
-    )?;
+    let program = Path::new(&kairos.program);
+    check_program("kairos-init", &kairos.sha256, &digest_of(program)?)?;
     if let Some(kubernetes) = &kairos.kubernetes {
         place_kubernetes(kubernetes, epoch)?;
     }
-    let mut program = command::command(PROGRAM, epoch);
+    let mut program = command::command(&kairos.program, epoch);
     // Its last step cleans up behind apt, which an image need not have.
     command::stub(STUBS, "apt-get", "#!/bin/sh\nexit 0\n")?;
     command::stub(IN_FRONT, "systemctl", SYSTEMCTL)?;
@@ -77,7 +74,6 @@ pub(crate) fn run(kairos: &KairosInit, epoch: i64) -> Outcome<()> {
         let message = format!("kairos-init failed ({}):{}", run.status, run.shown_tail());
         return Err(Problem::new("kcompose::step::kairos-init", message).into());
     }
-    fs::remove(Path::new(PROGRAM))?;
     if let Some(kubernetes) = &kairos.kubernetes {
         check_kubernetes(kubernetes, Path::new("/"))?;
     }
@@ -87,33 +83,40 @@ pub(crate) fn run(kairos: &KairosInit, epoch: i64) -> Outcome<()> {
     }
 }
 
-/// The program that the lock names, and no other.
-fn place_program(name: &str, from: &str, wanted: &str, at: &Path, epoch: i64) -> Outcome<()> {
-    let from = Path::new(from);
-    let bytes = std::fs::read(from).doing("read", from)?;
-    let found = hex::encode(&sha256(&bytes));
-    if found != wanted {
-        let message =
-            format!("this {name} is not the locked one: its sha256 is {found}, and {wanted} is locked");
-        return Err(Problem::new("kcompose::step::kairos-init", message)
-            .help(format!("`kcompose update {name}` takes another one"))
-            .into());
+/// Refuses a program that the lock does not name.
+fn check_program(name: &str, wanted: &str, found: &str) -> Outcome<()> {
+    if found == wanted {
+        return Ok(());
     }
-    fs::make_parent(at, epoch)?;
-    fs::write_file(at, &bytes, Meta::root(0o755, epoch))
+    let message = format!("this {name} is not the locked one: its sha256 is {found}, and {wanted} is locked");
+    Err(Problem::new("kcompose::step::kairos-init", message)
+        .help(format!("`kcompose update {name}` takes another one"))
+        .into())
+}
+
+/// The sha256 of a file in hex, read in pieces: such a program has a hundred megabytes.
+fn digest_of(path: &Path) -> Outcome<String> {
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; PIECE];
+    let mut file = std::fs::File::open(path).doing("read", path)?;
+    loop {
+        match file.read(&mut piece).doing("read", path)? {
+            0 => return Ok(hex::encode(&hash.finalize())),
+            count => hash.update(&piece[..count]),
+        }
+    }
 }
 
 /// The program with its other names, and its units.
 fn place_kubernetes(kubernetes: &KubernetesProgram, epoch: i64) -> Outcome<()> {
     let name = &kubernetes.name;
-    let at = format!("/usr/bin/{name}");
-    place_program(
-        name,
-        &kubernetes.program,
-        &kubernetes.sha256,
-        Path::new(&at),
-        epoch,
-    )?;
+    let (from, at) = (
+        Path::new(&kubernetes.program),
+        PathBuf::from(format!("/usr/bin/{name}")),
+    );
+    check_program(name, &kubernetes.sha256, &digest_of(from)?)?;
+    std::fs::copy(from, &at).doing("write", &at)?;
+    fs::set_meta(&at, Meta::root(0o755, epoch)).doing("write", &at)?;
     let entry = |path: String, mode, content| FileEntry {
         path,
         mode,
