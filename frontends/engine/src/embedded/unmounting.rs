@@ -62,3 +62,33 @@ pub(super) fn take_out(folder: &Path) -> io::Result<()> {
     snapshot::owned(&files, &before)?;
     set_times_of(&files, &before)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_lies_in_another_folder_with_the_same_looks() {
+        let draft = tempfile::tempdir().unwrap();
+        let folder = draft.path().join("written1");
+        let files = folder.join("fs");
+        fs::create_dir_all(files.join("d")).unwrap();
+        fs::write(files.join("d/f"), "text").unwrap();
+        std::os::unix::fs::symlink("nowhere", files.join("l")).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o751);
+        fs::set_permissions(&files, mode).unwrap();
+        let before = fs::metadata(&files).unwrap();
+        take_out(&folder).unwrap();
+        let after = fs::metadata(&files).unwrap();
+        assert_ne!(after.ino(), before.ino());
+        assert_eq!((after.mode(), after.mtime()), (before.mode(), before.mtime()));
+        assert_eq!(fs::read_to_string(files.join("d/f")).unwrap(), "text");
+        assert!(fs::read_link(files.join("l")).is_ok());
+        assert_eq!(
+            fs::read_dir(draft.path().join("written1.left")).unwrap().count(),
+            0
+        );
+    }
+}

@@ -1,6 +1,6 @@
 //! What is kept, and when it is made again.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use fs_err as fs;
@@ -225,6 +225,29 @@ async fn what_rests_on_the_same_tree_is_not_made_again_whatever_made_that() {
     // Only the folders that the shell's first tree makes have the time of this build.
     let after = test.engine().trees().summary().unwrap();
     assert_eq!(after.trees, before.trees + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_another_tree_gave_is_not_compressed_again() {
+    kcompose_testing::needs!(Root, Program("busybox"));
+    let mut test = Test::new();
+    let shell = test.shell();
+    let mut layer_of = async |below: &str, script: &str| {
+        let base = test.sh(shell, &dated(below));
+        let step = test.sh(base, &dated(script));
+        let built = test.build(step).await;
+        let layer = built.result.unwrap().image.layers.last().unwrap().clone();
+        let blob = layer.digest.trim_start_matches("sha256:").to_owned();
+        let blob = fs::metadata(test.path("layers/blobs/sha256").join(blob)).unwrap();
+        (layer, (blob.ino(), blob.mtime(), blob.mtime_nsec()))
+    };
+    // Dating it writes the base again, so its size counts.
+    let first = layer_of("echo one > /base", "echo same > /file").await;
+    assert_eq!(layer_of("echo two > /base", "echo same > /file").await, first);
+    // A tree with the same names, sizes and times.
+    let other = layer_of("echo six > /base", "echo emas > /file").await;
+    assert_ne!(other.0, first.0);
+    assert_ne!(other.0.diff_id, first.0.diff_id);
 }
 
 #[tokio::test(flavor = "multi_thread")]
