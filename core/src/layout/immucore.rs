@@ -73,6 +73,16 @@ stages:
     - name: "Make folders for services"
       commands:
         - mkdir -p /etc/systemd/system/multi-user.target.wants /etc/systemd/system/sysinit.target.wants
+    # The machine's name is made of its id (31_hosts.yaml), which 00_rootfs.yaml sets in the same stage: at the same time, as
+    # yip orders only files that follow each other and both have steps in a stage.
+    - name: "Set the id of the machine"
+      commands:
+        - |
+          if [ ! -e /run/cos/recovery_mode ]; then
+            mkdir -p /usr/local/etc
+            [ ! -s /usr/local/etc/machine-id ] || cat /usr/local/etc/machine-id > /etc/machine-id
+          fi
+          systemd-machine-id-setup
   rootfs.after:
     - name: "Change the lists of paths"
       if: '[ -r /run/cos/cos-layout.env ] && [ ! -e /run/cos/recovery_mode ] && [ ! -e /run/cos/autoreset_mode ] && [ ! -e /run/cos/live_mode ] && [ ! -e /run/cos/uki_install_mode ]'
@@ -163,8 +173,13 @@ mod tests {
         let at = |name: &str| folder.join(name);
         std::fs::write(at("cos-layout.env"), layout).unwrap();
         std::fs::write(at("custom-layout.env"), operator).unwrap();
-        let script = text.split_once("- |\n").unwrap().1;
-        let script = script.replace("/run/cos", &folder.display().to_string());
+        let script = text
+            .split_once("  rootfs.after:\n")
+            .and_then(|(_, stage)| stage.split_once("- |\n"));
+        let script = script
+            .unwrap()
+            .1
+            .replace("/run/cos", &folder.display().to_string());
         let ended = Command::new("sh").args(["-euc", &script]).status().unwrap();
         assert!(ended.success());
         let found = std::fs::read_to_string(at("cos-layout.env")).unwrap();
@@ -191,6 +206,43 @@ mod tests {
             let links = folder.join(format!("systemd/system/{target}.target.wants"));
             assert!(std::fs::read_dir(&links).is_ok(), "{}", links.display());
         }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn the_id_is_there_before_the_name_is_made_of_it() {
+        let text = probe(&[], &[]);
+        let folder = std::env::temp_dir().join(format!("kcompose-id-{}", std::process::id()));
+        let at = folder.display().to_string();
+        let step = text.split_once("- |\n").unwrap().1;
+        let script = step.split_once("  rootfs.after:\n").unwrap().0;
+        let set_up = format!("[ -s {at}/machine-id ] || echo new > {at}/machine-id");
+        let script = script
+            .replace("/usr/local/etc", &format!("{at}/usr/local/etc"))
+            .replace(" /etc/machine-id", &format!(" {at}/machine-id"))
+            .replace("/run/cos", &format!("{at}/run/cos"))
+            .replace("systemd-machine-id-setup", &set_up);
+        let id_after = |kept: &str, marker: Option<&str>| {
+            let _ = std::fs::remove_dir_all(&folder);
+            for below in ["run/cos", "usr/local/etc"] {
+                std::fs::create_dir_all(folder.join(below)).unwrap();
+            }
+            std::fs::write(folder.join("usr/local/etc/machine-id"), kept).unwrap();
+            if let Some(marker) = marker {
+                std::fs::write(folder.join("run/cos").join(marker), "").unwrap();
+            }
+            assert!(
+                Command::new("sh")
+                    .args(["-euc", &script])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+            std::fs::read_to_string(folder.join("machine-id")).unwrap()
+        };
+        assert_eq!(id_after("", None), "new\n");
+        assert_eq!(id_after("kept\n", None), "kept\n");
+        assert_eq!(id_after("kept\n", Some("recovery_mode")), "new\n");
         std::fs::remove_dir_all(&folder).unwrap();
     }
 
