@@ -43,20 +43,13 @@ pub trait Tree {
     fn entry(&self, path: &[u8]) -> Option<Entry>;
 
     /// The whole content of a regular file; `None` if it is none or cannot be read.
-    fn content(&self, path: &[u8]) -> Option<Cow<'_, [u8]>>;
+    fn content(&self, path: &[u8]) -> Option<Cow<'_, [u8]>> {
+        self.piece(path, 0, usize::MAX)
+    }
 
     /// The bytes of a regular file from an offset on: at most so many, fewer at its end; `None` if it is none or cannot be
     /// read.
-    fn piece(&self, path: &[u8], from: u64, length: usize) -> Option<Cow<'_, [u8]>> {
-        let within = |size: usize| {
-            let from = usize::try_from(from).unwrap_or(usize::MAX).min(size);
-            from..from.saturating_add(length).min(size)
-        };
-        Some(match self.content(path)? {
-            Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[within(bytes.len())]),
-            Cow::Owned(bytes) => Cow::Owned(bytes[within(bytes.len())].to_vec()),
-        })
-    }
+    fn piece(&self, path: &[u8], from: u64, length: usize) -> Option<Cow<'_, [u8]>>;
 
     /// The names in a directory, sorted by bytes; empty if it is none.
     fn names(&self, path: &[u8]) -> Vec<Vec<u8>>;
@@ -178,9 +171,11 @@ impl Tree for MemoryTree {
         self.entries.get(path).map(|(entry, _)| entry.clone())
     }
 
-    fn content(&self, path: &[u8]) -> Option<Cow<'_, [u8]>> {
+    fn piece(&self, path: &[u8], from: u64, length: usize) -> Option<Cow<'_, [u8]>> {
         let (entry, content) = self.entries.get(path)?;
-        matches!(entry.kind, Kind::File(_)).then_some(Cow::Borrowed(content))
+        let from = usize::try_from(from).unwrap_or(usize::MAX).min(content.len());
+        let end = from.saturating_add(length).min(content.len());
+        matches!(entry.kind, Kind::File(_)).then_some(Cow::Borrowed(&content[from..end]))
     }
 
     fn names(&self, path: &[u8]) -> Vec<Vec<u8>> {

@@ -164,6 +164,16 @@ mod tests {
         cloud_config(&flavor, &layout)
     }
 
+    fn run(script: &str) {
+        assert!(
+            Command::new("sh")
+                .args(["-euc", script])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
     /// Runs the step as a boot would, on lists as Kairos' own step leaves them.
     fn applied(text: &str, layout: &str, operator: &str) -> String {
         // A folder of this test and this call: tests run side by side.
@@ -180,8 +190,7 @@ mod tests {
             .unwrap()
             .1
             .replace("/run/cos", &folder.display().to_string());
-        let ended = Command::new("sh").args(["-euc", &script]).status().unwrap();
-        assert!(ended.success());
+        run(&script);
         let found = std::fs::read_to_string(at("cos-layout.env")).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
         found
@@ -195,13 +204,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("kcompose-services-{}", std::process::id()));
         let at = folder.display().to_string();
         let command = format!("mkdir{}", command.unwrap().replace("/etc", &at));
-        assert!(
-            Command::new("sh")
-                .args(["-euc", &command])
-                .status()
-                .unwrap()
-                .success()
-        );
+        run(&command);
         for target in ["multi-user", "sysinit"] {
             let links = folder.join(format!("systemd/system/{target}.target.wants"));
             assert!(std::fs::read_dir(&links).is_ok(), "{}", links.display());
@@ -231,13 +234,7 @@ mod tests {
             if let Some(marker) = marker {
                 std::fs::write(folder.join("run/cos").join(marker), "").unwrap();
             }
-            assert!(
-                Command::new("sh")
-                    .args(["-euc", &script])
-                    .status()
-                    .unwrap()
-                    .success()
-            );
+            run(&script);
             std::fs::read_to_string(folder.join("machine-id")).unwrap()
         };
         assert_eq!(id_after("", None), "new\n");

@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::digest::HashWriter;
-
 /// How far behind the steps of a build it stands in the scheduler's queue (sched(7), "The nice value").
 const NICE: i32 = 10;
 
@@ -30,7 +28,7 @@ pub(crate) fn run<T: Send + 'static>(
 }
 
 /// Bytes that are worked at until the processors are looked at again.
-pub(crate) const PIECE: usize = 1 << 18;
+const PIECE: usize = 1 << 18;
 
 /// Whether somebody waits for what the background does; shared by the two.
 #[derive(Clone, Debug, Default)]
@@ -95,16 +93,16 @@ impl<W: Write> Write for Patient<'_, W> {
     }
 }
 
-/// The digest of what a function writes, which has time until it is wanted.
-pub(crate) fn digest<E: From<io::Error>>(
+/// The writer with all that a function wrote, which has time until it is wanted.
+pub(crate) fn written<W: Write, E: From<io::Error>>(
+    writer: W,
     wanted: &Wanted,
     produce: impl FnOnce(&mut dyn Write) -> Result<(), E>,
-) -> Result<String, E> {
-    let patient = Patient::new(HashWriter::new(io::sink()), wanted);
-    let mut buffered = BufWriter::with_capacity(PIECE, patient);
+) -> Result<W, E> {
+    let mut buffered = BufWriter::with_capacity(PIECE, Patient::new(writer, wanted));
     produce(&mut buffered)?;
     let patient = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
-    Ok(patient.into_inner().finish().1)
+    Ok(patient.into_inner())
 }
 
 /// Whether more threads of this machine want to run than it has processors; no where that cannot be known.

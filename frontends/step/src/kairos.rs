@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kcompose_core::kairos::quoted;
 use kcompose_core::packages::hex;
@@ -110,13 +110,8 @@ fn digest_of(path: &Path) -> Outcome<String> {
 /// The program with its other names, and its units.
 fn place_kubernetes(kubernetes: &KubernetesProgram, epoch: i64) -> Outcome<()> {
     let name = &kubernetes.name;
-    let (from, at) = (
-        Path::new(&kubernetes.program),
-        PathBuf::from(format!("/usr/bin/{name}")),
-    );
-    check_program(name, &kubernetes.sha256, &digest_of(from)?)?;
-    std::fs::copy(from, &at).doing("write", &at)?;
-    fs::set_meta(&at, Meta::root(0o755, epoch)).doing("write", &at)?;
+    let found = digest_of(Path::new(&kubernetes.program))?;
+    check_program(name, &kubernetes.sha256, &found)?;
     let entry = |path: String, mode, content| FileEntry {
         path,
         mode,
@@ -125,6 +120,11 @@ fn place_kubernetes(kubernetes: &KubernetesProgram, epoch: i64) -> Outcome<()> {
         content,
         origin: String::new(),
     };
+    let program = entry(
+        format!("/usr/bin/{name}"),
+        Some(0o755),
+        FileContent::Copy(kubernetes.program.clone()),
+    );
     let links = kubernetes
         .links
         .iter()
@@ -139,7 +139,7 @@ fn place_kubernetes(kubernetes: &KubernetesProgram, epoch: i64) -> Outcome<()> {
             FileContent::Text(unit.text.clone()),
         )
     });
-    let entries = links.chain(units).collect();
+    let entries = std::iter::once(program).chain(links).chain(units).collect();
     files::run(&Files { entries }, Path::new("/"), epoch)
 }
 

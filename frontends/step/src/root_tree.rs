@@ -170,28 +170,15 @@ impl Tree for RootTree {
         entry_of(&at, &found.ok()?)
     }
 
-    fn content(&self, path: &[u8]) -> Option<Cow<'_, [u8]>> {
-        let at = self.at(path);
-        if self.mounts.contains(&at) {
-            return None;
-        }
-        let found = at.symlink_metadata().ok()?;
-        found.is_file().then(|| std::fs::read(&at).ok())?.map(Cow::Owned)
-    }
-
     fn piece(&self, path: &[u8], from: u64, length: usize) -> Option<Cow<'_, [u8]>> {
         let at = self.at(path);
-        let Kind::File(size) = self.entry(path)?.kind else {
-            return None;
-        };
         if self.mounts.contains(&at) {
             return None;
         }
-        let mut piece = vec![0; length.min(usize::try_from(size.saturating_sub(from)).ok()?)];
-        std::fs::File::open(&at)
-            .ok()?
-            .read_exact_at(&mut piece, from)
-            .ok()?;
+        let found = at.symlink_metadata().ok().filter(Metadata::is_file)?;
+        let mut piece = vec![0; length.min(usize::try_from(found.len().saturating_sub(from)).ok()?)];
+        let file = std::fs::File::open(&at).ok()?;
+        file.read_exact_at(&mut piece, from).ok()?;
         Some(Cow::Owned(piece))
     }
 

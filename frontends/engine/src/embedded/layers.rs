@@ -1,7 +1,7 @@
 //! The layers of the image, made as soon as their trees are there: a processor that waits for a step compresses.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -13,6 +13,7 @@ use super::run::Work;
 use super::source;
 use super::store::{Claim, TreeId};
 use crate::background::{self, Wanted};
+use crate::digest::HashWriter;
 use crate::error::EngineError;
 use crate::layer;
 use crate::layers::Layer;
@@ -153,7 +154,7 @@ fn layers_of(work: &Work, id: &TreeId, wanted: &Wanted) -> Result<Vec<Layer>, Pr
     let known = trees.likely_layer(id).and_then(|diff_id| store.layer(&diff_id));
     let layer = match known {
         // To look whether it is that one takes a fraction of the time that compressing it again takes.
-        Some(layer) if background::digest(wanted, archive)? == layer.diff_id => layer,
+        Some(layer) if digest_of(wanted, archive)? == layer.diff_id => layer,
         Some(_) | None => store.put(wanted, archive).map_err(|error| match error {
             Problem::Io {
                 action: "write",
@@ -167,4 +168,12 @@ fn layers_of(work: &Work, id: &TreeId, wanted: &Wanted) -> Result<Vec<Layer>, Pr
         .note_layer(id, &layer.diff_id)
         .map_err(Problem::io("write", trees.root()))?;
     Ok(vec![layer])
+}
+
+fn digest_of(
+    wanted: &Wanted,
+    archive: impl FnOnce(&mut dyn Write) -> Result<(), Problem>,
+) -> Result<String, Problem> {
+    let hashed = background::written(HashWriter::new(io::sink()), wanted, archive)?;
+    Ok(hashed.finish().1)
 }

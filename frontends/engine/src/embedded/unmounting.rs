@@ -14,11 +14,7 @@ use crate::times::set_times_of;
 
 /// Those of a build.
 #[derive(Debug, Default)]
-pub(super) struct Unmounting {
-    steps: Mutex<Vec<JoinHandle<()>>>,
-    /// Who waits takes the steps out; the next one waits for who waits.
-    turn: tokio::sync::Mutex<()>,
-}
+pub(super) struct Unmounting(Mutex<Vec<JoinHandle<()>>>);
 
 impl Unmounting {
     /// The folder that something of the step is mounted on goes when that no longer is, as deleting it would take the mount
@@ -29,16 +25,12 @@ impl Unmounting {
             // It may hold a whole root that nobody wanted. That a thread panics would be said by it.
             let _ = tokio::task::spawn_blocking(move || drop(draft)).await;
         });
-        self.steps
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(gone);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(gone);
     }
 
-    /// Waits for all.
+    /// Waits for all that were added.
     pub(super) async fn wait(&self) {
-        let _turn = self.turn.lock().await;
-        let steps = std::mem::take(&mut *self.steps.lock().unwrap_or_else(PoisonError::into_inner));
+        let steps = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for step in steps {
             // It ends in the one way or the other.
             let _ = step.await;

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use compression::Compression;
 pub(crate) use writer::LayerWriter;
 
-use crate::background::{PIECE, Patient, Wanted};
+use crate::background::{self, Wanted};
 use crate::boot::{self, boot};
 use crate::digest;
 
@@ -144,10 +144,7 @@ impl LayerStore {
         produce: impl FnOnce(&mut dyn Write) -> Result<(), E>,
     ) -> Result<Layer, E> {
         let compressor = writer::Compressor::new(self.compression, self.temporary()?)?;
-        let mut buffered = io::BufWriter::with_capacity(PIECE, Patient::new(compressor, wanted));
-        produce(&mut buffered)?;
-        let patient = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
-        let (file, layer) = patient.into_inner().finish()?;
+        let (file, layer) = background::written(compressor, wanted, produce)?.finish()?;
         self.commit(file, &layer)?;
         Ok(layer)
     }

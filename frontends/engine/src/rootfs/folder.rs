@@ -115,12 +115,6 @@ impl Tree for Folder {
             .then(|| entry_of(&at, &at.symlink_metadata().ok()?))?
     }
 
-    fn content(&self, path: &[u8]) -> Option<Cow<'_, [u8]>> {
-        let at = self.at(path);
-        let is_file = self.is_inside(path) && at.symlink_metadata().is_ok_and(|found| found.is_file());
-        is_file.then(|| fs_err::read(&at).ok())?.map(Cow::Owned)
-    }
-
     fn piece(&self, path: &[u8], from: u64, length: usize) -> Option<Cow<'_, [u8]>> {
         let Kind::File(size) = self.entry(path)?.kind else {
             return None;

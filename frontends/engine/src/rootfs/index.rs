@@ -249,10 +249,6 @@ impl Tree for Index {
         self.nodes.get(path).map(|node| node.entry.clone())
     }
 
-    fn content(&self, path: &[u8]) -> Option<Cow<'_, [u8]>> {
-        self.piece(path, 0, usize::MAX)
-    }
-
     fn piece(&self, path: &[u8], from: u64, length: usize) -> Option<Cow<'_, [u8]>> {
         let node = self.nodes.get(path)?;
         let Kind::File(size) = node.entry.kind else {

@@ -129,13 +129,6 @@ impl Tree for Image {
         }
     }
 
-    fn content(&self, path: &[u8]) -> Option<Cow<'_, [u8]>> {
-        match &self.source {
-            Source::Layers(index) => index.content(path),
-            Source::Folder(folder) => folder.content(path),
-        }
-    }
-
     fn piece(&self, path: &[u8], from: u64, length: usize) -> Option<Cow<'_, [u8]>> {
         match &self.source {
             Source::Layers(index) => index.piece(path, from, length),

@@ -67,6 +67,7 @@ fn take_socket() -> std::io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// What is read from is empty, and what is written to keeps nothing.
 fn nothing() -> std::io::Result<OwnedFd> {
     Ok(rustix::fs::open(
         "/dev/null",

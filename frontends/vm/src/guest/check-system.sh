@@ -74,6 +74,7 @@ EOF_ADDRESS
         item "the name is of recovery" is "$host" cos-recovery
     else
         item "the name is of this machine" is "$host" "kairos-$(printf %.4s "$id")"
+        case $host in kairos-"$(printf %.4s "$id")") ;; *) echo "    its name is $host, its id $id" ;; esac
         item "/etc/hosts is kept" is "$(readlink /etc/hosts)" /usr/local/etc/hosts
         item "/etc/hostname is kept" is "$(readlink /etc/hostname)" /usr/local/etc/hostname
         item "the first boot is known" test -e /usr/local/.kairos/sentinel_firstboot
