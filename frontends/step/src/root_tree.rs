@@ -22,11 +22,11 @@ pub(crate) struct RootTree {
     known: Option<Known>,
 }
 
-/// The entries by their paths, and the names in each directory: checks ask for some paths a thousand times.
+/// What is in each directory, by name: checks ask for some paths a thousand times.
 #[derive(Debug, Default)]
 struct Known {
-    entries: HashMap<Vec<u8>, Entry>,
-    names: HashMap<Vec<u8>, Vec<Vec<u8>>>,
+    root: Option<Entry>,
+    directories: HashMap<Vec<u8>, Vec<(Vec<u8>, Entry)>>,
 }
 
 impl RootTree {
@@ -102,36 +102,66 @@ fn divided(path: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 impl Known {
+    fn entry(&self, path: &[u8]) -> Option<&Entry> {
+        let Some((above, name)) = divided(path) else {
+            return self.root.as_ref();
+        };
+        let directory = self.directories.get(above)?;
+        let at = position(directory, name).ok()?;
+        Some(&directory[at].1)
+    }
+
+    fn names(&self, path: &[u8]) -> Vec<Vec<u8>> {
+        let directory = self.directories.get(path);
+        directory.map_or_else(Vec::new, |found| {
+            found.iter().map(|(name, _)| name.clone()).collect()
+        })
+    }
+
     fn put(&mut self, path: &[u8], entry: Option<Entry>) {
         let Some((above, name)) = divided(path) else {
+            self.root = entry;
             return;
         };
-        let names = self.names.entry(above.to_vec()).or_default();
-        match names.binary_search_by(|known| known.as_slice().cmp(name)) {
-            Ok(at) if entry.is_none() => drop(names.remove(at)),
-            Err(at) if entry.is_some() => names.insert(at, name.to_vec()),
-            Ok(_) | Err(_) => {}
-        }
-        match entry {
-            Some(entry) => drop(self.entries.insert(path.to_vec(), entry)),
-            None => drop(self.entries.remove(path)),
+        let directory = self.directories.entry(above.to_vec()).or_default();
+        match (position(directory, name), entry) {
+            (Ok(at), Some(entry)) => directory[at].1 = entry,
+            (Ok(at), None) => drop(directory.remove(at)),
+            (Err(at), Some(entry)) => directory.insert(at, (name.to_vec(), entry)),
+            (Err(_), None) => {}
         }
     }
 
     fn of(found: Vec<(Vec<u8>, Entry)>) -> Self {
         let mut known = Known::default();
-        for (path, entry) in found {
-            if let Some((above, name)) = divided(&path) {
-                match known.names.get_mut(above) {
-                    Some(names) => names.push(name.to_vec()),
-                    None => drop(known.names.insert(above.to_vec(), vec![name.to_vec()])),
-                }
+        let mut found = found.into_iter().peekable();
+        while let Some((path, entry)) = found.next() {
+            let Some((above, name)) = divided(&path) else {
+                known.root = Some(entry);
+                continue;
+            };
+            // Whoever walks finds what is in a directory one after the other.
+            let mut together = vec![(name.to_vec(), entry)];
+            let is_beside = |next: &(Vec<u8>, Entry)| divided(&next.0).is_some_and(|next| next.0 == above);
+            while let Some((path, entry)) = found.next_if(is_beside) {
+                together.extend(divided(&path).map(|(_, name)| (name.to_vec(), entry)));
             }
-            known.entries.insert(path, entry);
+            known
+                .directories
+                .entry(above.to_vec())
+                .or_default()
+                .append(&mut together);
         }
-        known.names.values_mut().for_each(|names| names.sort_unstable());
+        for directory in known.directories.values_mut() {
+            directory.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        }
         known
     }
+}
+
+/// Where a name is in a sorted directory, or would be.
+fn position(directory: &[(Vec<u8>, Entry)], name: &[u8]) -> Result<usize, usize> {
+    directory.binary_search_by(|(known, _)| known.as_slice().cmp(name))
 }
 
 fn entry_of(at: &Path, found: &Metadata) -> Option<Entry> {
@@ -158,7 +188,7 @@ fn entry_of(at: &Path, found: &Metadata) -> Option<Entry> {
 impl Tree for RootTree {
     fn entry(&self, path: &[u8]) -> Option<Entry> {
         if let Some(known) = &self.known {
-            return known.entries.get(path).cloned();
+            return known.entry(path).cloned();
         }
         let at = self.at(path);
         // The root itself may be reached through a link of the machine.
@@ -184,7 +214,7 @@ impl Tree for RootTree {
 
     fn names(&self, path: &[u8]) -> Vec<Vec<u8>> {
         if let Some(known) = &self.known {
-            return known.names.get(path).cloned().unwrap_or_default();
+            return known.names(path);
         }
         let at = self.at(path);
         if self.mounts.contains(&at) {

@@ -1,6 +1,8 @@
 //! The checks of the image, as the last step of its build.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use kcompose_core::kairos::checks::{self, Check, Expectations, Finding, Severity};
 use kcompose_core::step::Verify;
@@ -8,6 +10,9 @@ use kcompose_core::step::Verify;
 use crate::problem::{Outcome, Problem, Problems};
 use crate::root_tree::RootTree;
 use crate::say;
+
+/// Threads that look at what has to do with no initrd.
+const CHECKERS: usize = 2;
 
 /// Runs all checks; warnings are printed, errors fail the step.
 pub(crate) fn run(verify: &Verify) -> Outcome<()> {
@@ -27,15 +32,24 @@ pub(crate) fn check(tree: &RootTree, verify: &Verify) -> Outcome<()> {
     problems.or(())
 }
 
-/// What all checks find: those of the initrd on a thread of their own.
+/// What all checks find: those of the initrd on a thread of their own, and of the others each on the next free one.
 fn findings(tree: &RootTree) -> Vec<Finding> {
     let expectations = Expectations { architecture: None };
-    let (of_initrd, others) = std::thread::scope(|scope| {
+    let taken = Mutex::new(BTreeSet::new());
+    let is_next = |check: &Check| {
+        let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        !check.reads_initrd() && taken.insert(check.name)
+    };
+    let found = std::thread::scope(|scope| {
         let of_initrd = scope.spawn(|| checks::check_chosen(tree, &expectations, Check::reads_initrd));
-        let others = checks::check_chosen(tree, &expectations, |check| !check.reads_initrd());
-        (of_initrd.join().expect("no check panics"), others)
+        let others =
+            [(); CHECKERS].map(|()| scope.spawn(|| checks::check_chosen(tree, &expectations, is_next)));
+        let threads = std::iter::once(of_initrd).chain(others);
+        threads
+            .flat_map(|thread| thread.join().expect("no check panics"))
+            .collect()
     });
-    checks::in_order([of_initrd, others].concat())
+    checks::in_order(found)
 }
 
 fn problem(finding: &Finding, verify: &Verify) -> Problem {
