@@ -16,7 +16,7 @@ use crate::capabilities::Capabilities;
 use crate::credentials::Credentials;
 use crate::error::EngineError;
 use crate::event::Events;
-use crate::layers::{Layer, LayerStore};
+use crate::layers::{Layer, LayerFeed, LayerStore};
 use crate::policy::SourceRule;
 use crate::secret::Secret;
 
@@ -42,6 +42,8 @@ pub struct Job {
     pub no_cache: bool,
     /// Where layers go. The engine sends only those that are not there yet.
     pub layers: LayerStore,
+    /// Where layers go besides, while the engine still works at those above them, if it can.
+    pub feed: LayerFeed,
     /// Whether anybody wants the layers; otherwise the engine only builds.
     pub wants_layers: bool,
     /// Where the engine writes the tree of the image as one archive, if somebody wants that.

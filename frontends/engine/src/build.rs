@@ -14,9 +14,9 @@ use crate::credentials::Credentials;
 use crate::digest::sha256;
 use crate::error::EngineError;
 use crate::event::{Event, Events, State, Vertex};
-use crate::export::{self, Export, Image, Output, OutputKind};
+use crate::export::{self, Ahead, Export, Image, Output, OutputKind};
 use crate::inside;
-use crate::layers::{Compression, Layer, LayerStore};
+use crate::layers::{Compression, Layer, LayerFeed, LayerStore};
 use crate::policy::SourceRule;
 use crate::secret::Secret;
 
@@ -96,10 +96,22 @@ pub async fn build(
         return inside::build(bridge, request, events, cancel).await;
     }
     let layers = LayerStore::new(&request.layer_directory, compression(request));
-    let solved = bridge
-        .solve(&job(request, layers.clone()), events, cancel)
-        .await?;
-    export(request, solved.layers, events, cancel).await
+    let ahead = ahead(request, &layers);
+    let job = Job {
+        feed: ahead.as_ref().map(Ahead::feed).unwrap_or_default(),
+        ..job(request, layers)
+    };
+    let solved = bridge.solve(&job, events, cancel).await?;
+    write_all(request, solved.layers, ahead, events, cancel).await
+}
+
+/// Begins with the first output, if that can be.
+fn ahead(request: &BuildRequest, layers: &LayerStore) -> Option<Ahead> {
+    let first = request.outputs.first()?;
+    let destination = first.destination.as_ref()?;
+    (first.kind == OutputKind::Oci)
+        .then(|| Ahead::begin(destination, layers, request.config.created))
+        .flatten()
 }
 
 /// Writes all outputs of an image whose layers are in the layer store.
@@ -110,16 +122,28 @@ pub async fn export(
     cancel: &CancellationToken,
 ) -> Result<BuildResult, EngineError> {
     check(request)?;
+    write_all(request, solved, None, events, cancel).await
+}
+
+async fn write_all(
+    request: &BuildRequest,
+    solved: Vec<Layer>,
+    mut ahead: Option<Ahead>,
+    events: &Events,
+    cancel: &CancellationToken,
+) -> Result<BuildResult, EngineError> {
     let compression = compression(request);
     let layers = LayerStore::new(&request.layer_directory, compression);
     let image = Image::new(&request.config, solved, compression);
     for output in &request.outputs {
         let own = (&image, &layers);
+        // The first output's compression is the layers'.
+        let ahead = ahead.take();
         if output.compression == compression {
-            write(own, output, request, events, cancel).await?;
+            write(own, output, ahead, request, events, cancel).await?;
         } else {
             let other = recompressed(own, output.compression, request).await?;
-            write((&other.0, &other.1), output, request, events, cancel).await?;
+            write((&other.0, &other.1), output, None, request, events, cancel).await?;
         }
     }
     Ok(BuildResult { image })
@@ -182,6 +206,7 @@ pub(crate) fn job(request: &BuildRequest, layers: LayerStore) -> Job {
         policy: request.policy.clone(),
         no_cache: request.no_cache,
         layers,
+        feed: LayerFeed::default(),
         wants_layers: true,
         tree: None,
         engine_images: kept.flat_map(|output| names(output, request)).collect(),
@@ -210,6 +235,7 @@ async fn recompressed(
 async fn write(
     (image, layers): (&Image, &LayerStore),
     output: &Output,
+    ahead: Option<Ahead>,
     request: &BuildRequest,
     events: &Events,
     cancel: &CancellationToken,
@@ -218,6 +244,10 @@ async fn write(
     match (&output.destination, output.kind) {
         (Some(destination), _) => {
             let shown = Shown::begin(events, format!("writing {}", destination.display()));
+            let begun = match ahead {
+                Some(ahead) => ahead.end().await,
+                None => None,
+            };
             let (image, layers, cancel) = (image.clone(), layers.clone(), cancel.clone());
             let (kind, destination) = (output.kind, destination.clone());
             let written = blocking(move || {
@@ -227,7 +257,7 @@ async fn write(
                     names: &names,
                     cancel: &cancel,
                 };
-                export::write(&export, kind, &destination)
+                export::write(&export, kind, &destination, begun)
             });
             shown.end(written.await?)
         }

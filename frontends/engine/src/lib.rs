@@ -42,7 +42,7 @@ pub use embedded::Embedded;
 pub use error::{EngineError, Fault};
 pub use event::{Event, Events};
 pub use export::{Image, Output, OutputKind, is_reference, pull};
-pub use layers::{Compression, LayerStore};
+pub use layers::{Compression, LayerFeed, LayerStore};
 pub use policy::SourceRule;
 pub use secret::Secret;
 pub use session::{dockerignore, random_id};

@@ -16,6 +16,7 @@ use super::BuildKit;
 use super::solve::{request, run_frontend};
 use crate::bridge::Job;
 use crate::digest::sha256;
+use crate::layers::LayerFeed;
 use crate::session::{ImageReceiver, Services, Session, random_id};
 
 /// A job with lower layers, and the signal to begin with them.
@@ -61,6 +62,7 @@ fn part(job: &Job, result: &pb::Input) -> Job {
         policy: job.policy.clone(),
         no_cache: job.no_cache,
         layers: job.layers.clone(),
+        feed: LayerFeed::default(),
         wants_layers: true,
         tree: None,
         engine_images: Vec::new(),

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::graph::{Graph, Op};
+use super::graph::{Graph, Op, Output};
 use super::problem::Problem;
 use super::run::Work;
 use super::source;
@@ -18,7 +18,13 @@ use crate::error::EngineError;
 use crate::layer;
 use crate::layers::Layer;
 
-type Making = JoinHandle<Result<Vec<Layer>, Problem>>;
+/// The layers of a tree that are being made.
+#[derive(Debug)]
+struct Making {
+    made: JoinHandle<Result<Vec<Layer>, Problem>>,
+    /// The same for who only wants to know of them; closed if they cannot be made.
+    known: watch::Receiver<Vec<Layer>>,
+}
 
 /// The layers of a build.
 #[derive(Debug)]
@@ -30,6 +36,10 @@ pub(super) struct Layers {
     turns: Arc<Semaphore>,
     /// Steps come first: the image is wanted when the last of them has ended.
     wanted: Wanted,
+    /// Where the layers of the image's lowest trees go as soon as they are made, in order.
+    handing_out: Option<mpsc::UnboundedSender<watch::Receiver<Vec<Layer>>>>,
+    /// How many of those trees have gone there.
+    handed_out: usize,
 }
 
 impl Layers {
@@ -44,6 +54,43 @@ impl Layers {
             making: BTreeMap::new(),
             turns: Arc::new(Semaphore::new(parallelism)),
             wanted: Wanted::default(),
+            handing_out: None,
+            handed_out: 0,
+        }
+    }
+
+    /// Sees to it that layers are handed out while others are made, if anybody takes them.
+    pub(super) fn hand_out_early(&mut self) {
+        let feed = self.work.job.feed.clone();
+        if !feed.is_open() {
+            return;
+        }
+        let (sender, mut receiver) = mpsc::unbounded_channel::<watch::Receiver<Vec<Layer>>>();
+        self.handing_out = Some(sender);
+        tokio::spawn(async move {
+            while let Some(mut known) = receiver.recv().await {
+                let Ok(layers) = known.wait_for(|layers| !layers.is_empty()).await else {
+                    return;
+                };
+                layers.iter().cloned().for_each(|layer| feed.put(layer));
+            }
+        });
+    }
+
+    /// Whether layers are handed out while others are made.
+    pub(super) fn hands_out(&self) -> bool {
+        self.handing_out.is_some()
+    }
+
+    /// Hands out the layers of the image's lowest trees, as many as are known by now.
+    pub(super) fn hand_out(&mut self, trees: &[TreeId]) {
+        for at in self.handed_out..trees.len() {
+            self.make(trees, at);
+            if let (Some(making), Some(next)) = (self.making.get(&trees[at]), &self.handing_out) {
+                // Whoever stopped listening does not want to know.
+                let _ = next.send(making.known.clone());
+            }
+            self.handed_out = at + 1;
         }
     }
 
@@ -65,7 +112,7 @@ impl Layers {
             let Some(making) = self.making.get_mut(&trees[at]) else {
                 continue;
             };
-            let made = making
+            let made = (&mut making.made)
                 .await
                 .unwrap_or_else(|error| Err(Problem::Failed(error.to_string())));
             let made = made.map_err(|problem| self.failed(problem))?;
@@ -93,15 +140,20 @@ impl Layers {
         }
         let (work, turns) = (Arc::clone(&self.work), Arc::clone(&self.turns));
         let wanted = self.wanted.clone();
+        let (sender, known) = watch::channel(Vec::new());
         let made = tokio::spawn(async move {
             // The semaphore is never closed, so there is always a turn.
             let _turn = turns.acquire_owned().await;
             let failed = |error: &dyn std::fmt::Display| Problem::Failed(error.to_string());
             let made =
                 background::run(move || layers_of(&work, &id, &wanted)).map_err(|error| failed(&error))?;
-            made.await.unwrap_or_else(|error| Err(failed(&error)))
+            let made = made.await.unwrap_or_else(|error| Err(failed(&error)));
+            if let Ok(layers) = &made {
+                sender.send_replace(layers.clone());
+            }
+            made
         });
-        self.making.insert(trees[at].clone(), made);
+        self.making.insert(trees[at].clone(), Making { made, known });
     }
 }
 
@@ -113,27 +165,32 @@ fn in_image(graph: &Graph) -> BTreeSet<(usize, usize)> {
         if !found.insert((output.vertex, output.index)) {
             continue;
         }
-        let vertex = &graph.vertices[output.vertex];
-        let chosen = |number: i64| {
-            usize::try_from(number)
-                .ok()
-                .and_then(|at| vertex.inputs.get(at).copied())
-        };
-        match &vertex.op {
-            Op::Merge(_) => open.extend(&vertex.inputs),
-            Op::File(op) => open.extend(op.actions.first().and_then(|action| chosen(action.input))),
-            Op::Exec(op) => {
-                let written = op
-                    .mounts
-                    .iter()
-                    .filter(|mount| mount.output >= 0)
-                    .nth(output.index);
-                open.extend(written.and_then(|mount| chosen(mount.input)));
-            }
-            Op::Source(_) | Op::Diff(_) => {}
-        }
+        open.extend(made_on(graph, output));
     }
     found
+}
+
+/// The outputs whose trees are the lowest of an output's, in order; a new tree on top is the only other one.
+pub(super) fn made_on(graph: &Graph, output: Output) -> Vec<Output> {
+    let vertex = &graph.vertices[output.vertex];
+    let chosen = |number: i64| {
+        usize::try_from(number)
+            .ok()
+            .and_then(|at| vertex.inputs.get(at).copied())
+    };
+    match &vertex.op {
+        Op::Merge(_) => vertex.inputs.clone(),
+        Op::File(op) => {
+            let first = op.actions.first().and_then(|action| chosen(action.input));
+            first.into_iter().collect()
+        }
+        Op::Exec(op) => {
+            let mut written = op.mounts.iter().filter(|mount| mount.output >= 0);
+            let written = written.nth(output.index).and_then(|mount| chosen(mount.input));
+            written.into_iter().collect()
+        }
+        Op::Source(_) | Op::Diff(_) => Vec::new(),
+    }
 }
 
 /// The layers of one tree: one, but for images that came from elsewhere, which keep theirs.

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::graph::{Graph, Op, Output};
-use super::layers::Layers;
+use super::layers::{Layers, made_on};
 use super::make::make;
 use super::monitor::Monitor;
 use super::plan::{Plan, Task, plan};
@@ -69,11 +70,12 @@ async fn attempt(
         Ok(begun) => begun,
         Err(error) => return Outcome::Ended(Err(error)),
     };
+    let began = Instant::now();
     let result = Scheduler::new(engine, &work, plan).finish().await;
     work.cancel.cancel();
     let Err((error, used)) = result else {
         let (layers, used) = result.unwrap_or_default();
-        settle(engine, work, used);
+        settle(engine, work, used, began.elapsed());
         return Outcome::Ended(Ok(layers));
     };
     work.unmounting.wait().await;
@@ -132,22 +134,28 @@ async fn begin(
     })?
 }
 
+/// What is made in less time than this is not waited for until the disk has it: making it again, should the machine start
+/// anew, takes no longer. A build that works for longer tells the disk to keep what those before it made, too.
+const WORTH_KEEPING: Duration = Duration::from_secs(2);
+
 /// What a finished build leaves to be done, while its outputs are already being written.
-fn settle(engine: &Embedded, work: Arc<Work>, made: BTreeSet<TreeId>) {
+fn settle(engine: &Embedded, work: Arc<Work>, made: BTreeSet<TreeId>, took: Duration) {
     let limit = engine.settings.limit;
     let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || {
-        runtime.block_on(work.unmounting.wait());
         let trees = work.build.trees();
         for id in made.iter().filter(|id| trees.layer(id).is_none()) {
             // Without it, a change that leaves sizes and times alone is not noticed: no reason to fail.
             let _ = trees.note_contents(id);
         }
-        // Until the disk has it, it counts in this boot only.
-        let _ = work.build.settle();
+        if took >= WORTH_KEEPING {
+            // Until the disk has it, it counts in this boot only.
+            let _ = work.build.settle();
+        }
         if !made.is_empty() && trees.summary().is_ok_and(|summary| summary.size > limit) {
             let _ = trees.prune(limit);
         }
+        runtime.block_on(work.unmounting.wait());
     });
 }
 
@@ -260,6 +268,10 @@ impl<'a> Scheduler<'a> {
         let free: Vec<usize> = (0..self.tasks.len())
             .filter(|at| self.waiting[*at] == 0 && matches!(self.tasks[*at], Task::Run | Task::RunAnyway))
             .collect();
+        // Where nothing runs, there is no time to begin early.
+        if !free.is_empty() {
+            self.layers.hand_out_early();
+        }
         free.into_iter().for_each(|vertex| self.enqueue(vertex));
         for at in 0..self.tasks.len() {
             match self.tasks[at].clone() {
@@ -273,6 +285,10 @@ impl<'a> Scheduler<'a> {
         }
         loop {
             self.start();
+            if let (true, Some(result)) = (self.layers.hands_out(), self.work.graph.result) {
+                let (trees, _) = self.lowest(result);
+                self.layers.hand_out(&trees);
+            }
             let ran = tokio::select! {
                 biased;
                 () = self.work.cancel.cancelled() => return Err(EngineError::Cancelled),
@@ -350,6 +366,22 @@ impl<'a> Scheduler<'a> {
             .and_then(|claim| claim.get(&output.index))
             .cloned()
             .unwrap_or_default()
+    }
+
+    /// The lowest trees of an output as far as they are there, and whether those are all.
+    fn lowest(&self, output: Output) -> (Vec<TreeId>, bool) {
+        if self.results.contains_key(&output.vertex) {
+            return (self.trees(output), true);
+        }
+        let mut trees = Vec::new();
+        for below in made_on(&self.work.graph, output) {
+            let (more, are_all) = self.lowest(below);
+            trees.extend(more);
+            if !are_all {
+                break;
+            }
+        }
+        (trees, false)
     }
 
     fn ran(&mut self, ran: Ran) -> Result<(), EngineError> {

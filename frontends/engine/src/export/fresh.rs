@@ -15,7 +15,7 @@ use super::{Export, OutputKind};
 use crate::digest::{self, sha256};
 
 /// Another number for other bytes of the same image.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// What is remembered of an archive.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,7 +118,7 @@ mod tests {
             cancel: &cancel,
         };
         let inode = || fs::metadata(&path).unwrap().ino();
-        let write = |image, names, kind| write(&export(image, names), kind, &path).unwrap();
+        let write = |image, names, kind| write(&export(image, names), kind, &path, None).unwrap();
         write(&image, &[], OutputKind::Oci);
         let (first, bytes) = (inode(), fs::read(&path).unwrap());
         let old = SystemTime::UNIX_EPOCH;

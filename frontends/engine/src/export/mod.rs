@@ -1,7 +1,9 @@
 //! Outputs: an image as files, and as what registries and engines take.
 //!
-//! Every file is written beside its destination and renamed when it is whole, so an error leaves nothing behind.
+//! Every file is written beside its destination, where the file system can without a name, and takes its place when it is whole,
+//! so an error leaves nothing behind.
 
+mod ahead;
 mod archive;
 mod docker;
 mod fresh;
@@ -14,6 +16,8 @@ mod reference;
 mod registry;
 mod tree;
 
+pub(crate) use ahead::Ahead;
+use ahead::Begun;
 use fresh::Fresh;
 pub use image::{Image, Platform};
 pub use output::{Output, OutputKind};
@@ -28,8 +32,13 @@ use tokio_util::sync::CancellationToken;
 use crate::error::EngineError;
 use crate::layers::LayerStore;
 
-/// Writes one file or folder of an image, unless the file is there already.
-pub(crate) fn write(export: &Export<'_>, kind: OutputKind, destination: &Path) -> Result<(), EngineError> {
+/// Writes one file or folder of an image, unless the file is there already; an OCI archive may have been begun.
+pub(crate) fn write(
+    export: &Export<'_>,
+    kind: OutputKind,
+    destination: &Path,
+    begun: Option<Begun>,
+) -> Result<(), EngineError> {
     // A folder has no time that says what happened below it.
     let fresh = match kind {
         OutputKind::Local => None,
@@ -38,12 +47,28 @@ pub(crate) fn write(export: &Export<'_>, kind: OutputKind, destination: &Path) -
     if fresh.as_ref().is_some_and(Fresh::is_there) {
         return Ok(());
     }
-    write_anew(export, kind, destination)?;
+    let is_written = match begun {
+        Some(begun) if kind == OutputKind::Oci => write_on(export, begun, destination)?,
+        _ => false,
+    };
+    if !is_written {
+        write_anew(export, kind, destination)?;
+    }
     if let Some(fresh) = fresh {
         // What cannot be remembered is written again.
         let _ = fresh.remember();
     }
     Ok(())
+}
+
+/// Ends an archive that was begun, if it was begun with this image's layers.
+fn write_on(export: &Export<'_>, mut begun: Begun, destination: &Path) -> Result<bool, EngineError> {
+    if !oci::write_on(export, &mut begun)? {
+        return Ok(false);
+    }
+    let placed = begun.draft.place();
+    placed.map_err(|error| EngineError::io("write", destination, error))?;
+    Ok(true)
 }
 
 fn write_anew(export: &Export<'_>, kind: OutputKind, destination: &Path) -> Result<(), EngineError> {

@@ -1,49 +1,82 @@
 //! An OCI layout in a tar archive.
 
-use std::collections::BTreeMap;
-use std::io;
+use std::collections::BTreeSet;
+use std::io::{self, Write};
 
 use fs_err as fs;
 use serde_json::json;
 
+use super::ahead::Begun;
 use super::archive::Archive;
 use super::image::compact;
 use super::{Export, explain};
 use crate::digest;
 use crate::error::EngineError;
+use crate::layers::{Layer, LayerStore};
 
 /// The file that says what the folder is.
 pub(super) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
+/// Writes the archive: the layers from the lowest, and what makes an image of them behind.
 pub(super) fn write(export: &Export<'_>, file: &mut fs::File) -> Result<(), EngineError> {
     let path = file.path().to_owned();
-    write_archive(export, file).map_err(|error| explain(export, path, error))
+    let mut whole = || {
+        let mut archive = Archive::new(file.file_mut(), export.image.created);
+        head(&mut archive)?;
+        rest(export, archive, &[])
+    };
+    whole().map_err(|error| explain(export, path, error))
 }
 
-fn write_archive(export: &Export<'_>, file: &mut fs::File) -> io::Result<()> {
-    let image = export.image;
-    let mut archive = Archive::new(file.file_mut(), image.created);
+/// Writes what an archive lacks that has the lowest of the image's layers; false if it has others.
+pub(super) fn write_on(export: &Export<'_>, begun: &mut Begun) -> Result<bool, EngineError> {
+    let mut layers = distinct(export).into_iter();
+    if !begun
+        .layers
+        .iter()
+        .all(|digest| layers.next().is_some_and(|layer| layer.digest == *digest))
+    {
+        return Ok(false);
+    }
+    let file = begun.draft.file();
+    let path = file.path().to_owned();
+    let archive = Archive::new(file.file_mut(), export.image.created);
+    rest(export, archive, &begun.layers).map_err(|error| explain(export, path, error))?;
+    Ok(true)
+}
+
+/// The folders that blobs are in.
+pub(super) fn head(archive: &mut Archive<impl Write>) -> io::Result<()> {
     archive.directory("blobs/")?;
-    archive.directory("blobs/sha256/")?;
-    // Sorted by digest, and each once: images may hold the same layer twice.
-    let small = [
-        (&image.config_digest, &image.config),
-        (&image.digest, &image.manifest),
-    ];
-    let small: BTreeMap<_, _> = small.into_iter().collect();
-    let layers: BTreeMap<_, _> = image.layers.iter().map(|layer| (&layer.digest, layer)).collect();
-    for (digest, bytes) in small {
-        archive.bytes(&blob(digest)?, bytes)?;
-    }
-    for (digest, layer) in layers {
+    archive.directory("blobs/sha256/")
+}
+
+/// One layer.
+pub(super) fn layer(archive: &mut Archive<impl Write>, layer: &Layer, store: &LayerStore) -> io::Result<()> {
+    archive.file(&blob(&layer.digest)?, layer.size, store.open(layer)?.into_file())
+}
+
+/// Everything but the folders and the layers that are there.
+fn rest(export: &Export<'_>, mut archive: Archive<impl Write>, there: &[String]) -> io::Result<()> {
+    let image = export.image;
+    for found in distinct(export).into_iter().skip(there.len()) {
         export.check_cancel()?;
-        archive.file(&blob(digest)?, layer.size, export.layers.open(layer)?.into_file())?;
+        layer(&mut archive, found, export.layers)?;
     }
+    archive.bytes(&blob(&image.config_digest)?, &image.config)?;
+    archive.bytes(&blob(&image.digest)?, &image.manifest)?;
     archive.bytes("index.json", &index(export))?;
     archive.bytes("oci-layout", LAYOUT)?;
     archive.finish().map(drop)
+}
+
+/// The image's layers, each once: images may hold the same layer twice.
+fn distinct<'a>(export: &Export<'a>) -> Vec<&'a Layer> {
+    let mut seen = BTreeSet::new();
+    let layers = export.image.layers.iter();
+    layers.filter(|layer| seen.insert(&layer.digest)).collect()
 }
 
 pub(super) fn index(export: &Export<'_>) -> Vec<u8> {

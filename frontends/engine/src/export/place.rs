@@ -1,36 +1,97 @@
 //! Whole files and folders, or nothing.
 
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, linkat, renameat_with};
+use tempfile::TempPath;
 
 use crate::error::EngineError;
 
-/// Writes a file beside its destination and renames it when it is whole.
+/// A file on its way to its destination.
+#[derive(Debug)]
+pub(super) struct Draft {
+    file: fs::File,
+    /// Where it lies until it is whole, if it has a name: one without goes with whoever writes it, whatever ends them.
+    path: Option<TempPath>,
+    destination: PathBuf,
+    replaces_file: bool,
+}
+
+impl Draft {
+    /// A new file that becomes the destination.
+    pub(super) fn new(destination: &Path) -> io::Result<Self> {
+        Draft::nameless(destination).or_else(|_| {
+            let (file, path) = beside()
+                .permissions(permissions(0o666))
+                .tempfile_in(folder(destination))?
+                .into_parts();
+            Ok(Draft::of(file, Some(path), destination))
+        })
+    }
+
+    /// The same without a name, which not every file system can.
+    pub(super) fn nameless(destination: &Path) -> io::Result<Self> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = rustix::fs::open(folder(destination), flags, Mode::from_raw_mode(0o666))?;
+        Ok(Draft::of(file.into(), None, destination))
+    }
+
+    fn of(file: std::fs::File, path: Option<TempPath>, destination: &Path) -> Self {
+        let replaces_file = fs::symlink_metadata(destination).is_ok_and(|found| found.is_file());
+        if replaces_file {
+            forget_pages(destination);
+        }
+        Draft {
+            file: fs::File::from_parts(file, destination),
+            path,
+            destination: destination.to_owned(),
+            replaces_file,
+        }
+    }
+
+    /// The file, to be written to.
+    pub(super) fn file(&mut self) -> &mut fs::File {
+        &mut self.file
+    }
+
+    /// Makes it the destination, at once.
+    pub(super) fn place(mut self) -> io::Result<()> {
+        self.file.flush()?;
+        let path = self.path.take().map_or_else(|| self.name(), Ok)?;
+        if self.replaces_file && exchange(&path, &self.destination).is_ok() {
+            return Ok(());
+        }
+        path.persist(&self.destination).map_err(|error| error.error)
+    }
+
+    /// Gives it a name beside the destination (open(2), `O_TMPFILE`).
+    fn name(&mut self) -> io::Result<TempPath> {
+        let open = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let link = |path: &Path| Ok(linkat(CWD, &open, CWD, path, AtFlags::SYMLINK_FOLLOW)?);
+        let folder = folder(&self.destination);
+        if let Ok(named) = beside().make_in(&folder, link) {
+            return Ok(named.into_temp_path());
+        }
+        // Nobody has mounted /proc.
+        let mut copy = beside().permissions(permissions(0o666)).tempfile_in(&folder)?;
+        self.file.rewind()?;
+        io::copy(&mut self.file, &mut copy)?;
+        Ok(copy.into_temp_path())
+    }
+}
+
+/// Writes a file that becomes its destination when it is whole.
 pub(super) fn file(
     destination: &Path,
     write: impl FnOnce(&mut fs::File) -> Result<(), EngineError>,
 ) -> Result<(), EngineError> {
     let failed = |error| EngineError::io("write", destination, error);
-    let temporary = tempfile::Builder::new()
-        .prefix(".kcompose-")
-        .permissions(permissions(0o666))
-        .tempfile_in(folder(destination))
-        .map_err(failed)?;
-    let (file, path) = temporary.into_parts();
-    let mut file = fs::File::from_parts(file, destination);
-    let replaces_file = fs::symlink_metadata(destination).is_ok_and(|found| found.is_file());
-    if replaces_file {
-        forget_pages(destination);
-    }
-    write(&mut file)?;
-    file.flush().map_err(failed)?;
-    if replaces_file && exchange(&path, destination).is_ok() {
-        return Ok(());
-    }
-    path.persist(destination).map_err(|error| failed(error.error))
+    let mut draft = Draft::new(destination).map_err(failed)?;
+    write(draft.file())?;
+    draft.place().map_err(failed)
 }
 
 /// Fills a folder beside its destination and renames it when it is whole. What was there before is replaced.
@@ -39,10 +100,7 @@ pub(crate) fn directory(
     fill: impl FnOnce(&Path) -> Result<(), EngineError>,
 ) -> Result<(), EngineError> {
     let failed = |error| EngineError::io("write", destination, error);
-    let temporary = tempfile::Builder::new()
-        .prefix(".kcompose-")
-        .tempdir_in(folder(destination))
-        .map_err(failed)?;
+    let temporary = beside().tempdir_in(folder(destination)).map_err(failed)?;
     fill(temporary.path())?;
     replace(temporary.path(), destination).map_err(failed)
 }
@@ -53,9 +111,7 @@ fn replace(new: &Path, destination: &Path) -> io::Result<()> {
             if exchange(new, destination).is_ok() {
                 return Ok(());
             }
-            let old = tempfile::Builder::new()
-                .prefix(".kcompose-")
-                .tempdir_in(folder(destination))?;
+            let old = beside().tempdir_in(folder(destination))?;
             fs::rename(destination, old.path())?;
             fs::rename(new, destination)
         }
@@ -83,6 +139,13 @@ fn forget_pages(path: &Path) {
         // A hint.
         let _ = rustix::fs::fadvise(file.file(), 0, None, rustix::fs::Advice::DontNeed);
     }
+}
+
+/// What makes names for what lies beside a destination until it is whole.
+fn beside() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".kcompose-");
+    builder
 }
 
 /// The folder that a destination lies in.

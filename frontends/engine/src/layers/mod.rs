@@ -12,6 +12,7 @@
 //! with its digest before it is used.
 
 mod compression;
+mod feed;
 mod writer;
 
 use std::io::{self, Read, Write};
@@ -21,6 +22,7 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
 pub use compression::Compression;
+pub use feed::LayerFeed;
 pub(crate) use writer::LayerWriter;
 
 use crate::background::{self, Wanted};

@@ -1,0 +1,109 @@
+//! An OCI archive that is begun while the image is still being made.
+//!
+//! Hundreds of megabytes of layers are the same as in the build before, and while steps run, a processor has time to copy
+//! them. What was begun with is worth nothing if the image's lower layers turn out to be others; then it is thrown away.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+
+use tokio::sync::oneshot;
+
+use super::archive::Archive;
+use super::oci;
+use super::place::Draft;
+use crate::background::{self, Patient, Wanted};
+use crate::layers::{Layer, LayerFeed, LayerStore};
+
+/// An archive with the first of its layers.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// The file, to be written on.
+    pub(super) draft: Draft,
+    /// The digests of the layers in it.
+    pub(super) layers: Vec<String>,
+}
+
+/// Whoever writes it.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    feed: LayerFeed,
+    wanted: Wanted,
+    is_given_up: Arc<AtomicBool>,
+    begun: oneshot::Receiver<Option<Begun>>,
+}
+
+impl Ahead {
+    /// Waits for the first layer; `None` if no thread can be had. The time is that of the image, in seconds since 1970.
+    pub(crate) fn begin(destination: &Path, layers: &LayerStore, time: i64) -> Option<Self> {
+        let (feed, receiver) = LayerFeed::new();
+        let (wanted, is_given_up) = (Wanted::default(), Arc::new(AtomicBool::new(false)));
+        let (destination, layers) = (destination.to_owned(), layers.clone());
+        let (waited_for, over) = (wanted.clone(), Arc::clone(&is_given_up));
+        let begun = background::run(move || {
+            // Why it failed is said by whoever writes it after all.
+            write(&receiver, &destination, &layers, time, &waited_for, &over)
+                .ok()
+                .flatten()
+        });
+        Some(Ahead {
+            feed,
+            wanted,
+            is_given_up,
+            begun: begun.ok()?,
+        })
+    }
+
+    /// Where the layers come from.
+    pub(crate) fn feed(&self) -> LayerFeed {
+        self.feed.clone()
+    }
+
+    /// What has been written, when no more layers come; nothing if there was nothing, or not the means.
+    pub(crate) async fn end(mut self) -> Option<Begun> {
+        self.feed.close();
+        self.wanted.now();
+        (&mut self.begun).await.ok().flatten()
+    }
+}
+
+impl Drop for Ahead {
+    /// What is written has no name, so nothing of it stays.
+    fn drop(&mut self) {
+        self.is_given_up.store(true, Ordering::Relaxed);
+        self.feed.close();
+        self.wanted.now();
+    }
+}
+
+fn write(
+    layers: &Receiver<Layer>,
+    destination: &Path,
+    store: &LayerStore,
+    time: i64,
+    wanted: &Wanted,
+    is_given_up: &AtomicBool,
+) -> io::Result<Option<Begun>> {
+    let Ok(first) = layers.recv() else {
+        return Ok(None);
+    };
+    let mut draft = Draft::nameless(destination)?;
+    let mut archive = Archive::new(Patient::new(draft.file(), wanted), time);
+    oci::head(&mut archive)?;
+    let mut written: Vec<String> = Vec::new();
+    for layer in std::iter::once(first).chain(layers) {
+        if is_given_up.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        if !written.contains(&layer.digest) {
+            oci::layer(&mut archive, &layer, store)?;
+            written.push(layer.digest);
+        }
+    }
+    Ok(Some(Begun {
+        draft,
+        layers: written,
+    }))
+}
