@@ -29,6 +29,7 @@ mod problem;
 mod profile;
 mod program;
 mod run;
+mod standby;
 
 pub use enter::{Ids, Standing, enter};
 pub use kcompose_launcher::identity::is_first_namespace;
@@ -36,4 +37,5 @@ pub use kcompose_launcher::{HOSTNAME, Limits, Mount, Network, Overlay, ResourceL
 pub use mounted::mounted;
 pub use probe::{Finding, probe};
 pub use problem::Problem;
-pub use run::{Ended, Ending, Stream, Unmounted, run};
+pub use run::{Ended, Ending, Stream, Unmounted, run, run_on};
+pub use standby::Standby;

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use kcompose_launcher::identity::{Ids, Standing};
 use kcompose_launcher::report::{Failure, Report};
-use kcompose_launcher::{Job, Limits, Overlay, Spec, wire};
+use kcompose_launcher::{Job, Limits, Overlay, Spec};
 
+use crate::standby::{self, message};
 use crate::{enter, profile, program, run};
 
 /// One thing that was tried.
@@ -58,10 +59,9 @@ fn try_step(folder: &Path) -> io::Result<Vec<Report>> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    let bytes = wire::bytes(&job);
     let sent = ours
-        .write_all(&wire::bytes(&(bytes.len() as u64)))
-        .and_then(|()| ours.write_all(&bytes));
+        .write_all(&message(&job.spec.limits.of_group()))
+        .and_then(|()| ours.write_all(&message(&job)));
     let mut said = Vec::new();
     let heard = ours.read_to_end(&mut said);
     child.wait()?;
@@ -71,7 +71,9 @@ fn try_step(folder: &Path) -> io::Result<Vec<Report>> {
         sent?;
         heard?;
     }
-    Ok(run::reports(&said))
+    let said = run::reports(&said);
+    standby::remove(&standby::groups(&said));
+    Ok(said)
 }
 
 /// Overlayfs leaves folders without any mode, which an ordinary user could not delete.

@@ -1,25 +1,22 @@
 //! Runs a step.
 
-use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as Pair;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use kcompose_launcher::report::{Failure, Report, TERMINATE};
-use kcompose_launcher::wire::{self, Wire};
+use kcompose_launcher::wire::Wire;
 use kcompose_launcher::{Job, Network, Overlay, Source, Spec};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::Disk;
-use crate::{Problem, profile, program};
+use crate::standby::{self, Standby, message};
+use crate::{Problem, profile};
 
 /// Where output came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +92,30 @@ pub async fn run(
     sink: impl FnMut(Stream, &[u8]) + Send,
     cancel: &CancellationToken,
 ) -> Result<Ended, Problem> {
+    run_on(None, spec, sink, cancel).await
+}
+
+/// The same with a launcher that was started before, if it was started with the step's limits.
+///
+/// # Errors
+///
+/// When the sandbox can't be set up, or the program not be started.
+pub async fn run_on(
+    standby: Option<Standby>,
+    spec: &Spec,
+    sink: impl FnMut(Stream, &[u8]) + Send,
+    cancel: &CancellationToken,
+) -> Result<Ended, Problem> {
     check(spec)?;
+    let standby = match standby {
+        Some(standby) if standby.serves(&spec.limits) => standby,
+        other => {
+            if let Some(other) = other {
+                other.dismiss().await;
+            }
+            Standby::start(&spec.limits).await?
+        }
+    };
     let job = Job {
         spec: spec.clone(),
         resolv_conf: resolv_conf(spec.network),
@@ -103,34 +123,38 @@ pub async fn run(
         old_mounts: false,
         enter: false,
     };
-    run_job(&job, sink, cancel).await
+    run_job(standby, &job, sink, cancel).await
 }
 
 /// Runs a job as the launcher takes it.
-pub(crate) async fn run_job(
+async fn run_job(
+    standby: Standby,
     job: &Job,
     sink: impl FnMut(Stream, &[u8]) + Send,
     cancel: &CancellationToken,
 ) -> Result<Ended, Problem> {
-    let (mut child, mut socket) = start().map_err(Problem::Launcher)?;
-    let bytes = wire::bytes(job);
-    let sent = async {
-        socket.write_all(&wire::bytes(&(bytes.len() as u64))).await?;
-        socket.write_all(&bytes).await
-    };
+    let Standby {
+        mut child,
+        mut socket,
+        ..
+    } = standby;
     // A launcher that fails early says why; what it did not read is of no interest then.
-    let _ = sent.await;
+    let _ = socket.write_all(&message(job)).await;
     let mut step = Step::new(job, &mut child, socket, sink);
     let early = step.watch(cancel).await;
     let said = reports(&step.report);
+    let groups = standby::groups(&said);
     if said.last() == Some(&Report::Over) {
         let launcher = tokio::spawn(async move {
             // That it is over, it has said.
             let _ = child.wait().await;
+            standby::remove(&groups);
         });
         return ending(early, said, Some(launcher));
     }
-    child.wait().await.map_err(Problem::Launcher)?;
+    let waited = child.wait().await;
+    standby::remove(&groups);
+    waited.map_err(Problem::Launcher)?;
     ending(early, said, None)
 }
 
@@ -163,21 +187,6 @@ fn resolv_conf(network: Network) -> String {
         Network::None => String::new(),
         Network::Host => std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
     }
-}
-
-fn start() -> io::Result<(Child, UnixStream)> {
-    let (ours, theirs) = Pair::pair()?;
-    ours.set_nonblocking(true)?;
-    let child = Command::new(program::path()?)
-        .arg0("kcompose-launcher")
-        .env_clear()
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .current_dir(Path::new("/"))
-        .kill_on_drop(true)
-        .spawn()?;
-    Ok((child, UnixStream::from_std(ours)?))
 }
 
 /// A step that runs.
@@ -309,7 +318,7 @@ fn ending(
             Report::Ended(status) => ended = Some(status),
             Report::Left(names) => left = names,
             Report::Met(limits) => met = limits,
-            Report::Entered(_) | Report::Unlimited(_) | Report::Over => {}
+            Report::Entered(_) | Report::Unlimited(_) | Report::Groups(_) | Report::Over => {}
         }
     }
     let ending = match (early, ended) {
@@ -411,7 +420,8 @@ mod tests {
         };
         let mut output = Vec::new();
         let sink = |_, bytes: &[u8]| output.extend(bytes);
-        let ended = run_job(&job, sink, &CancellationToken::new())
+        let standby = Standby::start(&job.spec.limits).await.expect("it starts");
+        let ended = run_job(standby, &job, sink, &CancellationToken::new())
             .await
             .expect("it starts");
         assert_eq!(ended.ending, Ending::Exited(0));

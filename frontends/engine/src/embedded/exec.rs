@@ -38,7 +38,8 @@ pub(super) async fn exec(
     let mut spec = prepared.spec(op)?;
     spec.limits.nice = nice;
     let sink = |stream: Stream, bytes: &[u8]| work.monitor.log(vertex, stream == Stream::Stderr, bytes);
-    let ended = kcompose_sandbox::run(&spec, sink, &work.cancel).await;
+    let standby = work.next_launcher.take(&spec.limits).await;
+    let ended = kcompose_sandbox::run_on(standby, &spec, sink, &work.cancel).await;
     let ended = ended.map_err(|problem| sandbox_failed(&problem))?;
     work.unmounting.add(ended.unmounted, Arc::clone(&draft));
     if !ended.left.is_empty() {

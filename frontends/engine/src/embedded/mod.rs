@@ -24,6 +24,7 @@ mod run;
 mod schedule;
 mod snapshot;
 mod source;
+mod standby;
 mod store;
 mod unmounting;
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::graph::{Graph, Op};
 use super::monitor::Monitor;
 use super::problem::Problem;
+use super::standby::NextLauncher;
 use super::store::{Build, Claim, Made, TreeFacts, TreeId};
 use super::unmounting::Unmounting;
 use super::{Reach, StepLimits, exec, file, snapshot, source};
@@ -33,6 +34,8 @@ pub(super) struct Work {
     pub(super) download: Download,
     /// Ends when somebody gives the build up, or something failed.
     pub(super) cancel: CancellationToken,
+    /// What the next step starts with.
+    pub(super) next_launcher: NextLauncher,
     /// Steps that ended, whose mounts the kernel still takes down.
     pub(super) unmounting: Unmounting,
 }

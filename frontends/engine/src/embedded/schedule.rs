@@ -14,6 +14,7 @@ use super::monitor::Monitor;
 use super::plan::{Plan, Task, plan};
 use super::problem::Problem;
 use super::run::Work;
+use super::standby::NextLauncher;
 use super::store::{Build, Claim, TreeId};
 use super::unmounting::Unmounting;
 use super::{Embedded, cachekey::Key};
@@ -78,6 +79,7 @@ async fn attempt(
         settle(engine, work, used, began.elapsed());
         return Outcome::Ended(Ok(layers));
     };
+    work.next_launcher.dismiss().await;
     work.unmounting.wait().await;
     if matches!(error, EngineError::Cancelled) {
         return Outcome::Ended(Err(error));
@@ -123,6 +125,7 @@ async fn begin(
             limits,
             download: Download::default(),
             cancel,
+            next_launcher: NextLauncher::default(),
             unmounting: Unmounting::default(),
         };
         Ok((Arc::new(work), plan))
@@ -155,7 +158,10 @@ fn settle(engine: &Embedded, work: Arc<Work>, made: BTreeSet<TreeId>, took: Dura
         if !made.is_empty() && trees.summary().is_ok_and(|summary| summary.size > limit) {
             let _ = trees.prune(limit);
         }
-        runtime.block_on(work.unmounting.wait());
+        runtime.block_on(async {
+            work.next_launcher.dismiss().await;
+            work.unmounting.wait().await;
+        });
     });
 }
 
@@ -268,10 +274,12 @@ impl<'a> Scheduler<'a> {
         let free: Vec<usize> = (0..self.tasks.len())
             .filter(|at| self.waiting[*at] == 0 && matches!(self.tasks[*at], Task::Run | Task::RunAnyway))
             .collect();
-        // Where nothing runs, there is no time to begin early.
-        if !free.is_empty() {
+        // Where no step runs, there is no time to begin early.
+        if !self.unfinished.is_empty() {
             self.layers.hand_out_early();
         }
+        let limits = self.work.limits.of_step(self.work.build.trees().root());
+        self.work.next_launcher.expect(self.unfinished.len(), &limits);
         free.into_iter().for_each(|vertex| self.enqueue(vertex));
         for at in 0..self.tasks.len() {
             match self.tasks[at].clone() {

@@ -4,6 +4,10 @@
 //! than below it; where only the first version has a controller, it is made below. Where neither can be, the limit does
 //! not hold, which is no failure: `kcompose doctor` says it.
 //!
+//! To move a process into a group, the kernel waits until no processor looks at any process' groups: about ten milliseconds.
+//! So the launcher moves itself, as soon as it knows the limits, and the step is born there. Only where memory is limited it
+//! stays outside, as it must not be the one that is killed.
+//!
 //! Whoever made a group holds a lock on it. So a group that a killed launcher left is known, and the next step takes it
 //! away.
 
@@ -13,23 +17,27 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use kcompose_launcher::Limits;
+use kcompose_launcher::GroupLimits;
 use kcompose_launcher::report::Failure;
 
 use kcompose_launcher::attempt::Attempt;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
-/// The groups that were made for a step, one for each hierarchy; they go when this is dropped.
+/// The groups that were made for a step, one for each hierarchy.
 #[derive(Debug, Default)]
 pub(crate) struct Cgroup {
     groups: Vec<Group>,
     lacks: Vec<String>,
+    /// Whether the launcher is in them.
+    has_launcher: bool,
 }
 
 /// One group, ours as long as the file is open.
 #[derive(Debug)]
 struct Group {
     path: PathBuf,
+    /// The group that the launcher comes from.
+    origin: PathBuf,
     _lock: OwnedFd,
 }
 
@@ -57,7 +65,11 @@ struct Knob {
 
 impl Cgroup {
     /// Groups that hold what of the limits can be held.
-    pub(crate) fn with(limits: &Limits) -> Self {
+    pub(crate) fn with(limits: &GroupLimits) -> Result<Self, Failure> {
+        let mut made = Cgroup {
+            has_launcher: limits.memory.is_none(),
+            ..Cgroup::default()
+        };
         let knobs = [
             Knob {
                 controller: MEMORY,
@@ -69,10 +81,11 @@ impl Cgroup {
                 controller: PIDS,
                 second: "pids.max",
                 first: "pids.max",
-                value: limits.processes,
+                value: limits
+                    .processes
+                    .map(|most| most.saturating_add(made.has_launcher.into())),
             },
         ];
-        let mut made = Cgroup::default();
         let name = name();
         for knob in &knobs {
             let Some(value) = knob.value else { continue };
@@ -80,16 +93,33 @@ impl Cgroup {
                 made.lacks.push(knob.controller.to_owned());
             }
         }
-        for group in made.groups.iter().filter(|_| limits.nice > 0) {
-            // There if the controller `cpu` is: the group then stands in the scheduler's queue, and not its processes.
-            let _ = fs::write(group.path.join("cpu.weight.nice"), limits.nice.to_string());
+        if made.has_launcher {
+            made.join()?;
         }
-        made
+        Ok(made)
+    }
+
+    /// Lets the step stand behind others.
+    pub(crate) fn stand_behind(&self, nice: u64) {
+        for group in self.groups.iter().filter(|_| nice > 0) {
+            // There if the controller `cpu` is: the group then stands in the scheduler's queue, and not its processes.
+            let _ = fs::write(group.path.join("cpu.weight.nice"), nice.to_string());
+        }
+    }
+
+    /// Where they are.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        self.groups.iter().map(|group| group.path.clone()).collect()
     }
 
     /// Writes the limit in the first place where it can be written.
     fn limit(&mut self, knob: &Knob, name: &str, value: &str) -> bool {
-        for (place, is_second) in places(knob.controller) {
+        for Place {
+            path: place,
+            origin,
+            is_second,
+        } in places(knob.controller)
+        {
             let file = if is_second { knob.second } else { knob.first };
             let path = place.join(name);
             if self.groups.iter().any(|group| group.path == path) {
@@ -99,7 +129,7 @@ impl Cgroup {
                 continue;
             }
             sweep(&place);
-            let Some(group) = make(path) else { continue };
+            let Some(group) = make(path, origin) else { continue };
             if fs::write(group.path.join(file), value).is_ok() && can_move(&group.path) {
                 self.groups.push(group);
                 return true;
@@ -130,20 +160,26 @@ impl Cgroup {
         &self.lacks
     }
 
-    /// Moves this process into the groups.
-    pub(crate) fn join(&self) -> Result<(), Failure> {
+    /// Sees to it that this process of the step is in the groups.
+    pub(crate) fn enter(&self) -> Result<(), Failure> {
+        if self.has_launcher { Ok(()) } else { self.join() }
+    }
+
+    fn join(&self) -> Result<(), Failure> {
         for group in &self.groups {
             let path = &group.path;
             fs::write(path.join("cgroup.procs"), "0").attempt(|| format!("joining {}", path.display()))?;
         }
         Ok(())
     }
-}
 
-impl Drop for Cgroup {
-    fn drop(&mut self) {
+    /// Leaves the groups and removes them, where nobody else will.
+    pub(crate) fn remove(&self) {
         for group in &self.groups {
-            // It is empty now; should it not be, an empty name stays in the list of groups.
+            // Should it not be empty, its name stays in the list of groups until the next step.
+            if self.has_launcher {
+                let _ = fs::write(group.origin.join("cgroup.procs"), "0");
+            }
             let _ = fs::remove_dir(&group.path);
         }
     }
@@ -157,7 +193,7 @@ fn name() -> String {
 }
 
 /// Makes a group and locks it; nothing if that is not allowed.
-fn make(path: PathBuf) -> Option<Group> {
+fn make(path: PathBuf, origin: PathBuf) -> Option<Group> {
     loop {
         match fs::create_dir(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return None,
@@ -165,7 +201,11 @@ fn make(path: PathBuf) -> Option<Group> {
         }
         // Whoever sweeps may have taken it away between the two.
         if let Some(lock) = lock(&path).filter(|_| path.exists()) {
-            return Some(Group { path, _lock: lock });
+            return Some(Group {
+                path,
+                origin,
+                _lock: lock,
+            });
         }
     }
 }
@@ -198,8 +238,16 @@ fn can_move(group: &Path) -> bool {
         .is_ok()
 }
 
-/// Folders below which a group can be tried, and whether they are of the second version.
-fn places(controller: &str) -> Vec<(PathBuf, bool)> {
+/// A folder below which a group can be tried.
+struct Place {
+    path: PathBuf,
+    /// The group that this process is in.
+    origin: PathBuf,
+    /// Whether it is of the second version.
+    is_second: bool,
+}
+
+fn places(controller: &str) -> Vec<Place> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let mut places = Vec::new();
     for line in own.lines() {
@@ -208,18 +256,24 @@ fn places(controller: &str) -> Vec<(PathBuf, bool)> {
             continue;
         };
         let below = |hierarchy: &str| Path::new(hierarchy).join(path.trim_start_matches('/'));
+        let mut add = |path: PathBuf, origin: &Path, is_second| {
+            places.push(Place {
+                path,
+                origin: origin.to_owned(),
+                is_second,
+            });
+        };
         if controllers.is_empty() {
             for hierarchy in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
                 let own = below(hierarchy);
-                places.extend(
-                    own.parent()
-                        .filter(|_| path != "/")
-                        .map(|parent| (parent.to_owned(), true)),
-                );
-                places.push((own, true));
+                if let Some(parent) = own.parent().filter(|_| path != "/") {
+                    add(parent.to_owned(), &own, true);
+                }
+                add(own.clone(), &own, true);
             }
         } else if controllers.split(',').any(|name| name == controller) {
-            places.push((below(&format!("/sys/fs/cgroup/{controllers}")), false));
+            let own = below(&format!("/sys/fs/cgroup/{controllers}"));
+            add(own.clone(), &own, false);
         }
     }
     places

@@ -28,7 +28,7 @@ pub(crate) fn run(
     socket: &OwnedFd,
 ) -> Result<(), Failure> {
     die_with(parent)?;
-    cgroup.join()?;
+    cgroup.enter()?;
     system::pass_termination_on();
     namespace::enter(&job.spec, world)?;
     let program = Program::of(&job.spec)?;

@@ -142,7 +142,26 @@ pub struct ResourceLimit {
     pub hard: u64,
 }
 
-/// What the launcher reads first.
+/// What all processes of a step together may use up: what the launcher reads first, perhaps long before there is a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupLimits {
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Processes at once.
+    pub processes: Option<u64>,
+}
+
+impl Limits {
+    /// Those of them that hold for all processes together.
+    pub fn of_group(&self) -> GroupLimits {
+        GroupLimits {
+            memory: self.memory,
+            processes: self.processes,
+        }
+    }
+}
+
+/// What the launcher reads then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     /// The step.
@@ -209,6 +228,7 @@ wire_struct!(Limits {
     nice,
     resources
 });
+wire_struct!(GroupLimits { memory, processes });
 wire_struct!(ResourceLimit { name, soft, hard });
 wire_struct!(Job {
     spec,

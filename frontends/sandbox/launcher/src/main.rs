@@ -24,6 +24,7 @@ use kcompose_launcher::{Job, identity};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
 use rustix::thread::UnshareFlags;
 
+use cgroup::Cgroup;
 use kcompose_launcher::attempt::{Attempt, failure};
 
 /// A job is text and paths; what is longer is none.
@@ -77,39 +78,55 @@ fn nothing() -> std::io::Result<OwnedFd> {
 }
 
 fn launch(socket: &OwnedFd) -> Result<(), Failure> {
-    let job = read_job(socket)?;
+    let cgroup = Cgroup::with(&read(socket)?)?;
+    if !cgroup.lacks().is_empty() {
+        say(socket, &Report::Unlimited(cgroup.lacks().to_vec()));
+    }
+    if !cgroup.paths().is_empty() {
+        say(socket, &Report::Groups(cgroup.paths()));
+    }
+    let job = match read(socket) {
+        Ok(job) => job,
+        Err(problem) => {
+            cgroup.remove();
+            return Err(problem);
+        }
+    };
+    run(&job, &cgroup, socket)
+}
+
+fn run(job: &Job, cgroup: &Cgroup, socket: &OwnedFd) -> Result<(), Failure> {
+    cgroup.stand_behind(job.spec.limits.nice);
     if job.enter {
         say(
             socket,
             &Report::Entered(identity::enter(Path::new("/proc/self/exe"))?),
         );
     }
-    let world = world::build(&job)?;
-    let cgroup = cgroup::Cgroup::with(&job.spec.limits);
-    if !cgroup.lacks().is_empty() {
-        say(socket, &Report::Unlimited(cgroup.lacks().to_vec()));
-    }
+    let world = world::build(job)?;
     let parent =
         pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).attempt(|| "finding the launcher")?;
     system::unshare(UnshareFlags::NEWPID).attempt(|| "making a process namespace")?;
     match system::fork().attempt(|| "dividing")? {
         None => {
-            let result = init::run(&job, &world, &cgroup, &parent, socket);
+            let result = init::run(job, &world, cgroup, &parent, socket);
             if let Err(problem) = result {
                 say(socket, &Report::Failed(problem));
             }
             system::exit()
         }
         Some(first) => {
-            watch(first, socket)?;
+            let is_alone = watch(first, socket)?;
             let met = cgroup.met();
             if !met.is_empty() {
                 say(socket, &Report::Met(met));
             }
             world.stubs.remove(world.root.as_fd());
+            if is_alone {
+                cgroup.remove();
+            }
         }
     }
-    drop(cgroup);
     // The engine waits for the end of the output too, and the kernel closes what an ending process leaves open only after it
     // has taken down that process's mounts.
     nothing()
@@ -119,7 +136,7 @@ fn launch(socket: &OwnedFd) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read_job(socket: &OwnedFd) -> Result<Job, Failure> {
+fn read<T: Wire>(socket: &OwnedFd) -> Result<T, Failure> {
     let what = || "reading the job";
     let mut stream = UnixStream::from(socket.try_clone().attempt(what)?);
     let mut length = [0; 8];
@@ -130,13 +147,14 @@ fn read_job(socket: &OwnedFd) -> Result<Job, Failure> {
     }
     let mut bytes = Vec::new();
     stream.take(length).read_to_end(&mut bytes).attempt(what)?;
-    Job::take(&mut &bytes[..]).ok_or_else(|| failure(what(), "it is not understood"))
+    T::take(&mut &bytes[..]).ok_or_else(|| failure(what(), "it is not understood"))
 }
 
-/// Waits for the end of the step's first process, and brings it about when the engine asks or is gone.
-fn watch(first: Pid, socket: &OwnedFd) -> Result<(), Failure> {
+/// Waits for the end of the step's first process, and brings it about when the engine asks or is gone; true if it is gone.
+fn watch(first: Pid, socket: &OwnedFd) -> Result<bool, Failure> {
     let what = || "watching the step";
     let process = pidfd_open(first, PidfdFlags::empty()).attempt(what)?;
+    let mut is_alone = false;
     loop {
         let [ended, spoken] =
             system::wait_for([process.as_raw_fd(), socket.as_raw_fd()], -1).attempt(what)?;
@@ -150,13 +168,14 @@ fn watch(first: Pid, socket: &OwnedFd) -> Result<(), Failure> {
             // It may have ended by itself just now.
             let _ = kill_process(first, signal);
             if !asked {
+                is_alone = true;
                 break;
             }
         }
     }
     // Its end waits for that of every process of the namespace.
     waitpid(Some(first), WaitOptions::empty()).attempt(what)?;
-    Ok(())
+    Ok(is_alone)
 }
 
 /// Tells the engine; there is nobody else to tell when it does not listen.

@@ -1,5 +1,7 @@
 //! What the launcher and its children say on the socket, and what they hear.
 
+use std::path::PathBuf;
+
 use crate::identity::Standing;
 use crate::wire::{Wire, wire_struct};
 
@@ -32,6 +34,8 @@ pub enum Report {
     Entered(Standing),
     /// Limits that do not hold, because no cgroup can be made.
     Unlimited(Vec<String>),
+    /// The cgroups of the step, to be removed when the launcher has ended: it may be in them itself.
+    Groups(Vec<PathBuf>),
     /// The step ended with this status of `waitpid`.
     Ended(i32),
     /// Processes that ran on when the step had ended, by name.
@@ -70,6 +74,10 @@ impl Wire for Report {
                 limits.put(out);
             }
             Report::Over => 6u8.put(out),
+            Report::Groups(paths) => {
+                7u8.put(out);
+                paths.put(out);
+            }
         }
     }
 
@@ -82,6 +90,7 @@ impl Wire for Report {
             4 => Report::Left(Wire::take(input)?),
             5 => Report::Met(Wire::take(input)?),
             6 => Report::Over,
+            7 => Report::Groups(Wire::take(input)?),
             _ => return None,
         })
     }

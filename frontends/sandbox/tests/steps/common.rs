@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use kcompose_sandbox::{Ending, Overlay, Problem, Spec, Stream, run};
+use kcompose_sandbox::{Ending, Overlay, Problem, Spec, Standby, Stream, run_on};
 use tokio_util::sync::CancellationToken;
 
 /// Commands that the tests call by name.
@@ -101,12 +101,20 @@ pub(crate) fn wait_for<T>(future: impl Future<Output = T>) -> T {
 }
 
 pub(crate) async fn try_until(spec: &Spec, cancel: &CancellationToken) -> Result<Outcome, Problem> {
+    try_on(None, spec, cancel).await
+}
+
+pub(crate) async fn try_on(
+    standby: Option<Standby>,
+    spec: &Spec,
+    cancel: &CancellationToken,
+) -> Result<Outcome, Problem> {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let sink = |stream, bytes: &[u8]| match stream {
         Stream::Stdout => stdout.extend(bytes),
         Stream::Stderr => stderr.extend(bytes),
     };
-    let ended = run(spec, sink, cancel).await?;
+    let ended = run_on(standby, spec, sink, cancel).await?;
     Ok(Outcome {
         ending: ended.ending,
         left: ended.left,

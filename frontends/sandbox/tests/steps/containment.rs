@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use kcompose_sandbox::{Ending, Spec, run};
+use kcompose_sandbox::{Ending, Spec, Standby, run};
 use tokio_util::sync::CancellationToken;
 
 use crate::Scenario;
-use crate::common::{Fixture, output, try_step, wait_for};
+use crate::common::{Fixture, output, try_on, try_step, wait_for};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     (
@@ -35,6 +35,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     (
         "a_step_that_multiplies_meets_its_limit",
         a_step_that_multiplies_meets_its_limit,
+    ),
+    (
+        "a_launcher_may_be_there_before_its_step",
+        a_launcher_may_be_there_before_its_step,
     ),
     (
         "a_group_that_a_killed_launcher_left_goes_with_the_next_step",
@@ -317,6 +321,45 @@ fn a_step_that_multiplies_meets_its_limit() {
         matches!(ending, Ending::MemoryLimit | Ending::Exited(1..)),
         "{ending:?}"
     );
+}
+
+/// What was started for a step that comes later, or never.
+fn a_launcher_may_be_there_before_its_step() {
+    let fixture = Fixture::new();
+    let many = "for i in 1 2 3 4 5 6 7 8 9; do sleep 4711.375 & done; echo all";
+    let with = |most: u64| {
+        let mut step = fixture.script(many);
+        step.limits.processes = Some(most);
+        step
+    };
+    let is_user = std::env::var_os(crate::AS_USER).is_some();
+    let run = |started: u64, most: u64| {
+        let step = with(most);
+        let outcome = wait_for(async {
+            let standby = Standby::start(&with(started).limits).await.expect("it starts");
+            try_on(Some(standby), &step, &CancellationToken::new()).await
+        });
+        fixture.renew();
+        outcome.expect("it starts")
+    };
+    assert_eq!(run(100, 100).ending, Ending::Exited(0));
+    // Limits are those of the step, whatever the launcher was started with.
+    for (started, most) in [(6, 6), (100, 6), (6, 100)] {
+        let outcome = run(started, most);
+        let expected = if most == 6 && !is_user {
+            Ending::ProcessLimit
+        } else {
+            Ending::Exited(0)
+        };
+        assert_eq!(outcome.ending, expected, "{started} {most}: {outcome:?}");
+    }
+    wait_for(async {
+        let standby = Standby::start(&with(6).limits).await.expect("it starts");
+        standby.dismiss().await;
+    });
+    let left: Vec<String> = groups().filter(|name| launcher_in(name) == Some(0)).collect();
+    assert_eq!(left, Vec::<String>::new());
+    expect_gone("4711.375");
 }
 
 /// The names of all groups of steps, those of others too.
