@@ -1,7 +1,7 @@
 //! A directory of this machine as a [`Tree`].
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
@@ -26,7 +26,7 @@ pub(crate) struct RootTree {
 #[derive(Debug, Default)]
 struct Known {
     root: Option<Entry>,
-    directories: HashMap<Vec<u8>, Vec<(Vec<u8>, Entry)>>,
+    directories: BTreeMap<Vec<u8>, Vec<(Vec<u8>, Entry)>>,
 }
 
 impl RootTree {

@@ -107,3 +107,79 @@ fn write(
         layers: written,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use fs_err as fs;
+    use kcompose_core::image::ImageConfig;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::export::{Export, Image, OutputKind, write};
+    use crate::layers::Compression;
+
+    #[tokio::test]
+    async fn an_archive_is_the_same_whatever_it_was_begun_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LayerStore::new(folder.path().join("layers"), Compression::Zstd);
+        let layers: Vec<Layer> = ["one", "two", "three"]
+            .iter()
+            .map(|text| store.add(&mut text.as_bytes()).unwrap())
+            .collect();
+        // A layer that is there twice is written once.
+        let order = [0, 1, 0, 2].map(|at: usize| layers[at].clone());
+        let image = Image::new(&ImageConfig::default(), order.to_vec(), Compression::Zstd);
+        let cancel = CancellationToken::new();
+        let export = Export {
+            image: &image,
+            layers: &store,
+            names: &[],
+            cancel: &cancel,
+        };
+        let (out, beside) = (folder.path().join("out"), folder.path().join("beside.tar"));
+        fs::create_dir(&out).unwrap();
+        write(&export, OutputKind::Oci, &beside, None).unwrap();
+        let path = out.join("image.tar");
+        let cases: [(&[usize], usize); 6] = [
+            (&[], 0),
+            (&[0], 1),
+            (&[0, 1, 0, 2], 3),
+            (&[0, 1, 0, 1], 2),
+            (&[1, 0], 2),
+            (&[0, 2, 1, 0], 3),
+        ];
+        for (fed, written) in cases {
+            let ahead = Ahead::begin(&path, &store, image.created).unwrap();
+            fed.iter().for_each(|at| ahead.feed().put(layers[*at].clone()));
+            let begun = ahead.end().await;
+            assert_eq!(
+                begun.as_ref().map_or(0, |begun| begun.layers.len()),
+                written,
+                "{fed:?}"
+            );
+            assert_eq!(fs::read_dir(&out).unwrap().count(), 0, "it has no name yet");
+            write(&export, OutputKind::Oci, &path, begun).unwrap();
+            assert!(fs::read(&path).unwrap() == fs::read(&beside).unwrap(), "{fed:?}");
+            fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_given_up_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LayerStore::new(folder.path().join("layers"), Compression::Zstd);
+        let layer = store.add(&mut &b"one"[..]).unwrap();
+        let out = folder.path().join("out");
+        fs::create_dir(&out).unwrap();
+        let ahead = Ahead::begin(&out.join("image.tar"), &store, 0).unwrap();
+        let feed = ahead.feed();
+        feed.put(layer.clone());
+        drop(ahead);
+        assert!(!feed.is_open());
+        feed.put(layer);
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
+        // Where it cannot be begun, nobody hears of it.
+        let ahead = Ahead::begin(Path::new("/nonexistent/image.tar"), &store, 0).unwrap();
+        assert!(ahead.end().await.is_none());
+    }
+}

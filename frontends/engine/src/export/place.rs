@@ -204,6 +204,25 @@ mod tests {
     }
 
     #[test]
+    fn a_file_has_no_name_until_it_is_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("image.tar");
+        let count = || fs::read_dir(root.path()).unwrap().count();
+        for (number, text) in ["first", "second"].into_iter().enumerate() {
+            let mut draft = Draft::nameless(&path).unwrap();
+            draft.file().write_all(text.as_bytes()).unwrap();
+            assert_eq!(count(), number);
+            draft.place().unwrap();
+            assert_eq!(
+                (fs::read_to_string(&path).unwrap(), count()),
+                (text.to_owned(), 1)
+            );
+        }
+        drop(Draft::nameless(&path).unwrap());
+        assert_eq!(count(), 1);
+    }
+
+    #[test]
     fn a_missing_folder_is_named() {
         let error = file(Path::new("/nonexistent/image.tar"), |_| Ok(())).unwrap_err();
         assert!(

@@ -17,7 +17,7 @@
 //!
 //! A tree is made below `tmp` and renamed; its record is written last, so what is recorded is whole, whenever a build is
 //! killed. After a loss of power that is not enough: what a build made counts in another boot only if the disk was told
-//! to keep it (`syncfs`) after the build.
+//! to keep it (`syncfs`) after the build. A build that took a moment leaves that to the next longer one of the same boot.
 
 mod build;
 mod cache;
