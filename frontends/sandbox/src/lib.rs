@@ -8,7 +8,7 @@
 //! static program, the launcher (`launcher/`), which this crate has within itself and hands over through a file in memory:
 //! nothing is installed, no caller needs a hook in its `main`, and a test can run steps as the command line does. The
 //! launcher gets the description of the step through a socket, its stdin, and divides itself; it has one thread. The step
-//! writes straight to the caller's pipes.
+//! writes straight to the caller's pipes. A caller with many steps starts the launcher of the next one ahead ([`Standby`]).
 //!
 //! **How a step ends.** The step is in a process namespace whose first process is the launcher's child: when that ends, the
 //! kernel kills every other process in it. It ends when the step does; when the launcher does (`PR_SET_PDEATHSIG`); and

@@ -31,7 +31,7 @@ pub(crate) struct Begun {
 pub(crate) struct Ahead {
     feed: LayerFeed,
     wanted: Wanted,
-    is_given_up: Arc<AtomicBool>,
+    is_over: Arc<AtomicBool>,
     begun: oneshot::Receiver<Option<Begun>>,
 }
 
@@ -39,9 +39,9 @@ impl Ahead {
     /// Waits for the first layer; `None` if no thread can be had. The time is that of the image, in seconds since 1970.
     pub(crate) fn begin(destination: &Path, layers: &LayerStore, time: i64) -> Option<Self> {
         let (feed, receiver) = LayerFeed::new();
-        let (wanted, is_given_up) = (Wanted::default(), Arc::new(AtomicBool::new(false)));
+        let (wanted, is_over) = (Wanted::default(), Arc::new(AtomicBool::new(false)));
         let (destination, layers) = (destination.to_owned(), layers.clone());
-        let (waited_for, over) = (wanted.clone(), Arc::clone(&is_given_up));
+        let (waited_for, over) = (wanted.clone(), Arc::clone(&is_over));
         let begun = background::run(move || {
             // Why it failed is said by whoever writes it after all.
             write(&receiver, &destination, &layers, time, &waited_for, &over)
@@ -51,7 +51,7 @@ impl Ahead {
         Some(Ahead {
             feed,
             wanted,
-            is_given_up,
+            is_over,
             begun: begun.ok()?,
         })
     }
@@ -61,20 +61,24 @@ impl Ahead {
         self.feed.clone()
     }
 
-    /// What has been written, when no more layers come; nothing if there was nothing, or not the means.
+    /// What has been written, when somebody waits; nothing if there was nothing, or not the means.
     pub(crate) async fn end(mut self) -> Option<Begun> {
+        self.stop();
+        (&mut self.begun).await.ok().flatten()
+    }
+
+    /// The layer that is being written is the last one: what is missing then is no longer work that has time.
+    fn stop(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
         self.feed.close();
         self.wanted.now();
-        (&mut self.begun).await.ok().flatten()
     }
 }
 
 impl Drop for Ahead {
     /// What is written has no name, so nothing of it stays.
     fn drop(&mut self) {
-        self.is_given_up.store(true, Ordering::Relaxed);
-        self.feed.close();
-        self.wanted.now();
+        self.stop();
     }
 }
 
@@ -84,7 +88,7 @@ fn write(
     store: &LayerStore,
     time: i64,
     wanted: &Wanted,
-    is_given_up: &AtomicBool,
+    is_over: &AtomicBool,
 ) -> io::Result<Option<Begun>> {
     let Ok(first) = layers.recv() else {
         return Ok(None);
@@ -94,8 +98,8 @@ fn write(
     oci::head(&mut archive)?;
     let mut written: Vec<String> = Vec::new();
     for layer in std::iter::once(first).chain(layers) {
-        if is_given_up.load(Ordering::Relaxed) {
-            return Ok(None);
+        if is_over.load(Ordering::Relaxed) {
+            break;
         }
         if !written.contains(&layer.digest) {
             oci::layer(&mut archive, &layer, store)?;
@@ -115,11 +119,11 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::export::{Export, Image, OutputKind, write};
+    use crate::export::{self, Export, Image, OutputKind};
     use crate::layers::Compression;
 
-    #[tokio::test]
-    async fn an_archive_is_the_same_whatever_it_was_begun_with() {
+    #[test]
+    fn an_archive_is_the_same_whatever_it_was_begun_with() {
         let folder = tempfile::tempdir().unwrap();
         let store = LayerStore::new(folder.path().join("layers"), Compression::Zstd);
         let layers: Vec<Layer> = ["one", "two", "three"]
@@ -138,8 +142,9 @@ mod tests {
         };
         let (out, beside) = (folder.path().join("out"), folder.path().join("beside.tar"));
         fs::create_dir(&out).unwrap();
-        write(&export, OutputKind::Oci, &beside, None).unwrap();
+        export::write(&export, OutputKind::Oci, &beside, None).unwrap();
         let path = out.join("image.tar");
+        // What it is begun with, and how many of those are written.
         let cases: [(&[usize], usize); 6] = [
             (&[], 0),
             (&[0], 1),
@@ -149,23 +154,30 @@ mod tests {
             (&[0, 2, 1, 0], 3),
         ];
         for (fed, written) in cases {
-            let ahead = Ahead::begin(&path, &store, image.created).unwrap();
-            fed.iter().for_each(|at| ahead.feed().put(layers[*at].clone()));
-            let begun = ahead.end().await;
-            assert_eq!(
-                begun.as_ref().map_or(0, |begun| begun.layers.len()),
-                written,
-                "{fed:?}"
+            let (feed, receiver) = LayerFeed::new();
+            fed.iter().for_each(|at| feed.put(layers[*at].clone()));
+            feed.close();
+            let is_over = AtomicBool::new(false);
+            let begun = write(
+                &receiver,
+                &path,
+                &store,
+                image.created,
+                &Wanted::default(),
+                &is_over,
             );
+            let begun = begun.unwrap();
+            let count = begun.as_ref().map_or(0, |begun| begun.layers.len());
+            assert_eq!(count, written, "{fed:?}");
             assert_eq!(fs::read_dir(&out).unwrap().count(), 0, "it has no name yet");
-            write(&export, OutputKind::Oci, &path, begun).unwrap();
+            export::write(&export, OutputKind::Oci, &path, begun).unwrap();
             assert!(fs::read(&path).unwrap() == fs::read(&beside).unwrap(), "{fed:?}");
             fs::remove_file(&path).unwrap();
         }
     }
 
     #[tokio::test]
-    async fn what_is_given_up_leaves_nothing() {
+    async fn what_is_begun_may_end_at_any_time() {
         let folder = tempfile::tempdir().unwrap();
         let store = LayerStore::new(folder.path().join("layers"), Compression::Zstd);
         let layer = store.add(&mut &b"one"[..]).unwrap();
@@ -176,7 +188,10 @@ mod tests {
         feed.put(layer.clone());
         drop(ahead);
         assert!(!feed.is_open());
-        feed.put(layer);
+        feed.put(layer.clone());
+        let ahead = Ahead::begin(&out.join("image.tar"), &store, 0).unwrap();
+        ahead.feed().put(layer);
+        drop(ahead.end().await);
         assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
         // Where it cannot be begun, nobody hears of it.
         let ahead = Ahead::begin(Path::new("/nonexistent/image.tar"), &store, 0).unwrap();
