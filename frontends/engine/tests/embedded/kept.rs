@@ -8,7 +8,7 @@ use kcompose_core::llb::{Copy, Exec, FileAction, Http, Local, Meta, MountKind, O
 use kcompose_engine::embedded::{Reach, Settings};
 use kcompose_engine::serve::BlobServer;
 use kcompose_engine::store::Store;
-use kcompose_engine::{Embedded, EngineError};
+use kcompose_engine::{Embedded, EngineError, Output};
 
 use crate::common::{Test, dated};
 use crate::daemon::daemon;
@@ -34,6 +34,50 @@ async fn what_is_kept_is_not_made_again() {
     anyway.no_cache = true;
     let anyway = test.build_with(&test.engine(), &anyway).await;
     assert_eq!(anyway.ran().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_worked_for_long_waits_until_the_disk_has_everything() {
+    kcompose_testing::needs!(Root, Program("busybox"));
+    let mut test = Test::new();
+    let shell = test.shell();
+    let pending = test.path("cache/engine/pending");
+    for (script, left) in [
+        ("echo one > /one", 1),
+        ("echo two > /two", 2),
+        ("sleep 2.1", 0),
+        ("rm /bin/sh", 1),
+    ] {
+        let step = test.sh(shell, script);
+        let built = test.build(step).await;
+        assert!(built.ran().iter().any(|ran| ran == script), "{:?}", built.ran());
+        assert_eq!(fs::read_dir(&pending).unwrap().count(), left, "{script}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_is_begun_while_a_step_runs_is_the_same() {
+    kcompose_testing::needs!(Root, Program("busybox"));
+    let mut test = Test::new();
+    let shell = test.shell();
+    let first = test.sh(shell, "yes one | head -n 3000000 > /one");
+    let second = test.sh(first, "sleep 0.3; echo two > /two");
+    let out = test.path("out");
+    fs::create_dir(&out).unwrap();
+    let written = async |output, layers: &str, name: &str| {
+        let mut request = test.request(output);
+        request.layer_directory = test.path(layers);
+        request.outputs = vec![Output::oci(out.join(name))];
+        let built = test.build_with(&test.engine(), &request).await;
+        (built.ran(), fs::read(out.join(name)).unwrap())
+    };
+    written(first, "layers", "a.tar").await;
+    let (ran, begun) = written(second, "layers", "a.tar").await;
+    assert!(ran[0].starts_with("sleep") && ran.len() == 2, "{ran:?}");
+    let (ran, whole) = written(second, "other layers", "b.tar").await;
+    assert_eq!(ran.len(), 1, "{ran:?}");
+    assert!(begun == whole);
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
