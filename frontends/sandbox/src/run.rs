@@ -148,12 +148,12 @@ async fn run_job(
         let launcher = tokio::spawn(async move {
             // That it is over, it has said.
             let _ = child.wait().await;
-            standby::remove(&groups);
+            standby::removed(groups).await;
         });
         return ending(early, said, Some(launcher));
     }
     let waited = child.wait().await;
-    standby::remove(&groups);
+    standby::removed(groups).await;
     waited.map_err(Problem::Launcher)?;
     ending(early, said, None)
 }

@@ -91,19 +91,28 @@ pub(crate) fn groups(said: &[Report]) -> Vec<PathBuf> {
     paths.flatten().collect()
 }
 
-/// Takes the groups of a launcher away that has ended.
+/// Takes the groups of a launcher away that has ended, on a thread that may wait.
+pub(crate) async fn removed(groups: Vec<PathBuf>) {
+    if !groups.is_empty() {
+        // What stays behind, the next step takes away.
+        let _ = tokio::task::spawn_blocking(move || remove(&groups)).await;
+    }
+}
+
+/// The same for who may wait.
 pub(crate) fn remove(groups: &[PathBuf]) {
     for group in groups {
-        for _ in 0..TRIES {
-            match std::fs::remove_dir(group) {
-                // A process that has ended is a member a little longer.
-                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => std::thread::sleep(PAUSE),
-                // What stays behind, the next step takes away.
-                _ => break,
-            }
+        let mut pause = PAUSE;
+        // A process that has ended is a member a little longer: until it is no longer on its processor.
+        while let Err(error) = std::fs::remove_dir(group)
+            && error.kind() == io::ErrorKind::ResourceBusy
+            && pause <= LONGEST_PAUSE
+        {
+            std::thread::sleep(pause);
+            pause *= 2;
         }
     }
 }
 
-const TRIES: usize = 20;
 const PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(256);
