@@ -61,7 +61,7 @@ pub struct Ended {
 
 /// The kernel takes a step's mounts down, for which it looks at every path that the step looked at: tens of milliseconds.
 ///
-/// Until then the upper folders of its overlays should be in no other overlay, and not be deleted; what is in them may be read
+/// The step's cgroups are removed then too. Until then the upper folders of its overlays should be in no other overlay, and not be deleted; what is in them may be read
 /// and moved.
 #[derive(Debug)]
 pub struct Unmounted(Option<JoinHandle<()>>);

@@ -91,6 +91,10 @@ pub(crate) fn groups(said: &[Report]) -> Vec<PathBuf> {
     paths.flatten().collect()
 }
 
+/// Between two attempts to remove a group; it doubles until it is the longest.
+const PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(256);
+
 /// Takes the groups of a launcher away that has ended, on a thread that may wait.
 pub(crate) async fn removed(groups: Vec<PathBuf>) {
     if !groups.is_empty() {
@@ -113,6 +117,3 @@ pub(crate) fn remove(groups: &[PathBuf]) {
         }
     }
 }
-
-const PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(256);

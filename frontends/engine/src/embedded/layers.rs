@@ -84,13 +84,14 @@ impl Layers {
 
     /// Hands out the layers of the image's lowest trees, as many as are known by now.
     pub(super) fn hand_out(&mut self, trees: &[TreeId]) {
-        for at in self.handed_out..trees.len() {
-            self.make(trees, at);
-            if let (Some(making), Some(next)) = (self.making.get(&trees[at]), &self.handing_out) {
-                // Whoever stopped listening does not want to know.
-                let _ = next.send(making.known.clone());
-            }
-            self.handed_out = at + 1;
+        for tree in trees.iter().skip(self.handed_out) {
+            // What is in the image has been begun.
+            let (Some(making), Some(next)) = (self.making.get(tree), &self.handing_out) else {
+                return;
+            };
+            // Whoever stopped listening does not want to know.
+            let _ = next.send(making.known.clone());
+            self.handed_out += 1;
         }
     }
 

@@ -18,13 +18,13 @@ mod layers;
 mod limits;
 mod make;
 mod monitor;
+mod next_launcher;
 mod plan;
 mod problem;
 mod run;
 mod schedule;
 mod snapshot;
 mod source;
-mod standby;
 mod store;
 mod unmounting;
 

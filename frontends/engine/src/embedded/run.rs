@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::graph::{Graph, Op};
 use super::monitor::Monitor;
+use super::next_launcher::NextLauncher;
 use super::problem::Problem;
-use super::standby::NextLauncher;
 use super::store::{Build, Claim, Made, TreeFacts, TreeId};
 use super::unmounting::Unmounting;
 use super::{Reach, StepLimits, exec, file, snapshot, source};

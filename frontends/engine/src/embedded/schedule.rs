@@ -11,10 +11,10 @@ use super::graph::{Graph, Op, Output};
 use super::layers::{Layers, made_on};
 use super::make::make;
 use super::monitor::Monitor;
+use super::next_launcher::NextLauncher;
 use super::plan::{Plan, Task, plan};
 use super::problem::Problem;
 use super::run::Work;
-use super::standby::NextLauncher;
 use super::store::{Build, Claim, TreeId};
 use super::unmounting::Unmounting;
 use super::{Embedded, cachekey::Key};
@@ -277,9 +277,9 @@ impl<'a> Scheduler<'a> {
         // Where no step runs, there is no time to begin early.
         if !self.unfinished.is_empty() {
             self.layers.hand_out_early();
+            let limits = self.work.limits.of_step(self.work.build.trees().root());
+            self.work.next_launcher.expect(self.unfinished.len(), &limits);
         }
-        let limits = self.work.limits.of_step(self.work.build.trees().root());
-        self.work.next_launcher.expect(self.unfinished.len(), &limits);
         free.into_iter().for_each(|vertex| self.enqueue(vertex));
         for at in 0..self.tasks.len() {
             match self.tasks[at].clone() {

@@ -17,7 +17,7 @@ use super::place::Draft;
 use crate::background::{self, Patient, Wanted};
 use crate::layers::{Layer, LayerFeed, LayerStore};
 
-/// An archive with the first of its layers.
+/// An archive with the first of its layers, one at least.
 #[derive(Debug)]
 pub(crate) struct Begun {
     /// The file, to be written on.
@@ -106,7 +106,7 @@ fn write(
             written.push(layer.digest);
         }
     }
-    Ok(Some(Begun {
+    Ok((!written.is_empty()).then_some(Begun {
         draft,
         layers: written,
     }))
@@ -157,15 +157,10 @@ mod tests {
             let (feed, receiver) = LayerFeed::new();
             fed.iter().for_each(|at| feed.put(layers[*at].clone()));
             feed.close();
-            let is_over = AtomicBool::new(false);
-            let begun = write(
-                &receiver,
-                &path,
-                &store,
-                image.created,
-                &Wanted::default(),
-                &is_over,
-            );
+            let (wanted, is_over) = (Wanted::default(), AtomicBool::new(false));
+            // However busy this machine is.
+            wanted.now();
+            let begun = write(&receiver, &path, &store, image.created, &wanted, &is_over);
             let begun = begun.unwrap();
             let count = begun.as_ref().map_or(0, |begun| begun.layers.len());
             assert_eq!(count, written, "{fed:?}");

@@ -47,13 +47,7 @@ pub(crate) fn write(
     if fresh.as_ref().is_some_and(Fresh::is_there) {
         return Ok(());
     }
-    let is_written = match begun {
-        Some(begun) if kind == OutputKind::Oci => write_on(export, begun, destination)?,
-        _ => false,
-    };
-    if !is_written {
-        write_anew(export, kind, destination)?;
-    }
+    write_anew(export, kind, destination, begun)?;
     if let Some(fresh) = fresh {
         // What cannot be remembered is written again.
         let _ = fresh.remember();
@@ -61,19 +55,17 @@ pub(crate) fn write(
     Ok(())
 }
 
-/// Ends an archive that was begun, if it was begun with this image's layers.
-fn write_on(export: &Export<'_>, mut begun: Begun, destination: &Path) -> Result<bool, EngineError> {
-    if !oci::write_on(export, &mut begun)? {
-        return Ok(false);
-    }
-    let placed = begun.draft.place();
-    placed.map_err(|error| EngineError::io("write", destination, error))?;
-    Ok(true)
-}
-
-fn write_anew(export: &Export<'_>, kind: OutputKind, destination: &Path) -> Result<(), EngineError> {
+fn write_anew(
+    export: &Export<'_>,
+    kind: OutputKind,
+    destination: &Path,
+    begun: Option<Begun>,
+) -> Result<(), EngineError> {
     match kind {
-        OutputKind::Oci => place::file(destination, |file| oci::write(export, file)),
+        OutputKind::Oci => match begun.filter(|begun| oci::begins_with(export, &begun.layers)) {
+            Some(Begun { draft, layers }) => place::whole(draft, |file| oci::write(export, file, &layers)),
+            None => place::file(destination, |file| oci::write(export, file, &[])),
+        },
         OutputKind::Docker => place::file(destination, |file| docker::write(export, file)),
         OutputKind::Tar => place::file(destination, |file| tree::archive(export, file)),
         OutputKind::Local => place::directory(destination, |folder| tree::folder(export, folder)),

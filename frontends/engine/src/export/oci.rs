@@ -6,7 +6,6 @@ use std::io::{self, Write};
 use fs_err as fs;
 use serde_json::json;
 
-use super::ahead::Begun;
 use super::archive::Archive;
 use super::image::compact;
 use super::{Export, explain};
@@ -19,32 +18,18 @@ pub(super) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// Writes the archive: the layers from the lowest, and what makes an image of them behind.
-pub(super) fn write(export: &Export<'_>, file: &mut fs::File) -> Result<(), EngineError> {
+/// Writes the archive: the layers from the lowest, and what makes an image of them behind. The file may have the first ones.
+pub(super) fn write(export: &Export<'_>, file: &mut fs::File, there: &[String]) -> Result<(), EngineError> {
     let path = file.path().to_owned();
-    let mut whole = || {
-        let mut archive = Archive::new(file.file_mut(), export.image.created);
-        head(&mut archive)?;
-        rest(export, archive, &[])
-    };
-    whole().map_err(|error| explain(export, path, error))
+    write_archive(export, file, there).map_err(|error| explain(export, path, error))
 }
 
-/// Writes what an archive lacks that has the lowest of the image's layers; false if it has others.
-pub(super) fn write_on(export: &Export<'_>, begun: &mut Begun) -> Result<bool, EngineError> {
-    let mut layers = distinct(export).into_iter();
-    if !begun
-        .layers
+/// Whether the image's layers begin with these.
+pub(super) fn begins_with(export: &Export<'_>, layers: &[String]) -> bool {
+    let mut own = distinct(export).into_iter();
+    layers
         .iter()
-        .all(|digest| layers.next().is_some_and(|layer| layer.digest == *digest))
-    {
-        return Ok(false);
-    }
-    let file = begun.draft.file();
-    let path = file.path().to_owned();
-    let archive = Archive::new(file.file_mut(), export.image.created);
-    rest(export, archive, &begun.layers).map_err(|error| explain(export, path, error))?;
-    Ok(true)
+        .all(|digest| own.next().is_some_and(|layer| layer.digest == *digest))
 }
 
 /// The folders that blobs are in.
@@ -58,9 +43,12 @@ pub(super) fn layer(archive: &mut Archive<impl Write>, layer: &Layer, store: &La
     archive.file(&blob(&layer.digest)?, layer.size, store.open(layer)?.into_file())
 }
 
-/// Everything but the folders and the layers that are there.
-fn rest(export: &Export<'_>, mut archive: Archive<impl Write>, there: &[String]) -> io::Result<()> {
+fn write_archive(export: &Export<'_>, file: &mut fs::File, there: &[String]) -> io::Result<()> {
     let image = export.image;
+    let mut archive = Archive::new(file.file_mut(), image.created);
+    if there.is_empty() {
+        head(&mut archive)?;
+    }
     for found in distinct(export).into_iter().skip(there.len()) {
         export.check_cancel()?;
         layer(&mut archive, found, export.layers)?;

@@ -88,10 +88,20 @@ pub(super) fn file(
     destination: &Path,
     write: impl FnOnce(&mut fs::File) -> Result<(), EngineError>,
 ) -> Result<(), EngineError> {
-    let failed = |error| EngineError::io("write", destination, error);
-    let mut draft = Draft::new(destination).map_err(failed)?;
+    let draft = Draft::new(destination).map_err(|error| EngineError::io("write", destination, error))?;
+    whole(draft, write)
+}
+
+/// Writes what is missing of a file, which then becomes its destination.
+pub(super) fn whole(
+    mut draft: Draft,
+    write: impl FnOnce(&mut fs::File) -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
     write(draft.file())?;
-    draft.place().map_err(failed)
+    let destination = draft.destination.clone();
+    draft
+        .place()
+        .map_err(|error| EngineError::io("write", destination, error))
 }
 
 /// Fills a folder beside its destination and renames it when it is whole. What was there before is replaced.

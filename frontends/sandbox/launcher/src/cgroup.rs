@@ -93,8 +93,11 @@ impl Cgroup {
                 made.lacks.push(knob.controller.to_owned());
             }
         }
-        if made.has_launcher {
-            made.join()?;
+        if made.has_launcher
+            && let Err(failure) = made.join()
+        {
+            made.remove();
+            return Err(failure);
         }
         Ok(made)
     }
@@ -247,6 +250,7 @@ struct Place {
     is_second: bool,
 }
 
+/// The folders, those that are tried first in front.
 fn places(controller: &str) -> Vec<Place> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let mut places = Vec::new();

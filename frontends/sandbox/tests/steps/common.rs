@@ -115,6 +115,7 @@ pub(crate) async fn try_on(
         Stream::Stderr => stderr.extend(bytes),
     };
     let ended = run_on(standby, spec, sink, cancel).await?;
+    ended.unmounted.wait().await;
     Ok(Outcome {
         ending: ended.ending,
         left: ended.left,
