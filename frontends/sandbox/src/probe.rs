@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use kcompose_launcher::identity::{Ids, Standing};
 use kcompose_launcher::report::{Failure, Report};
-use kcompose_launcher::{Job, Limits, Overlay, Spec};
+use kcompose_launcher::{Job, Limits, Overlay, Spec, remove_groups};
 
 use crate::standby::{self, message};
 use crate::{enter, profile, program, run};
@@ -72,7 +72,7 @@ fn try_step(folder: &Path) -> io::Result<Vec<Report>> {
         heard?;
     }
     let said = run::reports(&said);
-    standby::remove(&standby::groups(&said));
+    remove_groups(&standby::groups(&said));
     Ok(said)
 }
 

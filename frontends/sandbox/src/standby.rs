@@ -5,11 +5,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as Pair;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use kcompose_launcher::report::Report;
 use kcompose_launcher::wire::{self, Wire};
-use kcompose_launcher::{GroupLimits, Limits};
+use kcompose_launcher::{GroupLimits, Limits, remove_groups};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -47,6 +46,8 @@ impl Standby {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .current_dir(Path::new("/"))
+            // Ctrl-C in a terminal is said to a whole group, and what becomes of a step then is the caller's to say.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
         let mut socket = UnixStream::from_std(ours)?;
@@ -91,29 +92,10 @@ pub(crate) fn groups(said: &[Report]) -> Vec<PathBuf> {
     paths.flatten().collect()
 }
 
-/// Between two attempts to remove a group; it doubles until it is the longest.
-const PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(256);
-
 /// Takes the groups of a launcher away that has ended, on a thread that may wait.
 pub(crate) async fn removed(groups: Vec<PathBuf>) {
     if !groups.is_empty() {
         // What stays behind, the next step takes away.
-        let _ = tokio::task::spawn_blocking(move || remove(&groups)).await;
-    }
-}
-
-/// The same for who may wait.
-pub(crate) fn remove(groups: &[PathBuf]) {
-    for group in groups {
-        let mut pause = PAUSE;
-        // A process that has ended is a member a little longer: until it is no longer on its processor.
-        while let Err(error) = std::fs::remove_dir(group)
-            && error.kind() == io::ErrorKind::ResourceBusy
-            && pause <= LONGEST_PAUSE
-        {
-            std::thread::sleep(pause);
-            pause *= 2;
-        }
+        let _ = tokio::task::spawn_blocking(move || remove_groups(&groups)).await;
     }
 }

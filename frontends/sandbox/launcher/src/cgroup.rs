@@ -17,8 +17,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use kcompose_launcher::GroupLimits;
 use kcompose_launcher::report::Failure;
+use kcompose_launcher::{GroupLimits, remove_groups};
 
 use kcompose_launcher::attempt::Attempt;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
@@ -178,13 +178,11 @@ impl Cgroup {
 
     /// Leaves the groups and removes them, where nobody else will.
     pub(crate) fn remove(&self) {
-        for group in &self.groups {
-            // Should it not be empty, its name stays in the list of groups until the next step.
-            if self.has_launcher {
-                let _ = fs::write(group.origin.join("cgroup.procs"), "0");
-            }
-            let _ = fs::remove_dir(&group.path);
+        for group in self.groups.iter().filter(|_| self.has_launcher) {
+            // One that is not empty then stays.
+            let _ = fs::write(group.origin.join("cgroup.procs"), "0");
         }
+        remove_groups(&self.paths());
     }
 }
 

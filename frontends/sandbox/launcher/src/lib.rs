@@ -8,12 +8,14 @@ use std::time::Duration;
 
 pub mod attempt;
 pub mod attributes;
+mod groups;
 pub mod identity;
 pub mod inside;
 pub mod report;
 pub mod tree;
 pub mod wire;
 
+pub use groups::remove_groups;
 use wire::wire_struct;
 
 /// The name that BuildKit gives to the machine of a step.

@@ -397,6 +397,8 @@ fn a_group_that_a_killed_launcher_left_goes_with_the_next_step() {
     let count = || groups().filter(|name| name.starts_with(&of_it)).count();
     assert_eq!(count(), 1);
     let launcher = rustix::process::Pid::from_raw(launcher).expect("it is no zero");
+    // What a terminal says to a whole group of processes is for the engine.
+    assert_eq!(rustix::process::getpgid(Some(launcher)), Ok(launcher));
     rustix::process::kill_process(launcher, rustix::process::Signal::KILL).expect("it can be killed");
     let problem = killed.join().expect("it does not panic");
     assert!(problem.is_err(), "{problem:?}");
