@@ -14,6 +14,8 @@ pub(crate) mod place;
 mod pull;
 mod reference;
 mod registry;
+#[cfg(test)]
+mod testing;
 mod tree;
 
 pub(crate) use ahead::Ahead;

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::oci::LAYOUT;
 use super::reference::Reference;
-use super::registry::{Body, PAUSES, Registry, chain, expect};
+use super::registry::{Body, PAUSES, Registry, chain, expect, manifest_bytes};
 use crate::credentials::Credentials;
 use crate::digest::{self, HashWriter};
 use crate::error::EngineError;
@@ -112,8 +112,8 @@ async fn get(
     }
     let digest = digest::sha256(&bytes);
     fs::write(blobs.join(&digest["sha256:".len()..]), &bytes).map_err(|error| error.to_string())?;
-    for digest in blobs_of(&bytes)? {
-        blob(registry, &digest, &blobs).await?;
+    for wanted in blobs_of(&bytes)? {
+        blob(registry, &wanted, &blobs).await?;
     }
     let index = json!({ "schemaVersion": 2, "manifests": [{ "digest": digest, "size": bytes.len() }] });
     fs::write(into.join("index.json"), index.to_string()).map_err(|error| error.to_string())?;
@@ -127,15 +127,23 @@ async fn manifest(registry: &mut Registry, wanted: &str) -> Result<Vec<u8>, Stri
         .send_with(Method::GET, &url, &Body::Empty, &[(ACCEPT, MANIFESTS)])
         .await?;
     let answer = expect(answer, "it does not give the manifest").await?;
-    let bytes = answer.bytes().await.map_err(|error| chain(&error))?.to_vec();
+    let bytes = manifest_bytes(answer).await?;
     if wanted.contains(':') && digest::sha256(&bytes) != wanted {
         return Err(format!("its manifest is not `{wanted}`"));
     }
     Ok(bytes)
 }
 
-/// The digests of the config and the layers of a manifest.
-fn blobs_of(manifest: &[u8]) -> Result<Vec<String>, String> {
+/// What a manifest says about a blob.
+#[derive(Debug, PartialEq, Eq)]
+struct Blob {
+    digest: String,
+    /// In bytes.
+    size: u64,
+}
+
+/// The config and the layers of a manifest.
+fn blobs_of(manifest: &[u8]) -> Result<Vec<Blob>, String> {
     let manifest: Value =
         serde_json::from_slice(manifest).map_err(|error| format!("its manifest: {error}"))?;
     let layers = manifest["layers"]
@@ -143,31 +151,34 @@ fn blobs_of(manifest: &[u8]) -> Result<Vec<String>, String> {
         .map(Vec::as_slice)
         .unwrap_or_default();
     let all = std::iter::once(&manifest["config"]).chain(layers);
-    let digests = all.map(|blob| {
-        blob["digest"]
+    let blobs = all.map(|blob| {
+        let digest = blob["digest"]
             .as_str()
-            .filter(|text| digest::hex(text).is_some())
-            .map(str::to_owned)
+            .filter(|text| digest::hex(text).is_some())?;
+        Some(Blob {
+            digest: digest.to_owned(),
+            size: blob["size"].as_u64()?,
+        })
     });
-    digests
+    blobs
         .collect::<Option<_>>()
-        .ok_or_else(|| "its manifest names no image's blobs".to_owned())
+        .ok_or_else(|| "its manifest does not name an image's blobs with digest and size".to_owned())
 }
 
-/// Gets a blob into its file; one that has another digest is refused.
-async fn blob(registry: &mut Registry, wanted: &str, blobs: &Path) -> Result<(), String> {
-    let path = blobs.join(&wanted["sha256:".len()..]);
+/// Downloads a blob into its file. A blob of another size or digest is an error, and no byte beyond the size is written.
+async fn blob(registry: &mut Registry, wanted: &Blob, blobs: &Path) -> Result<(), String> {
+    let path = blobs.join(&wanted.digest["sha256:".len()..]);
     if path.exists() {
         return Ok(());
     }
-    let url = format!("{}/blobs/{wanted}", registry.base());
+    let url = format!("{}/blobs/{}", registry.base(), wanted.digest);
     let mut pauses = PAUSES.into_iter();
     loop {
         let answer = registry.send_with(Method::GET, &url, &Body::Empty, &[]).await?;
         let answer = expect(answer, "it does not give a blob").await?;
-        match (write(answer, &path).await?, pauses.next()) {
-            (Ok(digest), _) if digest == wanted => return Ok(()),
-            (Ok(_), _) => return Err(format!("what it gives for `{wanted}` is something else")),
+        match (write(answer, wanted, &path).await?, pauses.next()) {
+            (Ok(digest), _) if digest == wanted.digest => return Ok(()),
+            (Ok(_), _) => return Err(format!("what it gives for `{}` is something else", wanted.digest)),
             (Err(error), None) => return Err(chain(&error)),
             // The connection broke in the middle.
             (Err(_), Some(pause)) => tokio::time::sleep(pause).await,
@@ -175,14 +186,26 @@ async fn blob(registry: &mut Registry, wanted: &str, blobs: &Path) -> Result<(),
     }
 }
 
-/// Writes what comes into a file; its digest, or how the connection broke.
-async fn write(mut answer: Response, path: &Path) -> Result<Result<String, reqwest::Error>, String> {
+/// Writes the body of an answer into a file; returns its digest, or how the connection broke.
+async fn write(
+    mut answer: Response,
+    wanted: &Blob,
+    path: &Path,
+) -> Result<Result<String, reqwest::Error>, String> {
     let failed = |error: std::io::Error| error.to_string();
     let mut file = tokio::fs::File::create(path).await.map_err(failed)?;
     let mut hash = HashWriter::new(std::io::sink());
+    let mut left = wanted.size;
     loop {
         match answer.chunk().await {
             Ok(Some(chunk)) => {
+                let Some(rest) = left.checked_sub(chunk.len() as u64) else {
+                    let Blob { digest, size } = wanted;
+                    return Err(format!(
+                        "what it gives for `{digest}` is larger than its {size} bytes"
+                    ));
+                };
+                left = rest;
                 std::io::Write::write_all(&mut hash, &chunk).map_err(failed)?;
                 file.write_all(&chunk).await.map_err(failed)?;
             }
@@ -196,41 +219,19 @@ async fn write(mut answer: Response, path: &Path) -> Result<Result<String, reqwe
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader, Write};
-    use std::net::TcpListener;
-
+    use super::super::testing::{Reply, Server};
     use super::*;
 
-    /// A registry of so many requests that has these paths; the port it is at.
+    /// A registry that has these paths; the port it is at.
     fn serve(files: Vec<(String, Vec<u8>)>) -> u16 {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let mut reader = BufReader::new(stream.try_clone().unwrap());
-                let mut first = String::new();
-                reader.read_line(&mut first).unwrap();
-                let mut line = String::from("-");
-                while !line.trim().is_empty() {
-                    line.clear();
-                    reader.read_line(&mut line).unwrap();
-                }
-                let path = first.split(' ').nth(1).unwrap();
-                let (status, body) = match files.iter().find(|(known, _)| known == path) {
-                    Some((_, body)) => ("200 OK", body.as_slice()),
-                    None => ("404 Not Found", &b"unknown"[..]),
-                };
-                write!(
-                    stream,
-                    "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                    body.len()
-                )
-                .unwrap();
-                stream.write_all(body).unwrap();
-            }
-        });
-        port
+        let server =
+            Server::start(
+                move |request| match files.iter().find(|(known, _)| *known == request.path) {
+                    Some((_, body)) => Reply::new("200 OK").body(body.clone()),
+                    None => Reply::new("404 Not Found").body("unknown"),
+                },
+            );
+        server.port
     }
 
     fn layer() -> Vec<u8> {
@@ -249,8 +250,8 @@ mod tests {
         let config = format!(r#"{{"architecture":"amd64","os":"linux","rootfs":{{"diff_ids":["{id}"]}}}}"#)
             .into_bytes();
         let manifest = json!({
-            "config": { "digest": digest::sha256(&config) },
-            "layers": [{ "digest": id }],
+            "config": { "digest": digest::sha256(&config), "size": config.len() },
+            "layers": [{ "digest": id, "size": layer.len() }],
         });
         let manifest = manifest.to_string().into_bytes();
         let platform = |architecture: &str| json!({ "architecture": architecture, "os": "linux" });
@@ -302,11 +303,37 @@ mod tests {
         let error = pull(&format!("127.0.0.1:{port}/os/x:1"), &nobody(), folder.path())
             .await
             .unwrap_err();
+        assert!(error.to_string().contains("is larger than its"), "{error}");
+        let mut files = image();
+        files.last_mut().unwrap().1[0] ^= 1;
+        let port = serve(files);
+        let folder = tempfile::tempdir().unwrap();
+        let error = pull(&format!("127.0.0.1:{port}/os/x:1"), &nobody(), folder.path())
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("is something else"), "{error}");
         let error = pull(&format!("127.0.0.1:{port}/os/x:2"), &nobody(), folder.path())
             .await
             .unwrap_err();
         assert!(error.to_string().contains("404"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn answers_without_end_are_cut_off() {
+        for status in ["200 OK", "400 Bad Request"] {
+            let server = Server::start(move |_| Reply::new(status).body(vec![b'x'; 1 << 16]).endless());
+            let folder = tempfile::tempdir().unwrap();
+            let name = format!("127.0.0.1:{}/os/x:1", server.port);
+            let error = pull(&name, &nobody(), folder.path())
+                .await
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains("larger than 4194304 bytes") || error.contains("400"),
+                "{error}"
+            );
+            assert!(error.len() < 1000, "{error}");
+        }
     }
 
     #[test]

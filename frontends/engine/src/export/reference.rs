@@ -74,17 +74,18 @@ impl Reference {
         } else {
             self.host.as_str()
         };
-        let scheme = if self.is_loopback() { "http" } else { "https" };
+        let scheme = if is_loopback(&self.host) { "http" } else { "https" };
         format!("{scheme}://{host}/v2/{}", self.repository)
     }
+}
 
-    fn is_loopback(&self) -> bool {
-        let name = match self.host.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or(rest),
-            None => self.host.split(':').next().unwrap_or(&self.host),
-        };
-        name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    }
+/// Returns true if a host, with or without a port, is this machine.
+pub(super) fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => host.split(':').next().unwrap_or(host),
+    };
+    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]
