@@ -120,12 +120,14 @@ fn yield_to_the_flavor(
     distro
         .cmdline
         .retain(|argument| !cmdline.iter().any(|own| own.value == *argument));
-    distro
-        .services
-        .retain(|stock| !services.iter().any(|own| own.value.unit == stock.value.unit));
-    distro
-        .files
-        .retain(|stock| !files.iter().any(|own| own.value.path == stock.value.path));
+    let is_service = |stock: &Spanned<Service>| services.iter().any(|own| own.value.unit == stock.value.unit);
+    let is_file = |stock: &Spanned<FileNode>| files.iter().any(|own| own.value.path == stock.value.path);
+    distro.services.retain(|stock| !is_service(stock));
+    distro.files.retain(|stock| !is_file(stock));
+    for package in distro.packages.iter_mut().chain(&mut distro.core_packages) {
+        package.services.retain(|stock| !is_service(stock));
+        package.files.retain(|stock| !is_file(stock));
+    }
 }
 
 /// Stock rules that an `override` replaced are no stock rules any more; forgotten ones stay, so that they are known.

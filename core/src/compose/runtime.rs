@@ -6,7 +6,8 @@ use thiserror::Error;
 use crate::diagnostic::{Sink, did_you_mean};
 use crate::kairos::release::{MODELS, kept_words};
 use crate::model::{
-    Architecture, Distro, FileBody, FileNode, Kairos, OnArchitecture, OnMissing, PackageName, Runtime,
+    Architecture, Distro, FileBody, FileNode, Kairos, OnArchitecture, OnMissing, PackageName, Rank, Runtime,
+    RuntimeNeeds, StockPackage,
 };
 use crate::source::{Span, Spanned};
 
@@ -34,6 +35,17 @@ struct NotForDistro {
 struct RequiredPackage {
     package: PackageName,
     why: String,
+    #[label("excluded here")]
+    span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("no image of {distro} works without `{package}`")]
+#[diagnostic(code("kcompose::compose::needed-package"), help("{help}"))]
+struct NeededPackage {
+    package: PackageName,
+    distro: String,
+    help: String,
     #[label("excluded here")]
     span: Span,
 }
@@ -128,9 +140,24 @@ pub(super) fn apply(
         check_model(kairos, parts.architecture, sink);
     }
     kubernetes::apply(parts, kairos, distro, sink);
-    if kairos.runtime() != Runtime::Immucore {
-        return;
-    }
+    let needs = match kairos.runtime() {
+        Runtime::Systemd => distro.systemd.clone(),
+        Runtime::Immucore => {
+            apply_immucore(parts, kairos, distro, files, sink);
+            distro.immucore.clone()
+        }
+    };
+    add_needs(distro, &needs, parts.architecture);
+    leave_out(parts, distro, &needs, sink);
+}
+
+fn apply_immucore(
+    parts: &Parts,
+    kairos: &mut Kairos,
+    distro: &Distro,
+    files: &[Spanned<FileNode>],
+    sink: &mut Sink,
+) {
     let span = kairos.runtime.as_ref().map_or(Span::NONE, |runtime| runtime.span);
     if distro.immucore.packages.is_empty() {
         sink.push(NotForDistro {
@@ -140,7 +167,6 @@ pub(super) fn apply(
     }
     check_names(distro, files, sink);
     check_on_missing(parts, sink);
-    let without = without(parts, distro, sink);
     if kairos.from.is_none() {
         kairos.from = distro
             .immucore
@@ -148,18 +174,83 @@ pub(super) fn apply(
             .clone()
             .map(|source| Spanned::new(source, span));
     }
-    let here = |package: &&OnArchitecture| package.only.is_none_or(|only| only == parts.architecture);
-    let taken = |packages: &[OnArchitecture]| -> Vec<PackageName> {
-        let all = packages.iter().filter(here).map(|package| package.name.clone());
-        all.filter(|name| !without.contains(name)).collect()
+}
+
+/// Adds what a runtime needs to what images of the distro have.
+fn add_needs(distro: &mut Distro, needs: &RuntimeNeeds, architecture: Architecture) {
+    let here = |package: &&OnArchitecture| package.only.is_none_or(|only| only == architecture);
+    let rank = |name: &PackageName| {
+        let is_required = needs.required.iter().any(|(required, _)| required == name);
+        if is_required { Rank::Needed } else { Rank::Default }
     };
-    let (core, rest) = (
-        taken(&distro.immucore.core_packages),
-        taken(&distro.immucore.packages),
-    );
-    distro.core_packages.extend(core);
-    distro.packages.extend(rest);
-    distro.directories.extend(distro.immucore.directories.clone());
+    for package in needs.core_packages.iter().filter(here) {
+        let known = take(&mut distro.packages, &package.name);
+        let known = known.or_else(|| take(&mut distro.core_packages, &package.name));
+        distro
+            .core_packages
+            .push(joined(known, package, rank(&package.name)));
+    }
+    for package in needs.packages.iter().filter(here) {
+        let rank = rank(&package.name);
+        if let Some(known) = distro
+            .core_packages
+            .iter_mut()
+            .find(|known| known.name == package.name)
+        {
+            known.rank = known.rank.min(rank);
+            continue;
+        }
+        let known = take(&mut distro.packages, &package.name);
+        distro.packages.push(joined(known, package, rank));
+    }
+    distro.services.extend(needs.services.clone());
+    distro.directories.extend(needs.directories.clone());
+}
+
+fn take(packages: &mut Vec<StockPackage>, name: &PackageName) -> Option<StockPackage> {
+    let at = packages.iter().position(|package| package.name == *name)?;
+    Some(packages.remove(at))
+}
+
+/// A package that both the distro and a runtime may name is needed if one of them needs it.
+fn joined(known: Option<StockPackage>, package: &OnArchitecture, rank: Rank) -> StockPackage {
+    let mut joined = known.unwrap_or_else(|| StockPackage::new(package.name.clone(), rank, package.span));
+    joined.rank = joined.rank.min(rank);
+    joined
+}
+
+/// Takes out the default packages that the flavor excludes; to exclude a needed one is an error.
+fn leave_out(parts: &Parts, distro: &mut Distro, needs: &RuntimeNeeds, sink: &mut Sink) {
+    let excluded = said(parts, |fragment| &fragment.packages.without);
+    let is_excluded = |name: &PackageName| excluded.iter().any(|excluded| excluded.value == name);
+    let defaults: Vec<String> = distro
+        .stock_packages()
+        .filter(|package| package.rank == Rank::Default)
+        .map(|package| format!("`{}`", package.name))
+        .take(8)
+        .collect();
+    let defaults = defaults.join(", ");
+    for list in [&mut distro.core_packages, &mut distro.packages] {
+        list.retain(|package| package.rank == Rank::Needed || !is_excluded(&package.name));
+    }
+    for package in &excluded {
+        if let Some((name, why)) = needs.required.iter().find(|(name, _)| name == package.value) {
+            sink.push(RequiredPackage {
+                package: name.clone(),
+                why: why.clone(),
+                span: package.span,
+            });
+        } else if distro.stock_packages().any(|stock| stock.name == *package.value) {
+            sink.push(NeededPackage {
+                package: package.value.clone(),
+                distro: format!("{} {}", distro.id, distro.release),
+                help: format!(
+                    "take this line out; packages of the distro that can be excluded are {defaults}"
+                ),
+                span: package.span,
+            });
+        }
+    }
 }
 
 /// What would be a lie if it were dropped.
@@ -230,24 +321,4 @@ fn check_on_missing(parts: &Parts, sink: &mut Sink) {
             });
         }
     }
-}
-
-/// Packages that the flavor leaves out; one that the runtime cannot do without is an error.
-fn without(parts: &Parts, distro: &Distro, sink: &mut Sink) -> Vec<PackageName> {
-    let excluded = said(parts, |fragment| &fragment.packages.without);
-    for package in &excluded {
-        let required = distro
-            .immucore
-            .required
-            .iter()
-            .find(|(name, _)| name == package.value);
-        if let Some((name, why)) = required {
-            sink.push(RequiredPackage {
-                package: name.clone(),
-                why: why.clone(),
-                span: package.span,
-            });
-        }
-    }
-    excluded.iter().map(|package| package.value.clone()).collect()
 }

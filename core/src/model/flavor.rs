@@ -79,10 +79,10 @@ pub struct Distro {
     pub security_mirror: String,
     /// The package sources of the distro.
     pub sources: Vec<Repository>,
-    /// Packages that every image has, beside Essential ones.
-    pub packages: Vec<PackageName>,
+    /// Packages that images have beside Essential ones.
+    pub packages: Vec<StockPackage>,
     /// Packages for the boot that belong to the lowest stratum together with the kernel.
-    pub core_packages: Vec<PackageName>,
+    pub core_packages: Vec<StockPackage>,
     /// Packages that must not be in an image.
     pub without: Vec<PackageName>,
     /// Fixed ids of users and groups that packages make.
@@ -105,8 +105,76 @@ pub struct Distro {
     pub directories: Vec<AbsPath>,
     /// What the runtime `immucore` needs beside that.
     pub immucore: RuntimeNeeds,
+    /// What the runtime `systemd` needs beside that.
+    pub systemd: RuntimeNeeds,
     /// Where the release is described, for messages.
     pub span: Span,
+}
+
+impl Distro {
+    /// All packages that it brings to an image, those for the boot first.
+    pub fn stock_packages(&self) -> impl Iterator<Item = &StockPackage> {
+        self.core_packages.iter().chain(&self.packages)
+    }
+
+    /// The services of the distro and of those of its packages that an image has.
+    pub fn services_of<'a>(
+        &'a self,
+        has: impl Fn(&PackageName) -> bool + 'a,
+    ) -> impl Iterator<Item = &'a Spanned<Service>> {
+        let packages = self.stock_packages().filter(move |package| has(&package.name));
+        self.services
+            .iter()
+            .chain(packages.flat_map(|package| &package.services))
+    }
+
+    /// The files of the distro and of those of its packages that an image has.
+    pub fn files_of<'a>(
+        &'a self,
+        has: impl Fn(&PackageName) -> bool + 'a,
+    ) -> impl Iterator<Item = &'a Spanned<FileNode>> {
+        let packages = self.stock_packages().filter(move |package| has(&package.name));
+        self.files
+            .iter()
+            .chain(packages.flat_map(|package| &package.files))
+    }
+}
+
+/// A package that a distro brings to its images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StockPackage {
+    /// Its name.
+    pub name: PackageName,
+    /// Whether an image can be without it.
+    pub rank: Rank,
+    /// Services that an image with this package enables or masks.
+    pub services: Vec<Spanned<Service>>,
+    /// Files that an image with this package has.
+    pub files: Vec<Spanned<FileNode>>,
+    /// Where the distro names it.
+    pub span: Span,
+}
+
+impl StockPackage {
+    /// A package with nothing that belongs to it.
+    pub fn new(name: PackageName, rank: Rank, span: Span) -> Self {
+        StockPackage {
+            name,
+            rank,
+            services: Vec::new(),
+            files: Vec::new(),
+            span,
+        }
+    }
+}
+
+/// Whether an image can be without a package of its distro.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// No image works without it.
+    Needed,
+    /// An image has it unless the flavor says `without`, or asks for a package that conflicts with it.
+    Default,
 }
 
 /// What a runtime needs beside the packages of every image.
@@ -118,8 +186,11 @@ pub struct RuntimeNeeds {
     pub core_packages: Vec<OnArchitecture>,
     /// Its other packages.
     pub packages: Vec<OnArchitecture>,
-    /// Those of its packages that it does not work without, and what of them it needs.
+    /// Those of its packages that it does not work without, and what of them it needs. The others are of rank
+    /// [`Default`](Rank::Default).
     pub required: Vec<(PackageName, String)>,
+    /// Services that it enables or masks.
+    pub services: Vec<Spanned<Service>>,
     /// Directories that the image has.
     pub directories: Vec<AbsPath>,
     /// The modules of dracut that the initrd is made of.
@@ -152,4 +223,6 @@ pub struct OnArchitecture {
     pub name: PackageName,
     /// The architecture; all when absent.
     pub only: Option<Architecture>,
+    /// Where the distro names it.
+    pub span: Span,
 }

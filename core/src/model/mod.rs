@@ -25,7 +25,9 @@ mod values;
 pub use base::Base;
 pub use cloud_config::CloudConfig;
 pub use files::{FileBody, FileNode};
-pub use flavor::{Distro, Flavor, Identity, KubernetesNeeds, OnArchitecture, RuntimeNeeds};
+pub use flavor::{
+    Distro, Flavor, Identity, KubernetesNeeds, OnArchitecture, Rank, RuntimeNeeds, StockPackage,
+};
 pub use fragment::Fragment;
 pub use image::{ImageSettings, Label};
 pub use kairos::{Kairos, Kubernetes, Runtime, RuntimeSource, Variant};

@@ -246,7 +246,8 @@ pub(super) fn declared(input: &Input) -> Declared {
     let mut copies = Vec::new();
     let mut entries: Vec<FileEntry> = distro.directories.iter().map(directory).collect();
     // Compose took out of the distro what the flavor says itself, so adding up is all that is left.
-    entries.extend(distro.files.iter().map(|file| file_entry(file, &mut copies)));
+    let stock = distro.files_of(|name| input.resolved.packages.contains_key(name));
+    entries.extend(stock.map(|file| file_entry(file, &mut copies)));
     entries.extend(input.image_files.entries.iter().cloned());
     entries.extend(flavor.files.iter().map(|file| file_entry(file, &mut copies)));
     let (bound, files) = entries
@@ -372,15 +373,9 @@ fn accounts(input: &Input) -> Accounts {
 
 fn services(input: &Input) -> Services {
     let mut services = Services::default();
-    let all: Vec<&Spanned<Service>> = input
-        .flavor
-        .distro
-        .value
-        .services
-        .iter()
-        .chain(&input.flavor.services)
-        .collect();
-    for service in all {
+    let distro = &input.flavor.distro.value;
+    let stock = distro.services_of(|name| input.resolved.packages.contains_key(name));
+    for service in stock.chain(&input.flavor.services) {
         let entry = (service.value.unit.value.as_str().to_owned(), unit_origin(service));
         match service.value.verb {
             ServiceVerb::Enable => services.enable.push(entry),
@@ -446,15 +441,13 @@ fn checks(flavor: &Flavor) -> BTreeMap<&'static str, Span> {
 ///
 /// Programs hold names and no positions: a comment more in the flavor must not run a step again.
 pub(super) fn origins(flavor: &Flavor) -> BTreeMap<String, Span> {
-    let files = flavor
-        .distro
-        .value
-        .files
-        .iter()
+    let distro = &flavor.distro.value;
+    let files = distro
+        .files_of(|_| true)
         .chain(&flavor.files)
         .map(|file| (file_origin(file), file.span));
     let users = flavor.users.iter().map(|user| (user_origin(user), user.span));
-    let services = flavor.distro.value.services.iter().chain(&flavor.services);
+    let services = distro.services_of(|_| true).chain(&flavor.services);
     let services = services.map(|service| (unit_origin(service), service.value.unit.span));
     let checks = checks(flavor)
         .into_iter()

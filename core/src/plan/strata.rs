@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{Flavor, PackageName};
+use crate::model::{Flavor, PackageName, StockPackage};
 use crate::resolve::{LockedPackage, Resolved};
 use crate::source::Span;
 
@@ -46,6 +46,11 @@ const MOST_GROUPS: u64 = 8;
 /// A plain package is small up to so many KiB of unpacked files: dozens of these are unpacked in a tenth of a second.
 const SMALL_KIB: u64 = 512;
 
+/// The names of packages that a distro brings; those that an image does not have are no part of a closure.
+fn names(packages: &[StockPackage]) -> impl Iterator<Item = &PackageName> {
+    packages.iter().map(|package| &package.name)
+}
+
 /// Divides the packages of a flavor.
 pub fn strata(flavor: &Flavor, resolved: &Resolved) -> Strata {
     let distro = &flavor.distro.value;
@@ -55,7 +60,7 @@ pub fn strata(flavor: &Flavor, resolved: &Resolved) -> Strata {
             .map(|package| &package.name),
     );
     let kernel = resolved.closure([&flavor.kernel.value.package.value]);
-    let boot = resolved.closure(&distro.core_packages);
+    let boot = resolved.closure(names(&distro.core_packages));
     let lower: BTreeSet<&PackageName> = essential
         .union(&kernel)
         .copied()
@@ -67,7 +72,7 @@ pub fn strata(flavor: &Flavor, resolved: &Resolved) -> Strata {
         .iter()
         .map(|request| &request.value.name);
     let rest: BTreeSet<&PackageName> = resolved
-        .closure(distro.packages.iter().chain(blocks))
+        .closure(names(&distro.packages).chain(blocks))
         .difference(&lower)
         .copied()
         .collect();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::model::{FileBody, FileNode, Service, ServiceVerb};
 use crate::resolve::tests::{facts, flavor};
 use crate::resolve::{Resolution, resolve};
 
@@ -156,4 +157,43 @@ fn the_lower_layers_are_those_of_all_packages_but_the_topmost() {
         .find(|(_, step)| step.name == "install the flavor's packages");
     let (above, _) = above.unwrap();
     assert!(plan.inputs(above).contains(&(plan.lower()[0], &Role::Root)));
+}
+
+#[test]
+fn services_and_files_of_a_default_package_go_with_it() {
+    // `loud` keeps `system` out, which brings a unit and a link.
+    let world = "base 1 | Essential: yes\nsystem 1\nloud 1 | Conflicts: system";
+    let seal = |wishes: &str| {
+        let (mut flavor, _) = flavor(wishes);
+        let package = &mut flavor.distro.value.packages[0];
+        package.services.push(Spanned::unplaced(Service {
+            unit: Spanned::unplaced("system".parse().unwrap()),
+            verb: ServiceVerb::Enable,
+        }));
+        package.files.push(Spanned::unplaced(FileNode {
+            path: Spanned::unplaced("/etc/system.conf".parse().unwrap()),
+            mode: None,
+            user: None,
+            group: None,
+            body: FileBody::Link("/run/system.conf".to_owned()),
+        }));
+        let Resolution::Done(done) = resolve(&flavor, &facts(world, "", "")) else {
+            panic!("{wishes} cannot be had")
+        };
+        let plan = plan(&Input {
+            flavor: &flavor,
+            resolved: &done.value,
+            image_files: &Files::default(),
+            kept: &[],
+            epoch: 0,
+        });
+        format!(
+            "{:?}",
+            plan.steps().map(|(_, step)| &step.kind).collect::<Vec<_>>()
+        )
+    };
+    for belonging in ["system.service", "/etc/system.conf"] {
+        assert!(seal("default system").contains(belonging), "{belonging}");
+        assert!(!seal("default system\nloud").contains(belonging), "{belonging}");
+    }
 }

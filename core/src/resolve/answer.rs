@@ -55,16 +55,70 @@ pub(crate) fn asked(choice: &Choice<'_>, wishes: &Wishes) -> Vec<Asked> {
 pub(crate) struct Answer<'a> {
     choice: &'a Choice<'a>,
     asked: Vec<Asked>,
+    left_out: Vec<LeftOut>,
     packages: BTreeMap<&'a str, Place>,
 }
 
-/// The solution for all wishes, if there is one.
+/// A default package that conflicts with what is needed.
+#[derive(Clone, Debug)]
+pub(crate) struct LeftOut {
+    /// The package.
+    pub(crate) package: Asked,
+    /// What the solution has instead: whatever is needed, and the defaults before it.
+    pub(crate) kept: Vec<Asked>,
+}
+
+/// The solution for all wishes, if there is one; default packages that conflict with what is needed are left out.
 pub(crate) fn find<'a>(
     choice: &'a Choice<'a>,
     wishes: &Wishes,
     recommends: Recommends,
 ) -> Option<Answer<'a>> {
     let asked = asked(choice, wishes);
+    if let Some(answer) = install(choice, asked.clone(), recommends) {
+        return Some(answer);
+    }
+    let (defaults, mut kept): (Vec<Asked>, Vec<Asked>) = asked
+        .into_iter()
+        .partition(|asked| asked.origin == Origin::Default);
+    if defaults.is_empty() || !can_be_installed(choice, &kept) {
+        return None;
+    }
+    let mut left_out = Vec::new();
+    keep_most(choice, &defaults, &mut kept, &mut left_out);
+    kept.sort_by_key(|asked| asked.origin);
+    let answer = install(choice, kept, recommends)?;
+    Some(Answer { left_out, ..answer })
+}
+
+fn can_be_installed(choice: &Choice<'_>, asked: &[Asked]) -> bool {
+    let roots: Vec<Root> = asked.iter().map(|asked| asked.places.clone()).collect();
+    solve(choice, &roots, &[]).is_ok()
+}
+
+/// Keeps each default that goes with what is kept already, in order. Halves that go together cost one attempt.
+fn keep_most(choice: &Choice<'_>, defaults: &[Asked], kept: &mut Vec<Asked>, left_out: &mut Vec<LeftOut>) {
+    let before = kept.len();
+    kept.extend_from_slice(defaults);
+    if can_be_installed(choice, kept) {
+        return;
+    }
+    kept.truncate(before);
+    match defaults {
+        [package] => left_out.push(LeftOut {
+            package: package.clone(),
+            kept: kept.clone(),
+        }),
+        _ => {
+            let (first, second) = defaults.split_at(defaults.len() / 2);
+            keep_most(choice, first, kept, left_out);
+            keep_most(choice, second, kept, left_out);
+        }
+    }
+}
+
+/// The solution for all that is asked for, if there is one.
+fn install<'a>(choice: &'a Choice<'a>, asked: Vec<Asked>, recommends: Recommends) -> Option<Answer<'a>> {
     let roots: Vec<Root> = asked.iter().map(|asked| asked.places.clone()).collect();
     let mut wanted: Vec<Place> = Vec::new();
     loop {
@@ -76,6 +130,7 @@ pub(crate) fn find<'a>(
         let mut answer = Answer {
             choice,
             asked: asked.clone(),
+            left_out: Vec::new(),
             packages,
         };
         let more: Vec<Place> = match recommends {
@@ -96,6 +151,16 @@ pub(crate) fn find<'a>(
 }
 
 impl<'a> Answer<'a> {
+    /// What it was chosen from.
+    pub(crate) fn choice(&self) -> &'a Choice<'a> {
+        self.choice
+    }
+
+    /// The default packages that it lacks.
+    pub(crate) fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
     /// Takes out what the solver tried for a group that something else meets as well.
     fn drop_unneeded(&mut self) {
         let mut needed: BTreeSet<Place> = BTreeSet::new();
@@ -209,6 +274,7 @@ impl<'a> Answer<'a> {
             indexes,
             accounts: accounts::accounts(flavor, facts.lock.as_ref(), &ids),
             ids,
+            left_out: BTreeMap::new(),
             upstream: None,
             kubernetes: None,
             packages: packages

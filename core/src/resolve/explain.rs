@@ -2,19 +2,22 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostics, Sink};
+use crate::model::PackageName;
 use crate::packages::deb::relation::{self, Atom};
 use crate::source::Span;
 
-use super::answer::{Asked, asked};
-use super::problems::{Conflict, Unsatisfiable, listed};
+use super::answer::{Asked, LeftOut, asked};
+use super::problems::{Conflict, DefaultLeftOut, Unsatisfiable, listed};
 use super::solve::{Clash, Proof, Root, excluded, solve};
 use super::universe::{Choice, Place};
 use super::wishes::{Origin, Wishes};
 
 /// Why there is no solution: the smallest set of wishes that fails, and what clashes in it.
 pub(crate) fn no_solution(choice: &Choice<'_>, wishes: &Wishes) -> Diagnostics {
-    let (asked, proof) = smallest_failure(choice, asked(choice, wishes));
+    let mut asked = asked(choice, wishes);
+    asked.retain(|asked| asked.origin != Origin::Default);
+    let (asked, proof) = smallest_failure(choice, asked);
     let story = Story {
         choice,
         wishes,
@@ -24,12 +27,62 @@ pub(crate) fn no_solution(choice: &Choice<'_>, wishes: &Wishes) -> Diagnostics {
     story.tell()
 }
 
+/// Notes each default package that was left out. Returns what is asked for and conflicts with it, by its name.
+pub(crate) fn left_out(
+    choice: &Choice<'_>,
+    wishes: &Wishes,
+    all: &[LeftOut],
+    sink: &mut Sink,
+) -> BTreeMap<PackageName, PackageName> {
+    let mut causes = BTreeMap::new();
+    for LeftOut { package, kept } in all {
+        let (asked, proof) = conflict_with(choice, package, kept);
+        let story = Story {
+            choice,
+            wishes,
+            asked: &asked,
+            proof: &proof,
+        };
+        let others: Vec<&Asked> = asked.iter().filter(|asked| asked.name != package.name).collect();
+        let Some(cause) = others.last() else { continue };
+        sink.push(DefaultLeftOut {
+            name: package.name.clone(),
+            reason: story.short(),
+            others: listed(others.iter().map(|asked| asked.name.as_str()), "and"),
+            span: Some(cause.span).filter(|span| span.is_some()),
+        });
+        let names = package.name.parse().ok().zip(cause.name.parse().ok());
+        causes.extend(names);
+    }
+    causes
+}
+
+/// The fewest wishes that fail together with a package that fails together with all of them.
+fn conflict_with(choice: &Choice<'_>, package: &Asked, kept: &[Asked]) -> (Vec<Asked>, Proof) {
+    // Nearly always it is one of them, and a pair has a small closure.
+    let pairs = kept
+        .iter()
+        .rev()
+        .map(|other| vec![package.clone(), other.clone()]);
+    let mut failing = pairs.filter_map(|pair| {
+        let proof = failure(choice, &pair)?;
+        Some((pair, proof))
+    });
+    failing.next().unwrap_or_else(|| {
+        let mut all = vec![package.clone()];
+        all.extend_from_slice(kept);
+        smallest_failure(choice, all)
+    })
+}
+
+fn failure(choice: &Choice<'_>, asked: &[Asked]) -> Option<Proof> {
+    let roots: Vec<Root> = asked.iter().map(|asked| asked.places.clone()).collect();
+    solve(choice, &roots, &[]).err()
+}
+
 /// Takes wishes out as long as the rest still fails, those far from the user first.
 fn smallest_failure(choice: &Choice<'_>, mut asked: Vec<Asked>) -> (Vec<Asked>, Proof) {
-    let fails = |some: &[Asked]| {
-        let roots: Vec<Root> = some.iter().map(|asked| asked.places.clone()).collect();
-        solve(choice, &roots, &[]).err()
-    };
+    let fails = |some: &[Asked]| failure(choice, some);
     let mut proof = fails(&asked).unwrap_or_default();
     let mut size = asked.len().div_ceil(2);
     while size > 0 {
@@ -67,14 +120,29 @@ struct Way<'a> {
 
 impl<'a> Story<'a> {
     fn tell(&self) -> Diagnostics {
-        let mut clashes: Vec<&Clash> = self.proof.clashes.iter().collect();
-        clashes.sort_by_key(|clash| self.length(clash));
-        match clashes.first() {
+        match self.clash() {
             Some(Clash::Excludes(keeper, out)) => self.conflict(*keeper, *out),
             Some(Clash::Unmet(place)) => self.unmet(*place).into(),
             Some(Clash::TwoVersions(one, other)) => self.two_versions(*one, *other).into(),
             None => self.together().into(),
         }
+    }
+
+    /// What clashes, without who asks for it.
+    fn short(&self) -> String {
+        match self.clash() {
+            Some(Clash::Excludes(keeper, out)) => self.reason(*keeper, *out),
+            Some(Clash::Unmet(place)) => self.unmet(*place).reason,
+            Some(Clash::TwoVersions(one, other)) => self.two_versions(*one, *other).reason,
+            None => self.together().reason,
+        }
+    }
+
+    /// The clash that is explained in the fewest words.
+    fn clash(&self) -> Option<&Clash> {
+        let mut clashes: Vec<&Clash> = self.proof.clashes.iter().collect();
+        clashes.sort_by_key(|clash| self.length(clash));
+        clashes.first().copied()
     }
 
     /// How long the explanation of a clash would be.
@@ -138,18 +206,22 @@ impl<'a> Story<'a> {
         steps.collect::<Vec<_>>().join(", which needs ")
     }
 
-    fn conflict(&self, keeper: Place, out: Place) -> Diagnostics {
-        let declared = self.declaration(keeper, out);
-        let (of_keeper, of_out) = (self.way(keeper), self.way(out));
+    /// `a` needs `b`; b declares Conflicts: c.
+    fn reason(&self, keeper: Place, out: Place) -> String {
         let mut reasons = Vec::new();
-        for way in [&of_out, &of_keeper] {
-            let chain = self.chain(way);
+        for way in [self.way(out), self.way(keeper)] {
+            let chain = self.chain(&way);
             if !chain.is_empty() {
                 reasons.push(format!("`{}` needs {chain}", way.asked.name));
             }
         }
-        reasons.push(declared);
-        let reason = reasons.join("; ");
+        reasons.push(self.declaration(keeper, out));
+        reasons.join("; ")
+    }
+
+    fn conflict(&self, keeper: Place, out: Place) -> Diagnostics {
+        let (of_keeper, of_out) = (self.way(keeper), self.way(out));
+        let reason = self.reason(keeper, out);
         if of_keeper.asked.name == of_out.asked.name {
             let asked = of_out.asked;
             let advice = "take it out, or wait for a version that can be installed".to_owned();
@@ -176,7 +248,9 @@ impl<'a> Story<'a> {
             first_label: format!("`{}` is asked for here", first.name),
             second_span: Some(second.span).filter(|span| span.is_some() && *span != first.span),
             second_label: match second.origin {
-                Origin::Essential | Origin::Distro => format!("`{}` belongs to this", second.name),
+                Origin::Essential | Origin::Default | Origin::Distro => {
+                    format!("`{}` belongs to this", second.name)
+                }
                 Origin::Block | Origin::Kernel | Origin::User => {
                     format!("`{}` is asked for here", second.name)
                 }
@@ -294,7 +368,7 @@ impl<'a> Story<'a> {
 
 fn advice(first: &Asked, second: &Asked) -> String {
     match second.origin {
-        Origin::Essential | Origin::Distro => {
+        Origin::Essential | Origin::Default | Origin::Distro => {
             format!(
                 "take `{}` out: `{}` belongs to every image of this distro",
                 first.name, second.name

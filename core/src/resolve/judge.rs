@@ -289,7 +289,7 @@ fn near_advice(choice: &Choice<'_>, name: &str, origin: Origin) -> String {
     }
     match origin {
         Origin::User | Origin::Kernel => "check the spelling, or add the `repository` that has it".to_owned(),
-        Origin::Essential | Origin::Distro | Origin::Block => {
+        Origin::Essential | Origin::Default | Origin::Distro | Origin::Block => {
             "the library names a package that this release does not have; please report it".to_owned()
         }
     }

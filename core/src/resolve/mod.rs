@@ -95,6 +95,8 @@ pub struct Resolved {
     pub ids: Ids,
     /// Ids of the flavor's own users, by name.
     pub accounts: BTreeMap<String, u32>,
+    /// Default packages of the distro that an image lacks, and the package that is asked for and conflicts.
+    pub left_out: BTreeMap<PackageName, PackageName>,
     /// kairos-init, where the runtime has upstream parts.
     pub upstream: Option<Box<LockedUpstream>>,
     /// Kubernetes, where the variant has it.
@@ -206,12 +208,14 @@ pub fn resolve_anew(flavor: &Flavor, facts: &Facts, recommends: Recommends) -> R
         return Resolution::Failed(explain::no_solution(&choice, &wishes));
     };
     answer::judge(&answer, flavor, &mut sink);
+    let left_out = explain::left_out(answer.choice(), &wishes, answer.left_out(), &mut sink);
     let (init, kubernetes): (Vec<_>, Vec<_>) = upstream
         .into_iter()
         .partition(|locked| locked.part == UpstreamPart::KairosInit);
     let resolved = Resolved {
         upstream: init.into_iter().next().map(Box::new),
         kubernetes: kubernetes.into_iter().next().map(Box::new),
+        left_out,
         ..answer.resolved(flavor, facts)
     };
     match sink.finish(resolved) {

@@ -119,6 +119,21 @@ pub(crate) struct EssentialUnwanted {
 }
 
 #[derive(Debug, Error, Diagnostic)]
+#[error("the distro's default package `{name}` is left out: {reason}")]
+#[diagnostic(
+    severity(Advice),
+    code("kcompose::resolve::default-left-out"),
+    help("write `without \"{name}\"` in `packages` to say so yourself; take {others} out to have it")
+)]
+pub(crate) struct DefaultLeftOut {
+    pub(crate) name: String,
+    pub(crate) reason: String,
+    pub(crate) others: String,
+    #[label("because of this")]
+    pub(crate) span: Option<Span>,
+}
+
+#[derive(Debug, Error, Diagnostic)]
 #[error("no suite of the distro has a component `{name}`")]
 #[diagnostic(code("kcompose::resolve::component-unknown"), help("{advice}"))]
 pub(crate) struct ComponentUnknown {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Flavor, Hold, PackageName, Packages, Repository, VersionRequest};
+use crate::model::{Flavor, Hold, PackageName, Packages, Rank, Repository, VersionRequest};
 use crate::source::{Span, Spanned};
 
 use super::facts::{Facts, Location, Need, SuiteKey, SuiteNeed};
@@ -12,6 +12,8 @@ use super::facts::{Facts, Location, Need, SuiteKey, SuiteNeed};
 pub(crate) enum Origin {
     /// Every image has it, because it is Essential.
     Essential,
+    /// The distro's data of the library, which an image can be without.
+    Default,
     /// The distro's data of the library.
     Distro,
     /// A block of the library.
@@ -47,16 +49,16 @@ impl Wishes {
         let mut wishes = Wishes::default();
         let distro = &flavor.distro.value;
         let base = flavor.distro.span;
-        let plain = |name: &PackageName| Wish {
-            name: name.clone(),
+        wishes.wants.extend(distro.stock_packages().map(|package| Wish {
+            name: package.name.clone(),
             version: None,
             component: None,
             span: base,
-            origin: Origin::Distro,
-        };
-        wishes
-            .wants
-            .extend(distro.packages.iter().chain(&distro.core_packages).map(plain));
+            origin: match package.rank {
+                Rank::Needed => Origin::Distro,
+                Rank::Default => Origin::Default,
+            },
+        }));
         wishes
             .without
             .extend(distro.without.iter().map(|name| (name.clone(), base)));

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use kcompose_core::model::{AbsPath, Base, Distro, FileBody, FileNode, PackageName, Repository, Size, Suite};
+use kcompose_core::model::{
+    AbsPath, Base, Distro, FileBody, FileNode, PackageName, Rank, Repository, Size, StockPackage, Suite,
+};
 use kcompose_core::source::Spanned;
 
 use super::runtime;
@@ -77,7 +79,7 @@ static RUNTIME_WITH_NEEDS: ValueType = ValueType::choice(
     "runtime",
     "a runtime",
     "A runtime with needs of its own.",
-    &["immucore"],
+    &["immucore", "systemd"],
 );
 
 /// A file of the library, by its path in the distro's folder.
@@ -95,13 +97,19 @@ macro_rules! packages_node {
                 doc: $doc,
                 children: Children::Named {
                     known: &[],
-                    any: &PACKAGE_NODE,
+                    any: &STOCK_PACKAGE,
                     name: &PACKAGE,
                 },
-                example: concat!($name, " {\n    systemd\n}"),
+                example: concat!(
+                    $name,
+                    " {\n    systemd\n    chrony default=#true { enable \"chrony\"; }\n}"
+                ),
                 ..NodeSpec::EMPTY
             },
-            lower: |node, draft: &mut Draft| draft.distro.$field.extend(package_names(node)),
+            lower: |node, draft: &mut Draft| {
+                let packages = node.children().iter().filter_map(stock_package);
+                draft.distro.$field.extend(packages);
+            },
         }
     };
 }
@@ -134,6 +142,30 @@ static PACKAGE_NODE: NodeSpec = NodeSpec {
     example: "systemd",
     ..NodeSpec::EMPTY
 };
+
+static STOCK_PACKAGE: NodeSpec = NodeSpec {
+    name: "PACKAGE",
+    doc: "A package, and what an image has with it.",
+    properties: Properties::Known(&[PropertySpec::optional(
+        "default",
+        &BOOLEAN,
+        "Whether an image can be without it: by `without`, or when the flavor asks for what conflicts with it.",
+    )]),
+    children: Children::Known(&[services::ENABLE, services::MASK, files::LINK]),
+    example: "chrony default=#true { enable \"chrony\"; }",
+    ..NodeSpec::EMPTY
+};
+
+fn stock_package(node: &Node) -> Option<StockPackage> {
+    let is_default = node.value::<bool>("default").is_some_and(|default| default.value);
+    let rank = if is_default { Rank::Default } else { Rank::Needed };
+    let mut package = StockPackage::new(node.name.value.parse().ok()?, rank, node.span);
+    services::lower(node, &mut package.services);
+    package
+        .files
+        .extend(node.children().iter().filter_map(files::lower));
+    Some(package)
+}
 
 /// The packages that are children of a node.
 pub(super) fn package_names(node: &Node) -> impl Iterator<Item = PackageName> {
@@ -245,7 +277,7 @@ pub(crate) static ALL: &[Section<Draft>] = &[
     },
     packages_node!(
         "packages",
-        "Packages that every image has, beside Essential ones.",
+        "Packages that images have beside Essential ones.",
         packages
     ),
     packages_node!(
@@ -253,7 +285,20 @@ pub(crate) static ALL: &[Section<Draft>] = &[
         "Packages for the boot, in the lowest stratum.",
         core_packages
     ),
-    packages_node!("without", "Packages that no image has.", without),
+    Section {
+        spec: NodeSpec {
+            name: "without",
+            doc: "Packages that no image has.",
+            children: Children::Named {
+                known: &[],
+                any: &PACKAGE_NODE,
+                name: &PACKAGE,
+            },
+            example: "without {\n    systemd\n}",
+            ..NodeSpec::EMPTY
+        },
+        lower: |node, draft| draft.distro.without.extend(package_names(node)),
+    },
     Section {
         spec: NodeSpec {
             name: "runtime",
@@ -297,6 +342,7 @@ pub(crate) static ALL: &[Section<Draft>] = &[
                     example: "kubernetes \"k3s\" version=\"v1.33.5+k3s1\"",
                     ..NodeSpec::EMPTY
                 },
+                services::SPEC,
                 NodeSpec {
                     name: "directories",
                     doc: "Directories that the image has, with mode 0755.",

@@ -1,4 +1,4 @@
-//! What a distro says of the runtime `immucore`, and of Kubernetes in it.
+//! What a distro says of its runtimes, and of Kubernetes in `immucore`.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,28 @@ use kcompose_core::model::{AbsPath, Architecture, KubernetesNeeds, OnArchitectur
 use kcompose_core::step::InlineFile;
 
 use super::nodes::{Draft, package_names};
-use crate::nodes::kairos;
+use crate::nodes::{kairos, services};
 use crate::schema::{ArgumentSpec, NodeSpec};
 use crate::syntax::Node;
 use crate::values::{ARCHITECTURE, UNIT, URL, WORD};
 
 /// Takes what a distro says of a runtime.
 pub(super) fn lower_runtime(node: &Node, draft: &mut Draft) {
-    let needs = &mut draft.distro.immucore;
+    let is_systemd = node
+        .argument::<String>(0)
+        .is_some_and(|name| name.value == "systemd");
+    let needs = if is_systemd {
+        &mut draft.distro.systemd
+    } else {
+        &mut draft.distro.immucore
+    };
     if let Some(from) = node.value("from") {
         needs.source = Some(from.value);
     }
     for child in node.children() {
         let only = child.value("architecture").map(|only| only.value);
-        let packages = || package_names(child).map(|name| OnArchitecture { name, only });
+        let span = child.span;
+        let packages = || package_names(child).map(|name| OnArchitecture { name, only, span });
         let words = || child.all_arguments::<String>().into_iter().map(|word| word.value);
         match child.name.value.as_str() {
             "core-packages" => needs.core_packages.extend(packages()),
@@ -30,6 +38,7 @@ pub(super) fn lower_runtime(node: &Node, draft: &mut Draft) {
                 needs.required.extend(name.map(|name| (name, why)));
             }
             "initrd-modules" => needs.initrd_modules.extend(words()),
+            "services" => services::lower(child, &mut needs.services),
             "kubernetes" => needs.kubernetes.extend(lower_kubernetes(child)),
             "directories" => {
                 let paths = child.all_arguments::<AbsPath>();

@@ -17,13 +17,7 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
     name: "services",
     doc: "Which systemd units start at boot. The links are part of the read-only image.",
     children: Children::Known(&[
-        NodeSpec {
-            name: "enable",
-            doc: "Units that start at boot, as their `[Install]` section says.",
-            arguments: &[ArgumentSpec::many("UNIT", &UNIT, "A unit.")],
-            example: "enable \"ssh\" \"gateway.service\"",
-            ..NodeSpec::EMPTY
-        },
+        ENABLE,
         NodeSpec {
             name: "disable",
             doc: "Units that do not start by themselves.",
@@ -31,19 +25,31 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
             example: "disable \"cron\"",
             ..NodeSpec::EMPTY
         },
-        NodeSpec {
-            name: "mask",
-            doc: "Units that cannot be started at all.",
-            arguments: &[ArgumentSpec::many("UNIT", &UNIT, "A unit.")],
-            example: "mask \"apt-daily.timer\"",
-            ..NodeSpec::EMPTY
-        },
+        MASK,
     ]),
     example: "services {\n    enable \"ssh\"\n    mask \"apt-daily.timer\"\n}",
     ..NodeSpec::EMPTY
 };
 
-/// Adds what a `services` node says.
+/// Units to enable, for documents and for distros.
+pub(crate) const ENABLE: NodeSpec = NodeSpec {
+    name: "enable",
+    doc: "Units that start at boot, as their `[Install]` section says.",
+    arguments: &[ArgumentSpec::many("UNIT", &UNIT, "A unit.")],
+    example: "enable \"ssh\" \"gateway.service\"",
+    ..NodeSpec::EMPTY
+};
+
+/// Units to mask, for documents and for distros.
+pub(crate) const MASK: NodeSpec = NodeSpec {
+    name: "mask",
+    doc: "Units that cannot be started at all.",
+    arguments: &[ArgumentSpec::many("UNIT", &UNIT, "A unit.")],
+    example: "mask \"apt-daily.timer\"",
+    ..NodeSpec::EMPTY
+};
+
+/// Adds the units that the children of a node name.
 pub(crate) fn lower(node: &Node, services: &mut Vec<Spanned<Service>>) {
     for child in node.children() {
         let verb = match child.name.value.as_str() {

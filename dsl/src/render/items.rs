@@ -1,17 +1,22 @@
 //! A flavor as nodes, in the order of the table.
 
+use std::collections::BTreeMap;
+
 use kcompose_core::kairos::grub;
 use kcompose_core::model::{
     FileBody, FileNode, Flavor, OnMissing, PackageName, PackageRequest, Packages, PathClass, Repository, Run,
-    Runtime, Service, ServiceVerb, User, Variant,
+    Runtime, Service, ServiceVerb, StockPackage, User, Variant,
 };
 use kcompose_core::source::{SourceMap, Span, Spanned};
 
 use super::Item;
 use crate::syntax::Value;
 
+/// Default packages of the distro that an image lacks, each with the package that conflicts with it.
+type LeftOut = BTreeMap<PackageName, PackageName>;
+
 /// Every node of a composed flavor.
-pub(super) fn items(flavor: &Flavor, sources: &SourceMap) -> Vec<Item> {
+pub(super) fn items(flavor: &Flavor, left_out: &LeftOut, sources: &SourceMap) -> Vec<Item> {
     let mut items = vec![
         identity(flavor, sources),
         base(flavor, sources),
@@ -24,7 +29,7 @@ pub(super) fn items(flavor: &Flavor, sources: &SourceMap) -> Vec<Item> {
             ..Item::new("use").argument(block)
         }
     }));
-    items.push(packages(flavor, sources));
+    items.push(packages(flavor, left_out, sources));
     items.extend(
         flavor
             .repositories
@@ -32,9 +37,13 @@ pub(super) fn items(flavor: &Flavor, sources: &SourceMap) -> Vec<Item> {
             .map(|repository| self::repository(repository, sources)),
     );
     items.push(layout(flavor, sources));
-    items.push(files(flavor, sources));
+    items.push(files(flavor, left_out, sources));
     items.push(Item::new("users").children(flavor.users.iter().map(|user| self::user(user, sources))));
-    let all = flavor.distro.value.services.iter().chain(&flavor.services);
+    let stock = flavor
+        .distro
+        .value
+        .services_of(|name| !left_out.contains_key(name));
+    let all = stock.chain(&flavor.services);
     items.push(Item::new("services").children(all.map(|service| self::service(service, sources))));
     items.push(sysctl(flavor, sources));
     items.extend(flavor.cloud_configs.iter().map(|config| {
@@ -120,21 +129,24 @@ fn kernel(flavor: &Flavor, sources: &SourceMap) -> Item {
         .from(flavor.kernel.span, sources)
 }
 
-fn packages(flavor: &Flavor, sources: &SourceMap) -> Item {
+fn packages(flavor: &Flavor, left_out: &LeftOut, sources: &SourceMap) -> Item {
     let distro = &flavor.distro.value;
-    let stock = |names: &[PackageName]| {
-        let names = names.iter().filter(|name| !is_asked(flavor, name));
-        names
-            .map(|name| Item::new(name.as_str()).from(distro.span, sources))
-            .collect::<Vec<Item>>()
+    let stock = |package: &StockPackage| match left_out.get(&package.name) {
+        Some(cause) => Item::new("without")
+            .argument(&package.name)
+            .said_by(format!("left out: it conflicts with what {cause} brings")),
+        None => Item::new(package.name.as_str()).from(package.span, sources),
     };
+    let stock = distro
+        .stock_packages()
+        .filter(|package| !is_asked(flavor, &package.name))
+        .map(stock);
     let without = distro
         .without
         .iter()
         .map(|name| Item::new("without").argument(name).from(distro.span, sources));
     Item::new("packages")
-        .children(stock(&distro.core_packages))
-        .children(stock(&distro.packages))
+        .children(stock)
         .children(without)
         .children(requests(&flavor.block_packages, sources))
         .children(requests(&flavor.packages, sources))
@@ -257,7 +269,7 @@ fn layout(flavor: &Flavor, sources: &SourceMap) -> Item {
         .children(missing)
 }
 
-fn files(flavor: &Flavor, sources: &SourceMap) -> Item {
+fn files(flavor: &Flavor, left_out: &LeftOut, sources: &SourceMap) -> Item {
     let distro = &flavor.distro.value;
     let directories = distro.directories.iter();
     let directories =
@@ -268,8 +280,7 @@ fn files(flavor: &Flavor, sources: &SourceMap) -> Item {
     let own = flavor.files.iter().filter(|file| !is_config(file));
     Item::new("files").children(directories).children(
         distro
-            .files
-            .iter()
+            .files_of(|name| !left_out.contains_key(name))
             .chain(own)
             .map(|file| self::file(file, sources)),
     )

@@ -6,7 +6,9 @@
 mod items;
 mod kdl;
 
-use kcompose_core::model::Flavor;
+use std::collections::BTreeMap;
+
+use kcompose_core::model::{Flavor, PackageName};
 use kcompose_core::source::{SourceMap, Span};
 use serde_json::{Value as Json, json};
 
@@ -18,15 +20,17 @@ const VERSION: u32 = 1;
 /// What no node of the language can say otherwise, as people should know it.
 const DEFAULTS: [&str; 4] = [
     "root is locked, and nobody logs in by password unless a user has a password hash",
-    "every wired interface gets its address by DHCP, from systemd-networkd",
+    "every wired interface that no other .network file names gets its address by DHCP, from systemd-networkd",
     "the console is on tty1 and ttyS0; the last `console=` is where the boot's messages go",
     "nothing reads a cloud-config unless the block cloud-init is used",
 ];
 
 /// The composed flavor as KDL; each line ends with a comment that says where it comes from.
-pub fn kdl(flavor: &Flavor, sources: &SourceMap) -> String {
+///
+/// `left_out` are the default packages that the lock [lacks](kcompose_core::resolve::Resolved::left_out).
+pub fn kdl(flavor: &Flavor, left_out: &BTreeMap<PackageName, PackageName>, sources: &SourceMap) -> String {
     let mut text = String::new();
-    for item in items::items(flavor, sources) {
+    for item in items::items(flavor, left_out, sources) {
         kdl::write(&item, 0, &mut text);
     }
     text.push_str("\n// Defaults:\n");
@@ -37,8 +41,11 @@ pub fn kdl(flavor: &Flavor, sources: &SourceMap) -> String {
 }
 
 /// The composed flavor as JSON: the same nodes, each with its `origin`.
-pub fn json(flavor: &Flavor, sources: &SourceMap) -> Json {
-    let nodes: Vec<Json> = items::items(flavor, sources).iter().map(json_item).collect();
+pub fn json(flavor: &Flavor, left_out: &BTreeMap<PackageName, PackageName>, sources: &SourceMap) -> Json {
+    let nodes: Vec<Json> = items::items(flavor, left_out, sources)
+        .iter()
+        .map(json_item)
+        .collect();
     json!({ "version": VERSION, "architecture": flavor.architecture.as_str(), "nodes": nodes, "defaults": DEFAULTS })
 }
 
@@ -154,8 +161,12 @@ impl Item {
         self
     }
 
-    fn by_default(mut self) -> Self {
-        self.origin = Some("default".to_owned());
+    fn by_default(self) -> Self {
+        self.said_by("default".to_owned())
+    }
+
+    fn said_by(mut self, origin: String) -> Self {
+        self.origin = Some(origin);
         self
     }
 }

@@ -114,7 +114,7 @@ pub(crate) struct Found {
     /// The flavor.
     pub(crate) flavor: Option<Flavor>,
     /// The lock, if it fits.
-    lock: Option<Lock>,
+    pub(crate) lock: Option<Lock>,
     layout: Option<kcompose_core::layout::CompiledLayout>,
     places: Places,
 }

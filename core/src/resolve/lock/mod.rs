@@ -94,7 +94,7 @@ impl Request {
             let line = match wish.origin {
                 Origin::Kernel => format!("kernel {}{version}", wish.name),
                 Origin::Block | Origin::User => format!("package {}{version}{component}", wish.name),
-                Origin::Essential | Origin::Distro => {
+                Origin::Essential | Origin::Default | Origin::Distro => {
                     distro.push(format!("package {}", wish.name));
                     continue;
                 }

@@ -90,6 +90,10 @@ pub fn render(lock: &Lock) -> String {
     for upstream in resolved.upstreams() {
         line(&mut out, upstream_line(upstream));
     }
+    for (name, cause) in &resolved.left_out {
+        let start = Line::new("left-out").value(name.as_str());
+        line(&mut out, start.text("for", cause.as_str()));
+    }
     for package in resolved.packages.values() {
         line(&mut out, package_line(package));
     }
@@ -318,6 +322,7 @@ struct Draft {
     mirrors: BTreeMap<String, String>,
     ids: Ids,
     accounts: BTreeMap<String, u32>,
+    left_out: BTreeMap<PackageName, PackageName>,
     upstream: Option<Box<LockedUpstream>>,
     kubernetes: Option<Box<LockedUpstream>>,
     packages: BTreeMap<PackageName, LockedPackage>,
@@ -351,6 +356,10 @@ impl Draft {
                 let part = UpstreamPart::named(name).filter(|part| *part != UpstreamPart::KairosInit);
                 let part = part.ok_or_else(|| format!("`{name}` is no Kubernetes"))?;
                 self.kubernetes = Some(Box::new(upstream(node, part)?));
+            }
+            "left-out" => {
+                let cause = name(node.text("for")?)?;
+                self.left_out.insert(name(node.value(0)?)?, cause);
             }
             "package" => {
                 let package = package(node)?;
@@ -388,6 +397,7 @@ impl Draft {
                 epoch: self.epoch.ok_or_else(|| lacks("epoch"))?,
                 ids: self.ids,
                 accounts: self.accounts,
+                left_out: self.left_out,
                 upstream: self.upstream,
                 kubernetes: self.kubernetes,
             },

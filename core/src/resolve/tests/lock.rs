@@ -179,3 +179,20 @@ fn ids_are_never_given_to_somebody_else() {
         "ada 1002, bob 1001, gone 1000, zoe 1003"
     );
 }
+
+#[test]
+fn a_lock_keeps_which_default_packages_were_left_out_and_for_what() {
+    let world = "ntp 1\nchrony 4 | Conflicts: ntp";
+    let lock = locked("default ntp\nchrony", &facts(world, "", ""));
+    let text = render(&lock);
+    assert!(text.contains("\nleft-out \"ntp\" for=\"chrony\"\n"), "{text}");
+    assert_eq!(parse("flavor.lock", &text).unwrap(), lock);
+}
+
+#[test]
+fn a_default_package_is_asked_for_as_a_needed_one_is() {
+    // So a lock that was made when the package was needed still fits.
+    let before = locked("distro aa", &facts("aa 1", "", ""));
+    let (flavor, _) = flavor("default aa");
+    assert!(before.fits(&flavor).is_empty());
+}

@@ -12,7 +12,7 @@ use std::fmt::Write;
 use crate::diagnostic::Diagnostics;
 use crate::model::{
     Architecture, Distro, Flavor, Hold, Identity, ImageSettings, Kairos, Kernel, Layout, PackageRequest,
-    Packages, Prefer, Repository, Suite,
+    Packages, Prefer, Rank, Repository, StockPackage, Suite,
 };
 use crate::packages::deb::index::PackageIndex;
 use crate::packages::deb::release::Release;
@@ -157,6 +157,11 @@ fn distro() -> Distro {
     }
 }
 
+fn stock(distro: &mut Distro, name: &str, rank: Rank) {
+    let package = StockPackage::new(name.parse().unwrap(), rank, Span::NONE);
+    distro.packages.push(package);
+}
+
 fn wish(packages: &mut Packages, distro: &mut Distro, line: &str, span: Span) {
     let words: Vec<&str> = line.split_whitespace().collect();
     let property = |name: &str| {
@@ -166,7 +171,8 @@ fn wish(packages: &mut Packages, distro: &mut Distro, line: &str, span: Span) {
     };
     match words[..] {
         [] => {}
-        ["distro", name] => distro.packages.push(name.parse().unwrap()),
+        ["distro", name] => stock(distro, name, Rank::Needed),
+        ["default", name] => stock(distro, name, Rank::Default),
         ["without", name] => packages.without.push(Spanned::new(name.parse().unwrap(), span)),
         ["prefer", wanted, provider] => {
             let prefer = Prefer {

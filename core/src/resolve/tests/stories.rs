@@ -193,3 +193,68 @@ no package is called `nanno`, so there is nothing to keep out
   help: did you mean `nano`?";
     check("aa\nwithout nanno", "aa 1\nnano 1", unwanted);
 }
+
+/// Two time daemons that exclude each other, a clock that needs one of them, and a default that stands apart.
+const TIME: &str = "timesyncd 257 | Provides: time-daemon | Conflicts: time-daemon
+chrony 4 | Provides: time-daemon | Conflicts: time-daemon
+clock 1 | Depends: time-daemon
+exact 1 | Depends: chrony
+zone 2025";
+
+#[test]
+fn a_default_package_yields_to_what_the_user_wants() {
+    let expected = "chrony 4, zone 2025
+the distro's default package `timesyncd` is left out: timesyncd declares Conflicts: time-daemon, which `chrony` provides
+  `chrony` because of this
+  help: write `without \"timesyncd\"` in `packages` to say so yourself; take `chrony` out to have it";
+    check("default timesyncd\ndefault zone\nchrony", TIME, expected);
+    let below = "chrony 4, exact 1, zone 2025
+the distro's default package `timesyncd` is left out: `exact` needs `chrony`; timesyncd declares Conflicts: time-daemon, which `chrony` provides
+  `exact` because of this
+  help: write `without \"timesyncd\"` in `packages` to say so yourself; take `exact` out to have it";
+    check("default zone\ndefault timesyncd\nexact", TIME, below);
+}
+
+#[test]
+fn a_default_package_stays_where_it_is_an_answer() {
+    check("default timesyncd\nclock", TIME, "clock 1, timesyncd 257");
+}
+
+#[test]
+fn of_two_default_packages_that_conflict_the_first_one_stays() {
+    let expected = "chrony 4
+the distro's default package `timesyncd` is left out: timesyncd declares Conflicts: time-daemon, which `chrony` provides
+  `base` because of this
+  help: write `without \"timesyncd\"` in `packages` to say so yourself; take `chrony` out to have it";
+    check("default chrony\ndefault timesyncd", TIME, expected);
+}
+
+#[test]
+fn a_default_package_that_is_also_asked_for_does_not_yield() {
+    let expected = "`timesyncd` cannot be installed with `chrony`: chrony declares Conflicts: time-daemon, which `timesyncd` provides
+  `timesyncd` `timesyncd` is asked for here
+  `chrony` `chrony` is asked for here
+  help: take one of the two out";
+    check("default timesyncd\nchrony\ntimesyncd", TIME, expected);
+}
+
+#[test]
+fn a_failure_is_not_blamed_on_default_packages() {
+    let expected = "`exact` cannot be installed: it depends on `chrony`, and `without` keeps `chrony` out
+  `exact` asked for here
+  `without chrony` kept out here
+  help: take it out of `without`, or take out what needs it";
+    check("default timesyncd\nexact\nwithout chrony", TIME, expected);
+}
+
+#[test]
+fn several_wishes_together_can_exclude_a_default_package() {
+    let world = "dd 1 | Depends: aa or bb\naa 1\nbb 1\nxx 1 | Conflicts: aa\nyy 1 | Conflicts: bb";
+    let (flavor, sources) = flavor("default dd\nxx\nyy");
+    let said = outcome(&resolve(&flavor, &facts(world, "", "")), &sources);
+    assert!(
+        said.starts_with("xx 1, yy 1\nthe distro's default package `dd` is left out: "),
+        "{said}"
+    );
+    assert!(said.contains("take `xx` and `yy` out to have it"), "{said}");
+}

@@ -9,10 +9,10 @@ use std::time::SystemTime;
 use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::model::{
     Architecture, Distro, Flavor, Identity, ImageSettings, Kairos, Kernel, Layout, PackageRequest, Packages,
-    Repository, Suite,
+    Rank, Repository, StockPackage, Suite,
 };
 use kcompose_core::resolve::{Location, Recommends, Resolution, Resolved, resolve, resolve_anew};
-use kcompose_core::source::Spanned;
+use kcompose_core::source::{Span, Spanned};
 use kcompose_engine::fetch::{FetchError, Fetcher, Mirrors, Network, Options};
 use kcompose_engine::store::Store;
 
@@ -55,6 +55,10 @@ pub fn requests(names: &[&str]) -> Packages {
     }
 }
 
+fn needed(name: &str) -> StockPackage {
+    StockPackage::new(name.parse().unwrap(), Rank::Needed, Span::NONE)
+}
+
 /// Trixie with a cloud kernel and some packages.
 pub fn trixie(packages: &[&str]) -> Flavor {
     let distro = Distro {
@@ -67,11 +71,9 @@ pub fn trixie(packages: &[&str]) -> Flavor {
             source("debian-security", &[("trixie-security", true)]),
         ],
         packages: ["iproute2", "libpam-systemd", "systemd-resolved"]
-            .map(|name| name.parse().unwrap())
+            .map(needed)
             .to_vec(),
-        core_packages: ["dbus", "kmod", "systemd-sysv", "udev"]
-            .map(|name| name.parse().unwrap())
-            .to_vec(),
+        core_packages: ["dbus", "kmod", "systemd-sysv", "udev"].map(needed).to_vec(),
         ..Distro::default()
     };
     let kernel = Kernel {

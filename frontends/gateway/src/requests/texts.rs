@@ -22,9 +22,10 @@ pub(super) async fn config(
     let Some(flavor) = found.flavor else {
         return Err(found.problems.into());
     };
+    let left_out = found.lock.map(|lock| lock.resolved.left_out).unwrap_or_default();
     Ok(Said {
-        json: render::json(&flavor, sources),
-        text: render::kdl(&flavor, sources),
+        json: render::json(&flavor, &left_out, sources),
+        text: render::kdl(&flavor, &left_out, sources),
         code: None,
     })
 }
