@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use kcompose_core::layout::systemd::{initrd_recipe, runtime_files};
-use kcompose_core::step::FileContent;
+use kcompose_core::step::{FileContent, FileEntry};
 
 fn text(path: &str) -> Option<&'static str> {
     kcompose_library::file(&format!("runtime/systemd/{path}"))
@@ -129,5 +129,26 @@ fn the_image_gets_nothing_below_kept_or_persistent_paths() {
                 file.path
             );
         }
+    }
+}
+
+#[test]
+fn the_network_fallback_comes_after_every_file_of_the_user() {
+    // systemd-networkd sorts the files of all folders together, by their names' bytes.
+    let files = runtime_files(&text).unwrap();
+    let name = |file: &FileEntry| file.path.rsplit('/').next().unwrap().to_owned();
+    let fallback = files
+        .iter()
+        .map(name)
+        .find(|name| name.ends_with(".network"))
+        .unwrap();
+    for other in [
+        "config.network",
+        "99-late.network",
+        "zzz-last.network",
+        "Wired.network",
+        "_x.network",
+    ] {
+        assert!(other < fallback.as_str(), "{other} {fallback}");
     }
 }
