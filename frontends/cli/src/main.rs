@@ -32,7 +32,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let terminal = Terminal::new(cli.global.color);
     take_rights(&cli.command);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match runtime.and_then(|runtime| interrupt::listen().map(|()| runtime)) {
         Ok(runtime) => runtime,
         Err(error) => {
             let failure = failure::FileFailed::new("cannot start threads", error);
@@ -78,19 +79,21 @@ fn take_rights(command: &Command) {
 }
 
 async fn run(cli: Cli, terminal: &Terminal, sources: &mut SourceMap) -> Result<(), Failure> {
+    use interrupt::until_interrupted as until;
     let global = &cli.global;
     match cli.command {
         Command::New(args) => commands::new::run(&args, terminal),
-        Command::Check(args) => commands::check::run(global, &args, terminal, sources).await,
-        Command::Lock(args) => commands::lock::run(global, &args, terminal, sources).await,
-        Command::Update(args) => commands::update::run(global, &args, terminal, sources).await,
+        Command::Check(args) => until(commands::check::run(global, &args, terminal, sources)).await,
+        Command::Lock(args) => until(commands::lock::run(global, &args, terminal, sources)).await,
+        Command::Update(args) => until(commands::update::run(global, &args, terminal, sources)).await,
         Command::Config(args) => commands::config::run(&args, terminal, sources),
-        Command::Build(args) => commands::build::run(global, &args, terminal, sources).await,
-        Command::Plan(args) => commands::plan::run(global, &args, terminal, sources).await,
-        Command::Verify(args) => commands::verify::run(&args, terminal).await,
-        Command::Boot(args) => commands::boot::run(&args, terminal).await,
+        Command::Plan(args) => until(commands::plan::run(global, &args, terminal, sources)).await,
+        Command::Verify(args) => until(commands::verify::run(&args, terminal)).await,
+        Command::Boot(args) => until(commands::boot::run(&args, terminal)).await,
         Command::Cache(args) => commands::cache::run(global, &args, terminal),
+        Command::Doctor(args) => until(commands::doctor::run(global, &args, terminal)).await,
+        // They cancel their work themselves, which takes longer than to drop it.
+        Command::Build(args) => commands::build::run(global, &args, terminal, sources).await,
         Command::Frontend(args) => commands::frontend::run(global, &args.command, terminal).await,
-        Command::Doctor(args) => commands::doctor::run(global, &args, terminal).await,
     }
 }

@@ -1,80 +1,111 @@
-//! Work that a build does not wait for until its end: it takes the processors that nobody else wants.
+//! The work of a build that no step waits for: compressing layers, writing an archive early, tidying up.
+//!
+//! Every build owns one [`Background`]. The build waits for it before it succeeds, and stops it when it fails or is cancelled,
+//! so that the work never outlives the build.
 
 use std::io::{self, BufWriter, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-/// How far behind the steps of a build it stands in the scheduler's queue (sched(7), "The nice value").
+/// The nice value of background threads (sched(7), "The nice value").
 const NICE: i32 = 10;
 
-/// Runs work on a thread of its own, behind everything else; the receiver fails if the work panics.
+/// The time that stopped work gets to end and to delete its drafts.
 ///
-/// Packages are configured one after the other, which one processor works at for seconds while layers are compressed.
-pub(crate) fn run<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<oneshot::Receiver<T>> {
-    let (sender, receiver) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("background".to_owned());
-    thread.spawn(move || {
-        // `None` is the calling thread. If it may not be moved back, the work takes its place among the others.
-        let _ = rustix::process::setpriority_process(None, NICE);
-        // Nobody waits for what a build that was given up would have got.
-        let _ = sender.send(work());
-    })?;
-    Ok(receiver)
+/// A process that was asked to end is expected to be gone within a second.
+pub(crate) const GRACE: Duration = Duration::from_millis(300);
+
+/// The background work of one build; clones are the same work.
+#[derive(Clone, Debug, Default)]
+pub struct Background {
+    stop: CancellationToken,
+    tasks: TaskTracker,
 }
 
-/// Bytes that are worked at until the processors are looked at again.
+impl Background {
+    /// Creates the owner of a build's background work, which also stops when the build is cancelled.
+    pub(crate) fn new(cancel: &CancellationToken) -> Self {
+        Background {
+            stop: cancel.child_token(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// The token that is cancelled when the work must stop.
+    pub(crate) fn token(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Runs work on a thread with a low priority; the receiver fails if the work panics.
+    ///
+    /// Packages are configured one after the other, which takes one processor for seconds while layers are compressed.
+    pub(crate) fn thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<oneshot::Receiver<T>> {
+        let (sender, receiver) = oneshot::channel();
+        let running = self.tasks.token();
+        let thread = std::thread::Builder::new().name("background".to_owned());
+        thread.spawn(move || {
+            // `None` is the calling thread. If its priority may not be lowered, it keeps the one it has.
+            let _ = rustix::process::setpriority_process(None, NICE);
+            // A build that has failed no longer takes results.
+            let _ = sender.send(work());
+            drop(running);
+        })?;
+        Ok(receiver)
+    }
+
+    /// Spawns a task that the build waits for.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
+    }
+
+    /// Runs work that blocks on a thread of the runtime; the receiver fails if the work panics.
+    pub(crate) fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (sender, receiver) = oneshot::channel();
+        self.tasks.spawn_blocking(move || drop(sender.send(work())));
+        receiver
+    }
+
+    /// Waits until all work has ended, or must stop.
+    pub(crate) async fn finish(&self) {
+        self.tasks.close();
+        tokio::select! {
+            () = self.tasks.wait() => {}
+            () = self.stop.cancelled() => self.abandon().await,
+        }
+    }
+
+    /// Stops the work, and waits at most [`GRACE`] for its end.
+    pub(crate) async fn abandon(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        // What has not ended by then ends with the process.
+        let _ = tokio::time::timeout(GRACE, self.tasks.wait()).await;
+    }
+}
+
+/// Bytes between two looks at the token.
 const PIECE: usize = 1 << 18;
 
-/// Whether somebody waits for what the background does; shared by the two.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Wanted(Arc<AtomicBool>);
-
-/// How long it is until the processors are looked at again.
-const PAUSE: Duration = Duration::from_millis(1);
-
-impl Wanted {
-    /// From now on somebody waits.
-    pub(crate) fn now(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Waits until a processor is free or the work is wanted.
-    ///
-    /// Being nice is not enough: steps and daemons are in scheduling groups of their own, and each group gets the same share
-    /// whatever is in it (sched(7), "The autogroup feature").
-    fn stand_back(&self) {
-        while !self.may_work() {
-            std::thread::sleep(PAUSE);
-        }
-    }
-
-    /// The same for whoever may not block.
-    pub(crate) async fn free_processor(&self) {
-        while !self.may_work() {
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    fn may_work(&self) -> bool {
-        self.0.load(Ordering::Relaxed) || !is_busy()
-    }
-}
-
-/// A writer that stands back before each piece.
+/// A writer that fails once its token is cancelled.
 #[derive(Debug)]
-pub(crate) struct Patient<'a, W> {
+pub(crate) struct Stoppable<'a, W> {
     writer: W,
-    wanted: &'a Wanted,
+    stop: &'a CancellationToken,
 }
 
-impl<'a, W> Patient<'a, W> {
-    pub(crate) fn new(writer: W, wanted: &'a Wanted) -> Self {
-        Patient { writer, wanted }
+impl<'a, W> Stoppable<'a, W> {
+    pub(crate) fn new(writer: W, stop: &'a CancellationToken) -> Self {
+        Stoppable { writer, stop }
     }
 
     pub(crate) fn into_inner(self) -> W {
@@ -82,10 +113,10 @@ impl<'a, W> Patient<'a, W> {
     }
 }
 
-impl<W: Write> Write for Patient<'_, W> {
+impl<W: Write> Write for Stoppable<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.wanted.stand_back();
-        self.writer.write(bytes)
+        go_on(self.stop)?;
+        self.writer.write(&bytes[..bytes.len().min(PIECE)])
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -93,60 +124,106 @@ impl<W: Write> Write for Patient<'_, W> {
     }
 }
 
-/// The writer with all that a function wrote, which has time until it is wanted.
+/// Fails once a token is cancelled.
+pub(crate) fn go_on(stop: &CancellationToken) -> io::Result<()> {
+    if stop.is_cancelled() {
+        // Not `Interrupted`, which `write_all` and `io::copy` take for a signal and try again.
+        return Err(io::Error::other("the build was stopped"));
+    }
+    Ok(())
+}
+
+/// Returns the writer with all that a function wrote; fails once the token is cancelled.
 pub(crate) fn written<W: Write, E: From<io::Error>>(
     writer: W,
-    wanted: &Wanted,
+    stop: &CancellationToken,
     produce: impl FnOnce(&mut dyn Write) -> Result<(), E>,
 ) -> Result<W, E> {
-    let mut buffered = BufWriter::with_capacity(PIECE, Patient::new(writer, wanted));
+    let mut buffered = BufWriter::with_capacity(PIECE, Stoppable::new(writer, stop));
     produce(&mut buffered)?;
-    let patient = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
-    Ok(patient.into_inner())
+    let stoppable = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
+    Ok(stoppable.into_inner())
 }
 
-/// Whether more threads of this machine want to run than it has processors; no where that cannot be known.
-fn is_busy() -> bool {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    runnable(&text).is_some_and(|runnable| runnable > processors())
-}
-
-/// The processors that this process may use.
+/// The number of processors that this process may use.
 pub(crate) fn processors() -> usize {
-    // Who asks before each piece of work would read the files of control groups more often than it works.
+    // Reading it anew each time reads the files of control groups.
     static COUNT: OnceLock<usize> = OnceLock::new();
     *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// The threads that run or could, the one that asks among them: the fourth field is `runnable/existing`
-/// (proc_loadavg(5)).
-fn runnable(loadavg: &str) -> Option<usize> {
-    let (runnable, _) = loadavg.split(' ').nth(3)?.split_once('/')?;
-    runnable.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
-    #[test]
-    fn the_fourth_field_counts_who_wants_to_run() {
-        assert_eq!(runnable("0.20 0.18 0.12 3/80 11206\n"), Some(3));
-        assert_eq!(runnable(""), None);
+    #[tokio::test]
+    async fn only_the_work_has_a_low_priority() {
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        let before = nice();
+        let there = Background::default().thread(nice).unwrap().await.unwrap();
+        assert_eq!((there, nice()), (NICE.max(before), before));
     }
 
     #[test]
-    fn nobody_stands_back_from_what_is_wanted() {
-        let wanted = Wanted::default();
-        wanted.now();
-        assert!(wanted.may_work());
+    fn a_stopped_writer_fails_within_a_piece() {
+        let stop = CancellationToken::new();
+        let mut written = 0;
+        let result = super::written(io::sink(), &stop, |writer| {
+            loop {
+                writer.write_all(&[0; 1 << 16])?;
+                written += 1 << 16;
+                if written == 1 << 22 {
+                    stop.cancel();
+                }
+            }
+        });
+        assert!(result.is_err_and(|error: io::Error| error.kind() != io::ErrorKind::Interrupted));
+        assert!(written <= (1 << 22) + PIECE, "{written}");
+        assert!(Stoppable::new(io::sink(), &stop).write_all(b"x").is_err());
+    }
+
+    /// Writes until it is stopped.
+    fn endless(background: &Background) {
+        let stop = background.token().clone();
+        let work = move || {
+            std::iter::repeat(()).try_for_each(|()| Stoppable::new(io::sink(), &stop).write_all(b"x"))
+        };
+        drop(background.thread(work).unwrap());
     }
 
     #[tokio::test]
-    async fn only_the_work_stands_back() {
-        let nice = || rustix::process::getpriority_process(None).unwrap();
-        let before = nice();
-        let there = run(nice).unwrap().await.unwrap();
-        assert_eq!((there, nice()), (NICE.max(before), before));
+    async fn a_build_waits_for_its_work() {
+        let background = Background::default();
+        let done = background
+            .thread(|| std::thread::sleep(Duration::from_millis(50)))
+            .unwrap();
+        background.finish().await;
+        assert!(!done.is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn cancelling_a_build_stops_its_work() {
+        let cancel = CancellationToken::new();
+        let background = Background::new(&cancel);
+        endless(&background);
+        let cancelled = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            cancel.cancel();
+        };
+        tokio::join!(background.finish(), cancelled);
+        background.tasks.wait().await;
+    }
+
+    #[tokio::test]
+    async fn work_that_does_not_stop_is_not_waited_for() {
+        let background = Background::default();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        drop(background.thread(move || held.recv().is_err()).unwrap());
+        let begun = Instant::now();
+        background.abandon().await;
+        assert!(begun.elapsed() >= GRACE && !background.tasks.is_empty());
+        drop(release);
     }
 }

@@ -12,6 +12,7 @@ use kcompose_core::llb::Definition;
 use kcompose_core::llb::proto::pb;
 use tokio_util::sync::CancellationToken;
 
+use crate::background::Background;
 use crate::capabilities::Capabilities;
 use crate::credentials::Credentials;
 use crate::error::EngineError;
@@ -44,6 +45,8 @@ pub struct Job {
     pub layers: LayerStore,
     /// Where layers go besides, while the engine still works at those above them, if it can.
     pub feed: LayerFeed,
+    /// The owner of what the engine does beside the steps, and of what it still does when it has answered.
+    pub background: Background,
     /// Whether anybody wants the layers; otherwise the engine only builds.
     pub wants_layers: bool,
     /// Where the engine writes the tree of the image as one archive, if somebody wants that.

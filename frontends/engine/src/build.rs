@@ -9,6 +9,7 @@ use kcompose_core::llb::proto::pb;
 use kcompose_core::source::Span;
 use tokio_util::sync::CancellationToken;
 
+use crate::background::Background;
 use crate::bridge::{Bridge, Job};
 use crate::credentials::Credentials;
 use crate::digest::sha256;
@@ -92,25 +93,43 @@ pub async fn build(
     cancel: &CancellationToken,
 ) -> Result<BuildResult, EngineError> {
     check(request)?;
-    if !bridge.hands_out_layers() {
-        return inside::build(bridge, request, events, cancel).await;
+    let background = Background::new(cancel);
+    owned(&background, async {
+        if !bridge.hands_out_layers() {
+            return inside::build(bridge, request, &background, events, cancel).await;
+        }
+        let layers = LayerStore::new(&request.layer_directory, compression(request));
+        let ahead = ahead(request, &layers, &background);
+        let job = Job {
+            feed: ahead.as_ref().map(Ahead::feed).unwrap_or_default(),
+            ..job(request, layers, &background)
+        };
+        let solved = bridge.solve(&job, events, cancel).await?;
+        write_all(request, solved.layers, ahead, &background, events).await
+    })
+    .await
+}
+
+/// Waits for a build and its background work; a build that fails, or is dropped, stops the work.
+async fn owned<T>(
+    background: &Background,
+    build: impl Future<Output = Result<T, EngineError>>,
+) -> Result<T, EngineError> {
+    let _stop = background.token().clone().drop_guard();
+    let result = build.await;
+    match &result {
+        Ok(_) => background.finish().await,
+        Err(_) => background.abandon().await,
     }
-    let layers = LayerStore::new(&request.layer_directory, compression(request));
-    let ahead = ahead(request, &layers);
-    let job = Job {
-        feed: ahead.as_ref().map(Ahead::feed).unwrap_or_default(),
-        ..job(request, layers)
-    };
-    let solved = bridge.solve(&job, events, cancel).await?;
-    write_all(request, solved.layers, ahead, events, cancel).await
+    result
 }
 
 /// Begins with the first output, if that can be.
-fn ahead(request: &BuildRequest, layers: &LayerStore) -> Option<Ahead> {
+fn ahead(request: &BuildRequest, layers: &LayerStore, background: &Background) -> Option<Ahead> {
     let first = request.outputs.first()?;
     let destination = first.destination.as_ref()?;
     (first.kind == OutputKind::Oci)
-        .then(|| Ahead::begin(destination, layers, request.config.created))
+        .then(|| Ahead::begin(destination, layers, request.config.created, background))
         .flatten()
 }
 
@@ -122,15 +141,16 @@ pub async fn export(
     cancel: &CancellationToken,
 ) -> Result<BuildResult, EngineError> {
     check(request)?;
-    write_all(request, solved, None, events, cancel).await
+    let background = Background::new(cancel);
+    owned(&background, write_all(request, solved, None, &background, events)).await
 }
 
 async fn write_all(
     request: &BuildRequest,
     solved: Vec<Layer>,
     mut ahead: Option<Ahead>,
+    background: &Background,
     events: &Events,
-    cancel: &CancellationToken,
 ) -> Result<BuildResult, EngineError> {
     let compression = compression(request);
     let layers = LayerStore::new(&request.layer_directory, compression);
@@ -140,10 +160,10 @@ async fn write_all(
         // The first output's compression is the layers'.
         let ahead = ahead.take();
         if output.compression == compression {
-            write(own, output, ahead, request, events, cancel).await?;
+            write(own, output, ahead, request, background, events).await?;
         } else {
-            let other = recompressed(own, output.compression, request).await?;
-            write((&other.0, &other.1), output, None, request, events, cancel).await?;
+            let other = recompressed(own, output.compression, request, background).await?;
+            write((&other.0, &other.1), output, None, request, background, events).await?;
         }
     }
     Ok(BuildResult { image })
@@ -191,7 +211,7 @@ pub(crate) fn names(output: &Output, request: &BuildRequest) -> Vec<String> {
         .map_or_else(|| request.tags.clone(), |name| vec![name])
 }
 
-pub(crate) fn job(request: &BuildRequest, layers: LayerStore) -> Job {
+pub(crate) fn job(request: &BuildRequest, layers: LayerStore, background: &Background) -> Job {
     let kept = request
         .outputs
         .iter()
@@ -207,6 +227,7 @@ pub(crate) fn job(request: &BuildRequest, layers: LayerStore) -> Job {
         no_cache: request.no_cache,
         layers,
         feed: LayerFeed::default(),
+        background: background.clone(),
         wants_layers: true,
         tree: None,
         engine_images: kept.flat_map(|output| names(output, request)).collect(),
@@ -218,12 +239,14 @@ async fn recompressed(
     (image, layers): (&Image, &LayerStore),
     compression: Compression,
     request: &BuildRequest,
+    background: &Background,
 ) -> Result<(Image, LayerStore), EngineError> {
     let store = LayerStore::new(&request.layer_directory, compression);
     let (from, to, list) = (layers.clone(), store.clone(), image.layers.clone());
-    let adopted = blocking(move || {
+    let stop = background.token().clone();
+    let adopted = blocking(background, move || {
         list.iter()
-            .map(|layer| to.adopt(&from, layer))
+            .map(|layer| to.adopt(&from, layer, &stop))
             .collect::<Result<Vec<_>, _>>()
     });
     let adopted = adopted
@@ -237,10 +260,11 @@ async fn write(
     output: &Output,
     ahead: Option<Ahead>,
     request: &BuildRequest,
+    background: &Background,
     events: &Events,
-    cancel: &CancellationToken,
 ) -> Result<(), EngineError> {
     let names = names(output, request);
+    let stop = background.token();
     match (&output.destination, output.kind) {
         (Some(destination), _) => {
             let shown = Shown::begin(events, format!("writing {}", destination.display()));
@@ -248,18 +272,18 @@ async fn write(
                 Some(ahead) => ahead.end().await,
                 None => None,
             };
-            let (image, layers, cancel) = (image.clone(), layers.clone(), cancel.clone());
+            let (image, layers, stop) = (image.clone(), layers.clone(), stop.clone());
             let (kind, destination) = (output.kind, destination.clone());
-            let written = blocking(move || {
+            let written = blocking(background, move || {
                 let export = Export {
                     image: &image,
                     layers: &layers,
                     names: &names,
-                    cancel: &cancel,
+                    stop: &stop,
                 };
                 export::write(&export, kind, &destination, begun)
             });
-            shown.end(written.await?)
+            shown.end(written.await.flatten())
         }
         (None, OutputKind::Registry) => {
             for name in &names {
@@ -268,7 +292,7 @@ async fn write(
                     image,
                     layers,
                     names: &names,
-                    cancel,
+                    stop,
                 };
                 shown.end(export::push(&export, name, &request.credentials).await)?;
             }
@@ -280,15 +304,21 @@ async fn write(
     }
 }
 
+/// Waits for blocking work that belongs to a build, unless that is cancelled meanwhile.
 pub(crate) async fn blocking<T: Send + 'static>(
+    background: &Background,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, EngineError> {
-    let failed = |error: tokio::task::JoinError| EngineError::Failed {
+    let failed = |error: tokio::sync::oneshot::error::RecvError| EngineError::Failed {
         reason: error.to_string(),
         log: Vec::new(),
         place: None,
     };
-    tokio::task::spawn_blocking(work).await.map_err(failed)
+    let worked = background.blocking(work);
+    match background.token().run_until_cancelled(worked).await {
+        Some(worked) => worked.map_err(failed),
+        None => Err(EngineError::Cancelled),
+    }
 }
 
 /// Something that is done here, shown like an operation of the engine.

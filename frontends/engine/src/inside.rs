@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::background::Background;
 use crate::bridge::{Bridge, Job, Solved};
 use crate::build::{BuildRequest, BuildResult, job, names};
 use crate::error::EngineError;
@@ -19,6 +20,7 @@ use crate::rootfs;
 pub(crate) async fn build(
     bridge: &dyn Bridge,
     request: &BuildRequest,
+    background: &Background,
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<BuildResult, EngineError> {
@@ -32,13 +34,13 @@ pub(crate) async fn build(
     for output in &request.outputs {
         let solved = match (&output.destination, output.kind) {
             (Some(destination), kind) => {
-                let written = tree(bridge, request, kind, destination, events, cancel);
-                written.await?
+                let job = plain(request, background);
+                tree(bridge, job, kind, destination, events, cancel).await?
             }
             (None, _) => {
                 let job = Job {
                     engine_images: names(output, request),
-                    ..plain(request)
+                    ..plain(request, background)
                 };
                 bridge.solve(&job, events, cancel).await?
             }
@@ -53,13 +55,14 @@ pub(crate) async fn build(
     Ok(BuildResult { image })
 }
 
-fn plain(request: &BuildRequest) -> Job {
+fn plain(request: &BuildRequest, background: &Background) -> Job {
     Job {
         wants_layers: false,
         engine_images: Vec::new(),
         ..job(
             request,
             LayerStore::new(&request.layer_directory, Compression::default()),
+            background,
         )
     }
 }
@@ -82,7 +85,7 @@ fn check(bridge: &dyn Bridge, output: &Output) -> Result<(), EngineError> {
 /// The tree as an archive beside its destination, and from there into place.
 async fn tree(
     bridge: &dyn Bridge,
-    request: &BuildRequest,
+    job: Job,
     kind: OutputKind,
     destination: &Path,
     events: &Events,
@@ -97,12 +100,13 @@ async fn tree(
     let archive = draft.path().join("tree.tar");
     let job = Job {
         tree: Some(archive.clone()),
-        ..plain(request)
+        ..job
     };
     let solved = bridge.solve(&job, events, cancel).await?;
     let destination = destination.to_owned();
-    let placed = crate::build::blocking(move || {
-        let placed = put(&archive, kind, &destination);
+    let stop = job.background.token().clone();
+    let placed = crate::build::blocking(&job.background, move || {
+        let placed = put(&archive, kind, &destination, &stop);
         drop(draft);
         placed
     });
@@ -110,13 +114,18 @@ async fn tree(
     Ok(solved)
 }
 
-fn put(archive: &PathBuf, kind: OutputKind, destination: &Path) -> Result<(), EngineError> {
+fn put(
+    archive: &PathBuf,
+    kind: OutputKind,
+    destination: &Path,
+    stop: &CancellationToken,
+) -> Result<(), EngineError> {
     if kind == OutputKind::Tar {
         return fs_err::rename(archive, destination)
             .map_err(|error| EngineError::io("write", destination, error));
     }
     place::directory(destination, |folder| {
-        let tree = rootfs::open(archive).and_then(|image| image.extract(folder));
+        let tree = rootfs::open(archive).and_then(|image| image.extract_until(folder, stop));
         tree.map_err(|error| EngineError::io("write", folder, std::io::Error::other(error.to_string())))
     })
 }

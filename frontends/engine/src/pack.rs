@@ -58,7 +58,7 @@ pub async fn pack(
     request.tags.clone_from(&packing.tags);
     request.credentials = packing.credentials.clone();
     let store = LayerStore::new(packing.layer_directory, compression(&request));
-    let layer = layer(packing).and_then(|archive| store.add(&mut Cursor::new(archive)));
+    let layer = layer(packing).and_then(|archive| store.add(&mut Cursor::new(archive), cancel));
     let layer = layer.map_err(|error| EngineError::io("write below", packing.layer_directory, error))?;
     export(&request, vec![layer], events, cancel).await
 }

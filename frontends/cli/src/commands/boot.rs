@@ -9,7 +9,6 @@ use kcompose_vm::{Image, Mode, Outcome, Source};
 
 use crate::args::{Boot, BootMode};
 use crate::failure::{BadFlag, Failure, FileFailed};
-use crate::interrupt;
 use crate::terminal::Terminal;
 
 /// Boots an image and hands the script's output and exit code on.
@@ -24,13 +23,8 @@ pub(crate) async fn run(args: &Boot, terminal: &Terminal) -> Result<(), Failure>
         timeout: args.timeout,
         memory: args.memory,
     };
-    let cancel = interrupt::token();
     let mut relay = Relay { terminal: *terminal };
-    let outcome = tokio::select! {
-        outcome = kcompose_vm::boot(what, &mut relay) => outcome,
-        () = cancel.cancelled() => return Err(Failure::Interrupted),
-    };
-    let outcome = outcome.map_err(failed)?;
+    let outcome = kcompose_vm::boot(what, &mut relay).await.map_err(failed)?;
     if script.is_none() && !args.check {
         summary(&outcome, terminal);
     }

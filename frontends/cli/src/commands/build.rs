@@ -18,7 +18,7 @@ use crate::compile::{self, Wiring};
 use crate::context;
 use crate::engine;
 use crate::failure::{BadFlag, Failure};
-use crate::interrupt;
+use crate::interrupt::{self, until_interrupted as until};
 use crate::loading::Loading;
 use crate::pinning::{self, Pinned, Pinning};
 use crate::progress::Shown;
@@ -40,21 +40,15 @@ pub(crate) async fn run(
     let secrets = secrets(&args.secrets)?;
     let layout = compile::layout(&project.flavor, sources, terminal)?;
     let mut world = World::new(global, args.lock.offline(), terminal)?;
-    let engine = engine::choose(args, &world.store, terminal).await?;
+    let engine = until(engine::choose(args, &world.store, terminal)).await?;
     let loading = args
         .load
         .then(|| Loading::into(&mut outputs, engine.is_docker()))
         .transpose()?;
-    let pinned = tokio::select! {
-        pinned = prepare(args, &project, &layout, &mut world, sources, terminal) => pinned?,
-        () = cancel.cancelled() => return Err(Failure::Interrupted),
-    };
+    let pinned = until(prepare(args, &project, &layout, &mut world, sources, terminal)).await?;
     let epoch = project::epoch(&args.source, pinned.resolved.epoch)?;
     let compiled = compile::compile(&project.flavor, &pinned.resolved, &layout, epoch);
-    let upstream = tokio::select! {
-        upstream = world.upstream(&project.flavor, &pinned.resolved) => upstream?,
-        () = cancel.cancelled() => return Err(Failure::Interrupted),
-    };
+    let upstream = until(world.upstream(&project.flavor, &pinned.resolved)).await?;
     let urls = world.urls(&project.flavor, &pinned.resolved)?;
     let mirror = world
         .mirror(urls, engine.reaches_loopback(), args.lock.offline())
@@ -102,7 +96,7 @@ pub(crate) async fn run(
     shown.end().await;
     let result = result.map_err(|error| engine_failed(placed(error, &compiled.plan, sources)))?;
     if let Some(loading) = loading {
-        loading.finish(&mut request.outputs).await?;
+        until(loading.finish(&mut request.outputs)).await?;
         terminal.say(&format!("loaded into Docker: {}", request.tags.join(", ")));
     }
     finish(args, &request, &result, terminal)

@@ -8,7 +8,6 @@ use kcompose_engine::{Credentials, is_reference, pull};
 
 use crate::args::{DataFormat, Verify};
 use crate::failure::{BadFlag, Failure, FileFailed};
-use crate::interrupt;
 use crate::terminal::Terminal;
 
 /// Checks an image of any tool.
@@ -38,11 +37,8 @@ pub(crate) async fn open(image: &str, terminal: &Terminal) -> Result<Image, Fail
     let folder = tempfile::tempdir()
         .map_err(|error| Failure::world(FileFailed::new("cannot make a folder", error)))?;
     let credentials = Credentials::from_environment(|name| std::env::var(name).ok());
-    let cancel = interrupt::token();
-    tokio::select! {
-        got = pull(image, &credentials, folder.path()) => got.map_err(super::build::engine_failed)?,
-        () = cancel.cancelled() => return Err(Failure::Interrupted),
-    }
+    let pulled = pull(image, &credentials, folder.path()).await;
+    pulled.map_err(super::build::engine_failed)?;
     // What is opened stays readable when the folder is gone.
     opened(rootfs::open(folder.path()), image)
 }

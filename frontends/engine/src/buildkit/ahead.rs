@@ -63,6 +63,7 @@ fn part(job: &Job, result: &pb::Input) -> Job {
         no_cache: job.no_cache,
         layers: job.layers.clone(),
         feed: LayerFeed::default(),
+        background: job.background.clone(),
         wants_layers: true,
         tree: None,
         engine_images: Vec::new(),
@@ -76,7 +77,6 @@ impl Ahead<'_> {
             return;
         }
         for result in &self.job.lower {
-            receiver.wanted().free_processor().await;
             let job = part(self.job, result);
             let services = Services::of(&job, Some(receiver.beside()), None);
             let session = Session::open(&daemon.address, &daemon.channel, services);

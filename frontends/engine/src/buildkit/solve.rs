@@ -55,7 +55,7 @@ async fn try_solve(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Result<Solved, EngineError> {
-    let receiver = ImageReceiver::new(job.layers.clone());
+    let receiver = ImageReceiver::new(job.layers.clone(), job.background.clone());
     let tree = job.tree.clone().map(TreeReceiver::new);
     let (ahead, signal) = ahead(job).unzip();
     let monitor = Arc::new(Mutex::new(Monitor::new(&job.definition, events, signal)));
@@ -125,20 +125,27 @@ async fn build(
     let (answer, returned) = tokio::join!(control.solve(request), run_frontend(daemon, job, &id));
     // The last events are still on their way. When the daemon refused the build early there are none, and the stream of
     // events never ends.
-    let last = timeout(Duration::from_secs(3), progress);
     match (answer, returned) {
         (Ok(answer), Ok(())) => {
-            // Whoever shows them waits for them; the image can be written meanwhile.
-            tokio::spawn(last);
+            // The image can be written meanwhile.
+            job.background.spawn(async move {
+                let _ = timeout(LAST_EVENTS, progress).await;
+            });
             Ok(answer.into_inner().exporter_response)
         }
         // What the frontend saw first is the cause; the solve then only repeats it.
         (_, Err(status)) | (Err(status), Ok(())) => {
-            let _ = last.await;
+            let _ = timeout(LAST_EVENTS_OF_FAILURE, progress).await;
             Err(status)
         }
     }
 }
+
+/// How long the events of a build that succeeded are waited for.
+const LAST_EVENTS: Duration = Duration::from_secs(3);
+
+/// How long those of a failed build are: they hold the end of its log.
+const LAST_EVENTS_OF_FAILURE: Duration = Duration::from_millis(500);
 
 pub(super) fn request(daemon: &BuildKit, job: &Job, id: &str, session: &str) -> SolveRequest {
     let exporters = exporters(job, daemon.is_docker());

@@ -1,18 +1,19 @@
-//! The layers of the image, made as soon as their trees are there: a processor that waits for a step compresses.
+//! The layers of the image: each is compressed in the background as soon as its tree exists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::graph::{Graph, Op, Output};
 use super::problem::Problem;
 use super::run::Work;
 use super::source;
 use super::store::{Claim, TreeId};
-use crate::background::{self, Wanted};
+use crate::background;
 use crate::digest::HashWriter;
 use crate::error::EngineError;
 use crate::layer;
@@ -21,7 +22,7 @@ use crate::layers::Layer;
 /// The layers of a tree that are being made.
 #[derive(Debug)]
 struct Making {
-    made: JoinHandle<Result<Vec<Layer>, Problem>>,
+    made: AbortOnDropHandle<Result<Vec<Layer>, Problem>>,
     /// The same for who only wants to know of them; closed if they cannot be made.
     known: watch::Receiver<Vec<Layer>>,
 }
@@ -34,8 +35,6 @@ pub(super) struct Layers {
     in_image: BTreeSet<(usize, usize)>,
     making: BTreeMap<TreeId, Making>,
     turns: Arc<Semaphore>,
-    /// Steps come first: the image is wanted when the last of them has ended.
-    wanted: Wanted,
     /// Where the layers of the image's lowest trees go as soon as they are made, in order.
     handing_out: Option<mpsc::UnboundedSender<watch::Receiver<Vec<Layer>>>>,
     /// How many of those trees have gone there.
@@ -53,7 +52,6 @@ impl Layers {
             work,
             making: BTreeMap::new(),
             turns: Arc::new(Semaphore::new(parallelism)),
-            wanted: Wanted::default(),
             handing_out: None,
             handed_out: 0,
         }
@@ -106,7 +104,6 @@ impl Layers {
 
     /// The layers of trees, the lowest first.
     pub(super) async fn of(&mut self, trees: &[TreeId]) -> Result<Vec<Layer>, EngineError> {
-        self.wanted.now();
         let mut layers = Vec::new();
         for at in 0..trees.len() {
             self.make(trees, at);
@@ -140,20 +137,20 @@ impl Layers {
             return;
         }
         let (work, turns) = (Arc::clone(&self.work), Arc::clone(&self.turns));
-        let wanted = self.wanted.clone();
         let (sender, known) = watch::channel(Vec::new());
-        let made = tokio::spawn(async move {
+        let made = AbortOnDropHandle::new(tokio::spawn(async move {
             // The semaphore is never closed, so there is always a turn.
             let _turn = turns.acquire_owned().await;
             let failed = |error: &dyn std::fmt::Display| Problem::Failed(error.to_string());
-            let made =
-                background::run(move || layers_of(&work, &id, &wanted)).map_err(|error| failed(&error))?;
+            let background = work.job.background.clone();
+            let made = background.thread(move || layers_of(&work, &id));
+            let made = made.map_err(|error| failed(&error))?;
             let made = made.await.unwrap_or_else(|error| Err(failed(&error)));
             if let Ok(layers) = &made {
                 sender.send_replace(layers.clone());
             }
             made
-        });
+        }));
         self.making.insert(trees[at].clone(), Making { made, known });
     }
 }
@@ -195,7 +192,7 @@ pub(super) fn made_on(graph: &Graph, output: Output) -> Vec<Output> {
 }
 
 /// The layers of one tree: one, but for images that came from elsewhere, which keep theirs.
-fn layers_of(work: &Work, id: &TreeId, wanted: &Wanted) -> Result<Vec<Layer>, Problem> {
+fn layers_of(work: &Work, id: &TreeId) -> Result<Vec<Layer>, Problem> {
     let (trees, store) = (work.build.trees(), &work.job.layers);
     if let Some(layers) = source::own_layers(work, id)? {
         return Ok(layers);
@@ -212,8 +209,8 @@ fn layers_of(work: &Work, id: &TreeId, wanted: &Wanted) -> Result<Vec<Layer>, Pr
     let known = trees.likely_layer(id).and_then(|diff_id| store.layer(&diff_id));
     let layer = match known {
         // To look whether it is that one takes a fraction of the time that compressing it again takes.
-        Some(layer) if digest_of(wanted, archive)? == layer.diff_id => layer,
-        Some(_) | None => store.put(wanted, archive).map_err(|error| match error {
+        Some(layer) if digest_of(&work.cancel, archive)? == layer.diff_id => layer,
+        Some(_) | None => store.put(&work.cancel, archive).map_err(|error| match error {
             Problem::Io {
                 action: "write",
                 error,
@@ -229,9 +226,9 @@ fn layers_of(work: &Work, id: &TreeId, wanted: &Wanted) -> Result<Vec<Layer>, Pr
 }
 
 fn digest_of(
-    wanted: &Wanted,
+    stop: &CancellationToken,
     archive: impl FnOnce(&mut dyn Write) -> Result<(), Problem>,
 ) -> Result<String, Problem> {
-    let hashed = background::written(HashWriter::new(io::sink()), wanted, archive)?;
+    let hashed = background::written(HashWriter::new(io::sink()), stop, archive)?;
     Ok(hashed.finish().1)
 }

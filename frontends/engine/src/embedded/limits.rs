@@ -36,6 +36,9 @@ impl Default for StepLimits {
     }
 }
 
+/// The time between SIGTERM and SIGKILL. What a step wrote is deleted when it is ended, so that it has little to tidy up.
+const GRACE: Duration = Duration::from_millis(100);
+
 impl StepLimits {
     /// As the sandbox takes them, for a step that writes to the disk of a folder.
     pub(super) fn of_step(&self, folder: &Path) -> kcompose_sandbox::Limits {
@@ -45,6 +48,7 @@ impl StepLimits {
             processes: Some(self.processes),
             memory: self.memory,
             disk: self.disk.or_else(|| room(folder)),
+            grace: Some(GRACE),
             ..kcompose_sandbox::Limits::default()
         }
     }

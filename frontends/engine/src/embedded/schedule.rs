@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::graph::{Graph, Op, Output};
@@ -18,7 +20,7 @@ use super::run::Work;
 use super::store::{Build, Claim, TreeId};
 use super::unmounting::Unmounting;
 use super::{Embedded, cachekey::Key};
-use crate::background::processors;
+use crate::background::{GRACE, processors};
 use crate::bridge::{Job, Solved};
 use crate::error::EngineError;
 use crate::event::{Events, State};
@@ -66,31 +68,71 @@ async fn attempt(
     events: &Events,
     cancel: &CancellationToken,
 ) -> Outcome {
-    let begun = begin(engine, graph, job, events, cancel).await;
+    let begun = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(EngineError::Cancelled),
+        begun = begin(engine, graph, job, events) => begun,
+    };
     let (work, plan) = match begun {
         Ok(begun) => begun,
         Err(error) => return Outcome::Ended(Err(error)),
     };
     let began = Instant::now();
-    let result = Scheduler::new(engine, &work, plan).finish().await;
+    let mut scheduler = Scheduler::new(engine, &work, plan);
+    let outcome = scheduler.finish().await;
     work.cancel.cancel();
-    let Err((error, used)) = result else {
-        let (layers, used) = result.unwrap_or_default();
-        settle(engine, work, used, began.elapsed());
-        return Outcome::Ended(Ok(layers));
+    let error = match outcome {
+        Ok(solved) => {
+            let made = std::mem::take(&mut scheduler.made);
+            drop(scheduler);
+            settle(engine, work, made, began.elapsed());
+            return Outcome::Ended(Ok(solved));
+        }
+        Err(error) => error,
     };
-    work.next_launcher.dismiss().await;
-    work.unmounting.wait().await;
-    if matches!(error, EngineError::Cancelled) {
-        return Outcome::Ended(Err(error));
-    }
+    let used = scheduler.used();
+    let running = std::mem::take(&mut scheduler.running);
+    drop(scheduler);
+    let is_cancelled = matches!(error, EngineError::Cancelled);
     let looked = Arc::clone(&work);
-    let healed = tokio::task::spawn_blocking(move || looked.build.trees().heal(&looked.build, &used)).await;
-    match healed {
-        Ok(Ok(true)) => Outcome::Healed,
-        // That it could not be looked at says nothing about why the build failed.
-        Ok(Ok(false) | Err(_)) | Err(_) => Outcome::Ended(Err(error)),
+    let healed = async { !is_cancelled && heal(looked, used).await };
+    let (healed, ()) = tokio::join!(healed, tidy(work, running));
+    if healed {
+        Outcome::Healed
+    } else {
+        Outcome::Ended(Err(error))
     }
+}
+
+/// Whether trees that a failed build used were damaged, and are gone now.
+///
+/// A failure is not held up by this: trees that take longer than [`GRACE`] to look at count as sound.
+async fn heal(work: Arc<Work>, used: BTreeSet<TreeId>) -> bool {
+    let background = work.job.background.clone();
+    let stop = background.token().clone();
+    let healed = background.blocking(move || work.build.trees().heal(&work.build, &used, &stop));
+    // That they cannot be looked at says nothing about why the build failed.
+    matches!(timeout(GRACE, healed).await, Ok(Ok(Ok(true))))
+}
+
+/// Ends the steps of a failed build, and deletes its drafts.
+///
+/// What takes longer than [`GRACE`] goes on in the background, and the next build sweeps what that leaves.
+async fn tidy(work: Arc<Work>, mut running: JoinSet<Ran>) {
+    let (sender, tidied) = oneshot::channel::<()>();
+    let background = work.job.background.clone();
+    background.spawn(async move {
+        // Steps end before their folders go.
+        while running.join_next().await.is_some() {}
+        work.next_launcher.dismiss().await;
+        work.unmounting.wait().await;
+        // Deletes the build's folder, unless a thread still uses it, which then does.
+        let background = work.job.background.clone();
+        let _ = background.blocking(move || drop(work)).await;
+        drop(sender);
+    });
+    // It ends, or is late; both are fine.
+    let _ = timeout(GRACE, tidied).await;
 }
 
 async fn begin(
@@ -98,15 +140,15 @@ async fn begin(
     graph: &Graph,
     job: &Job,
     events: &Events,
-    cancel: &CancellationToken,
 ) -> Result<(Arc<Work>, Plan), EngineError> {
     let trees = engine.trees();
     let monitor = Monitor::new(graph, events);
     let (graph, job) = (graph.clone(), job.clone());
     let (store, reach) = (engine.settings.store.clone(), engine.settings.reach);
     let limits = engine.settings.steps;
-    let cancel = cancel.child_token();
-    let begun = tokio::task::spawn_blocking(move || {
+    let cancel = job.background.token().child_token();
+    let background = job.background.clone();
+    let begun = background.blocking(move || {
         let failed = |error| EngineError::io("write", trees.root(), error);
         trees.open().map_err(failed)?;
         let build = Build::begin(&trees).map_err(failed)?;
@@ -141,21 +183,24 @@ async fn begin(
 /// anew, takes no longer. A build that works for longer tells the disk to keep what those before it made, too.
 const WORTH_KEEPING: Duration = Duration::from_secs(2);
 
-/// What a finished build leaves to be done, while its outputs are already being written.
+/// Finishes the bookkeeping of a successful build in the background, while its outputs are already being written.
 fn settle(engine: &Embedded, work: Arc<Work>, made: BTreeSet<TreeId>, took: Duration) {
     let limit = engine.settings.limit;
     let runtime = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || {
+    let background = work.job.background.clone();
+    let stop = background.token().clone();
+    let settled = background.blocking(move || {
         let trees = work.build.trees();
         for id in made.iter().filter(|id| trees.layer(id).is_none()) {
             // Without it, a change that leaves sizes and times alone is not noticed: no reason to fail.
-            let _ = trees.note_contents(id);
+            let _ = trees.note_contents(id, &stop);
         }
-        if took >= WORTH_KEEPING {
+        if took >= WORTH_KEEPING && !stop.is_cancelled() {
             // Until the disk has it, it counts in this boot only.
             let _ = work.build.settle();
         }
-        if !made.is_empty() && trees.summary().is_ok_and(|summary| summary.size > limit) {
+        let is_large = || trees.summary().is_ok_and(|summary| summary.size > limit);
+        if !made.is_empty() && !stop.is_cancelled() && is_large() {
             let _ = trees.prune(limit);
         }
         runtime.block_on(async {
@@ -163,6 +208,8 @@ fn settle(engine: &Embedded, work: Arc<Work>, made: BTreeSet<TreeId>, took: Dura
             work.unmounting.wait().await;
         });
     });
+    // The build waits for all of its background work.
+    drop(settled);
 }
 
 /// A vertex that may run, the one with the longest way to the result first.
@@ -174,6 +221,7 @@ struct Ready {
 }
 
 /// What a vertex that ran has made.
+#[derive(Debug)]
 struct Ran {
     vertex: usize,
     result: Result<(Arc<Claim>, bool), Problem>,
@@ -205,8 +253,6 @@ const BEHIND: u64 = 10;
 
 /// Sources wait for the network or the disk, not for a processor.
 const SOURCES: usize = 8;
-
-type Finished = Result<(Solved, BTreeSet<TreeId>), (EngineError, BTreeSet<TreeId>)>;
 
 impl<'a> Scheduler<'a> {
     fn new(engine: &Embedded, work: &'a Arc<Work>, plan: Plan) -> Self {
@@ -247,27 +293,15 @@ impl<'a> Scheduler<'a> {
         }
     }
 
-    async fn finish(mut self) -> Finished {
-        let outcome = self.run_all().await;
-        let used = |scheduler: &Self| {
-            let trees = scheduler
-                .results
-                .values()
-                .flat_map(|claim| claim.values().flatten());
-            trees.cloned().collect::<BTreeSet<_>>()
-        };
-        match outcome {
-            Ok(()) => match self.solved().await {
-                Ok(solved) => Ok((solved, self.made)),
-                Err(error) => Err((error, used(&self))),
-            },
-            Err(error) => {
-                // Steps that run end before their folders go.
-                self.work.cancel.cancel();
-                while self.running.join_next().await.is_some() {}
-                Err((error, used(&self)))
-            }
-        }
+    async fn finish(&mut self) -> Result<Solved, EngineError> {
+        self.run_all().await?;
+        self.solved().await
+    }
+
+    /// The trees that results consist of.
+    fn used(&self) -> BTreeSet<TreeId> {
+        let trees = self.results.values().flat_map(|claim| claim.values().flatten());
+        trees.cloned().collect()
     }
 
     async fn run_all(&mut self) -> Result<(), EngineError> {

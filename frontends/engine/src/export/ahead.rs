@@ -1,7 +1,7 @@
 //! An OCI archive that is begun while the image is still being made.
 //!
 //! Hundreds of megabytes of layers are the same as in the build before, and while steps run, a processor has time to copy
-//! them. What was begun with is worth nothing if the image's lower layers turn out to be others; then it is thrown away.
+//! them. If the image's lower layers turn out to be others, the archive is written anew.
 
 use std::io;
 use std::path::Path;
@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::archive::Archive;
 use super::oci;
 use super::place::Draft;
-use crate::background::{self, Patient, Wanted};
+use crate::background::{Background, Stoppable};
 use crate::layers::{Layer, LayerFeed, LayerStore};
 
 /// An archive with the first of its layers, one at least.
@@ -26,31 +27,34 @@ pub(crate) struct Begun {
     pub(super) layers: Vec<String>,
 }
 
-/// Whoever writes it.
+/// The thread that writes it.
 #[derive(Debug)]
 pub(crate) struct Ahead {
     feed: LayerFeed,
-    wanted: Wanted,
     is_over: Arc<AtomicBool>,
     begun: oneshot::Receiver<Option<Begun>>,
 }
 
 impl Ahead {
     /// Waits for the first layer; `None` if no thread can be had. The time is that of the image, in seconds since 1970.
-    pub(crate) fn begin(destination: &Path, layers: &LayerStore, time: i64) -> Option<Self> {
+    pub(crate) fn begin(
+        destination: &Path,
+        layers: &LayerStore,
+        time: i64,
+        background: &Background,
+    ) -> Option<Self> {
         let (feed, receiver) = LayerFeed::new();
-        let (wanted, is_over) = (Wanted::default(), Arc::new(AtomicBool::new(false)));
+        let is_over = Arc::new(AtomicBool::new(false));
         let (destination, layers) = (destination.to_owned(), layers.clone());
-        let (waited_for, over) = (wanted.clone(), Arc::clone(&is_over));
-        let begun = background::run(move || {
-            // Why it failed is said by whoever writes it after all.
-            write(&receiver, &destination, &layers, time, &waited_for, &over)
+        let (stop, over) = (background.token().clone(), Arc::clone(&is_over));
+        let begun = background.thread(move || {
+            // The writer of the whole archive meets the same error, and reports it.
+            write(&receiver, &destination, &layers, time, &stop, &over)
                 .ok()
                 .flatten()
         });
         Some(Ahead {
             feed,
-            wanted,
             is_over,
             begun: begun.ok()?,
         })
@@ -67,11 +71,10 @@ impl Ahead {
         (&mut self.begun).await.ok().flatten()
     }
 
-    /// The layer that is being written is the last one: what is missing then is no longer work that has time.
+    /// The layer that is being written is the last one.
     fn stop(&self) {
         self.is_over.store(true, Ordering::Relaxed);
         self.feed.close();
-        self.wanted.now();
     }
 }
 
@@ -87,14 +90,14 @@ fn write(
     destination: &Path,
     store: &LayerStore,
     time: i64,
-    wanted: &Wanted,
+    stop: &CancellationToken,
     is_over: &AtomicBool,
 ) -> io::Result<Option<Begun>> {
     let Ok(first) = layers.recv() else {
         return Ok(None);
     };
     let mut draft = Draft::nameless(destination)?;
-    let mut archive = Archive::new(Patient::new(draft.file(), wanted), time);
+    let mut archive = Archive::new(Stoppable::new(draft.file(), stop), time);
     oci::head(&mut archive)?;
     let mut written: Vec<String> = Vec::new();
     for layer in std::iter::once(first).chain(layers) {
@@ -128,7 +131,11 @@ mod tests {
         let store = LayerStore::new(folder.path().join("layers"), Compression::Zstd);
         let layers: Vec<Layer> = ["one", "two", "three"]
             .iter()
-            .map(|text| store.add(&mut text.as_bytes()).unwrap())
+            .map(|text| {
+                store
+                    .add(&mut text.as_bytes(), &CancellationToken::new())
+                    .unwrap()
+            })
             .collect();
         // A layer that is there twice is written once.
         let order = [0, 1, 0, 2].map(|at: usize| layers[at].clone());
@@ -138,7 +145,7 @@ mod tests {
             image: &image,
             layers: &store,
             names: &[],
-            cancel: &cancel,
+            stop: &cancel,
         };
         let (out, beside) = (folder.path().join("out"), folder.path().join("beside.tar"));
         fs::create_dir(&out).unwrap();
@@ -157,10 +164,8 @@ mod tests {
             let (feed, receiver) = LayerFeed::new();
             fed.iter().for_each(|at| feed.put(layers[*at].clone()));
             feed.close();
-            let (wanted, is_over) = (Wanted::default(), AtomicBool::new(false));
-            // However busy this machine is.
-            wanted.now();
-            let begun = write(&receiver, &path, &store, image.created, &wanted, &is_over);
+            let is_over = AtomicBool::new(false);
+            let begun = write(&receiver, &path, &store, image.created, &cancel, &is_over);
             let begun = begun.unwrap();
             let count = begun.as_ref().map_or(0, |begun| begun.layers.len());
             assert_eq!(count, written, "{fed:?}");
@@ -173,23 +178,24 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_begun_may_end_at_any_time() {
+        let background = Background::default();
         let folder = tempfile::tempdir().unwrap();
         let store = LayerStore::new(folder.path().join("layers"), Compression::Zstd);
-        let layer = store.add(&mut &b"one"[..]).unwrap();
+        let layer = store.add(&mut &b"one"[..], &CancellationToken::new()).unwrap();
         let out = folder.path().join("out");
         fs::create_dir(&out).unwrap();
-        let ahead = Ahead::begin(&out.join("image.tar"), &store, 0).unwrap();
+        let ahead = Ahead::begin(&out.join("image.tar"), &store, 0, &background).unwrap();
         let feed = ahead.feed();
         feed.put(layer.clone());
         drop(ahead);
         assert!(!feed.is_open());
         feed.put(layer.clone());
-        let ahead = Ahead::begin(&out.join("image.tar"), &store, 0).unwrap();
+        let ahead = Ahead::begin(&out.join("image.tar"), &store, 0, &background).unwrap();
         ahead.feed().put(layer);
         drop(ahead.end().await);
         assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
-        // Where it cannot be begun, nobody hears of it.
-        let ahead = Ahead::begin(Path::new("/nonexistent/image.tar"), &store, 0).unwrap();
+        // Where it cannot be begun, there is no error.
+        let ahead = Ahead::begin(Path::new("/nonexistent/image.tar"), &store, 0, &background).unwrap();
         assert!(ahead.end().await.is_none());
     }
 }

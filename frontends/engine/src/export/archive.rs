@@ -51,7 +51,7 @@ impl<W: Write> Archive<W> {
                     self.writer.write_all(&piece[..count])?;
                     copied += count as u64;
                 }
-                // A signal; to whoever called it would mean that the build was given up.
+                // A signal.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

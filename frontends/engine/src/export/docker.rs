@@ -9,6 +9,7 @@ use serde_json::json;
 use super::archive::Archive;
 use super::image::compact;
 use super::{Export, explain};
+use crate::background::Stoppable;
 use crate::digest;
 use crate::error::EngineError;
 
@@ -19,11 +20,11 @@ pub(super) fn write(export: &Export<'_>, file: &mut fs::File) -> Result<(), Engi
 
 fn write_archive(export: &Export<'_>, file: &mut fs::File) -> io::Result<()> {
     let image = export.image;
+    let file = Stoppable::new(file, export.stop);
     let mut archive = Archive::new(io::BufWriter::with_capacity(1 << 18, file), image.created);
     let config = format!("{}.json", hex(&image.config_digest)?);
     let layers: BTreeMap<_, _> = image.layers.iter().map(|layer| (&layer.diff_id, layer)).collect();
     for (diff_id, layer) in layers {
-        export.check_cancel()?;
         archive.directory(&format!("{}/", hex(diff_id)?))?;
         archive.file(
             &name(diff_id)?,

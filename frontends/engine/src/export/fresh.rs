@@ -115,7 +115,7 @@ mod tests {
             image,
             layers: &layers,
             names,
-            cancel: &cancel,
+            stop: &cancel,
         };
         let inode = || fs::metadata(&path).unwrap().ino();
         let write = |image, names, kind| write(&export(image, names), kind, &path, None).unwrap();

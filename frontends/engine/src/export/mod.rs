@@ -84,24 +84,73 @@ pub(crate) struct Export<'a> {
     pub(crate) layers: &'a LayerStore,
     /// Its names, for archives that hold some.
     pub(crate) names: &'a [String],
-    /// Whether to stop.
-    pub(crate) cancel: &'a CancellationToken,
-}
-
-impl Export<'_> {
-    /// An error if the person has pressed Ctrl-C.
-    fn check_cancel(&self) -> io::Result<()> {
-        if self.cancel.is_cancelled() {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        Ok(())
-    }
+    /// Cancelled when the build fails, or is cancelled itself.
+    pub(crate) stop: &'a CancellationToken,
 }
 
 /// What an error of a writer means.
 fn explain(export: &Export<'_>, path: PathBuf, error: io::Error) -> EngineError {
-    if export.cancel.is_cancelled() {
+    if export.stop.is_cancelled() {
         return EngineError::Cancelled;
     }
     EngineError::io("write", path, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use kcompose_core::image::ImageConfig;
+
+    use super::*;
+    use crate::layers::Compression;
+
+    #[test]
+    fn an_output_that_is_stopped_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let layers = LayerStore::new(folder.path().join("layers"), Compression::Zstd);
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(1);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, "usr/a", &b"x"[..]).unwrap();
+        let archive = archive.into_inner().unwrap();
+        let go_on = CancellationToken::new();
+        let layer = layers.add(&mut archive.as_slice(), &go_on).unwrap();
+        let image = Image::new(&ImageConfig::default(), vec![layer], Compression::Zstd);
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let out = folder.path().join("out");
+        fs_err::create_dir(&out).unwrap();
+        let kinds = [
+            OutputKind::Oci,
+            OutputKind::Docker,
+            OutputKind::Tar,
+            OutputKind::Local,
+        ];
+        for kind in kinds {
+            let export = |stop| Export {
+                image: &image,
+                layers: &layers,
+                names: &[],
+                stop,
+            };
+            let path = out.join(kind.word());
+            let stopped = write(&export(&stop), kind, &path, None);
+            assert!(
+                matches!(stopped, Err(EngineError::Cancelled)),
+                "{kind:?}: {stopped:?}"
+            );
+            assert_eq!(fs_err::read_dir(&out).unwrap().count(), 0, "{kind:?}");
+        }
+        for kind in kinds {
+            let export = Export {
+                image: &image,
+                layers: &layers,
+                names: &[],
+                stop: &go_on,
+            };
+            write(&export, kind, &out.join(kind.word()), None).unwrap();
+        }
+        assert_eq!(fs_err::read_dir(&out).unwrap().count(), kinds.len());
+        assert_eq!(fs_err::read(out.join("local/usr/a")).unwrap(), b"x");
+    }
 }

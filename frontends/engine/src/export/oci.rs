@@ -9,6 +9,7 @@ use serde_json::json;
 use super::archive::Archive;
 use super::image::compact;
 use super::{Export, explain};
+use crate::background::Stoppable;
 use crate::digest;
 use crate::error::EngineError;
 use crate::layers::{Layer, LayerStore};
@@ -45,12 +46,11 @@ pub(super) fn layer(archive: &mut Archive<impl Write>, layer: &Layer, store: &La
 
 fn write_archive(export: &Export<'_>, file: &mut fs::File, there: &[String]) -> io::Result<()> {
     let image = export.image;
-    let mut archive = Archive::new(file.file_mut(), image.created);
+    let mut archive = Archive::new(Stoppable::new(file.file_mut(), export.stop), image.created);
     if there.is_empty() {
         head(&mut archive)?;
     }
     for found in distinct(export).into_iter().skip(there.len()) {
-        export.check_cancel()?;
         layer(&mut archive, found, export.layers)?;
     }
     archive.bytes(&blob(&image.config_digest)?, &image.config)?;

@@ -39,7 +39,7 @@ pub(crate) async fn push(
     };
     tokio::select! {
         biased;
-        () = export.cancel.cancelled() => Err(EngineError::Cancelled),
+        () = export.stop.cancelled() => Err(EngineError::Cancelled),
         pushed = pushed => pushed.map_err(refused),
     }
 }

@@ -20,12 +20,13 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 pub use compression::Compression;
 pub use feed::LayerFeed;
 pub(crate) use writer::LayerWriter;
 
-use crate::background::{self, Wanted};
+use crate::background::{self, Background};
 use crate::boot::{self, boot};
 use crate::digest;
 
@@ -117,36 +118,37 @@ impl LayerStore {
         self.compression.decoder(self.open(layer)?)
     }
 
-    /// The same layer in this store, compressed anew if it is not there yet.
-    pub fn adopt(&self, other: &LayerStore, layer: &Layer) -> io::Result<Layer> {
+    /// Returns the same layer in this store, which compresses it if it is not there yet; fails once the token is cancelled.
+    pub(crate) fn adopt(
+        &self,
+        other: &LayerStore,
+        layer: &Layer,
+        stop: &CancellationToken,
+    ) -> io::Result<Layer> {
         if let Some(layer) = self.layer(&layer.diff_id) {
             return Ok(layer);
         }
-        self.add(&mut other.unpacked(layer)?)
+        self.add(&mut other.unpacked(layer)?, stop)
     }
 
-    /// A layer from its whole archive.
-    pub(crate) fn add(&self, archive: &mut dyn Read) -> io::Result<Layer> {
-        let mut compressor = writer::Compressor::new(self.compression, self.temporary()?)?;
-        io::copy(archive, &mut compressor)?;
-        let (file, layer) = compressor.finish()?;
-        self.commit(file, &layer)?;
-        Ok(layer)
+    /// Makes a layer of a whole archive; fails once the token is cancelled.
+    pub(crate) fn add(&self, archive: &mut dyn Read, stop: &CancellationToken) -> io::Result<Layer> {
+        self.put(stop, |writer| io::copy(archive, writer).map(drop))
     }
 
-    /// A writer for a layer that arrives in pieces, and has time until it is wanted.
-    pub(crate) fn writer(&self, wanted: Wanted) -> io::Result<LayerWriter> {
-        LayerWriter::new(self.clone(), wanted)
+    /// Returns a writer for a layer that arrives in pieces; it belongs to a build's background work.
+    pub(crate) fn writer(&self, background: &Background) -> io::Result<LayerWriter> {
+        LayerWriter::new(self.clone(), background)
     }
 
-    /// Makes a layer of the archive that a function writes, which has time until it is wanted.
+    /// Makes a layer of the archive that a function writes; fails once the token is cancelled.
     pub(crate) fn put<E: From<io::Error>>(
         &self,
-        wanted: &Wanted,
+        stop: &CancellationToken,
         produce: impl FnOnce(&mut dyn Write) -> Result<(), E>,
     ) -> Result<Layer, E> {
         let compressor = writer::Compressor::new(self.compression, self.temporary()?)?;
-        let (file, layer) = background::written(compressor, wanted, produce)?.finish()?;
+        let (file, layer) = background::written(compressor, stop, produce)?.finish()?;
         self.commit(file, &layer)?;
         Ok(layer)
     }
@@ -208,7 +210,9 @@ mod tests {
     fn what_an_earlier_start_of_the_machine_left_is_compared() {
         let folder = tempfile::tempdir().unwrap();
         let store = LayerStore::new(folder.path(), Compression::Zstd);
-        let layer = store.add(&mut &b"an archive"[..]).unwrap();
+        let layer = store
+            .add(&mut &b"an archive"[..], &CancellationToken::new())
+            .unwrap();
         let record = store.record(&layer.diff_id).unwrap();
         let now = fs::read_to_string(&record).unwrap();
         for (earlier, is_damaged) in [("", false), ("0123", false), ("0123", true)] {

@@ -4,10 +4,11 @@ use std::io::{self, BufWriter, Write};
 
 use tempfile::NamedTempFile;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::compression::Encoder;
 use super::{Compression, Layer, LayerStore};
-use crate::background::{self, Patient, Wanted};
+use crate::background::{Background, Stoppable};
 use crate::digest::HashWriter;
 
 /// A layer on its way into the store. Dropping it leaves nothing behind.
@@ -19,12 +20,13 @@ pub(crate) struct LayerWriter {
 }
 
 impl LayerWriter {
-    pub(super) fn new(store: LayerStore, wanted: Wanted) -> io::Result<Self> {
+    pub(super) fn new(store: LayerStore, background: &Background) -> io::Result<Self> {
         let file = store.temporary()?;
         // A few chunks of a megabyte keep both sides busy.
         let (chunks, incoming) = mpsc::channel(4);
         let compression = store.compression();
-        let finished = background::run(move || compress(compression, file, incoming, &wanted))?;
+        let stop = background.token().clone();
+        let finished = background.thread(move || compress(compression, file, incoming, &stop))?;
         Ok(LayerWriter {
             chunks,
             finished,
@@ -56,13 +58,13 @@ fn compress(
     compression: Compression,
     file: NamedTempFile,
     mut chunks: mpsc::Receiver<Vec<u8>>,
-    wanted: &Wanted,
+    stop: &CancellationToken,
 ) -> io::Result<(NamedTempFile, Layer)> {
-    let mut patient = Patient::new(Compressor::new(compression, file)?, wanted);
+    let mut stoppable = Stoppable::new(Compressor::new(compression, file)?, stop);
     while let Some(chunk) = chunks.blocking_recv() {
-        patient.write_all(&chunk)?;
+        stoppable.write_all(&chunk)?;
     }
-    patient.into_inner().finish()
+    stoppable.into_inner().finish()
 }
 
 /// Compresses an archive into a file, with the digests of both.

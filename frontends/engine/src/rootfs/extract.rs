@@ -13,13 +13,15 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use kcompose_core::tree::Kind;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid, XattrFlags};
+use tokio_util::sync::CancellationToken;
 
 use super::ImageError;
 use super::index::{Content, Index, Node, Special};
+use crate::background::{Stoppable, go_on};
 use crate::times::set_time;
 
-/// Writes the tree to a folder that does not exist yet.
-pub(super) fn extract(index: &Index, into: &Path) -> Result<(), ImageError> {
+/// Writes the tree to a folder that does not exist yet; fails once the token is cancelled.
+pub(super) fn extract(index: &Index, into: &Path, stop: &CancellationToken) -> Result<(), ImageError> {
     fs::create_dir_all(into).map_err(ImageError::io("make", into))?;
     let is_empty = into.read_dir().is_ok_and(|mut entries| entries.next().is_none());
     if !is_empty {
@@ -31,13 +33,14 @@ pub(super) fn extract(index: &Index, into: &Path) -> Result<(), ImageError> {
     let mut first_names: BTreeMap<u64, PathBuf> = BTreeMap::new();
     for (path, node) in index.iter() {
         let at = place(into, path);
+        go_on(stop).map_err(ImageError::io("write", &at))?;
         match first_names
             .get(&node.inode)
             .filter(|_| node.entry.kind != Kind::Directory)
         {
             Some(first) => fs::hard_link(first, &at).map_err(ImageError::io("link", &at))?,
             None => {
-                if !make(&at, node, path == b"/").map_err(ImageError::io("write", &at))? {
+                if !make(&at, node, path == b"/", stop).map_err(ImageError::io("write", &at))? {
                     continue;
                 }
                 first_names.insert(node.inode, at.clone());
@@ -64,26 +67,26 @@ fn place(into: &Path, path: &[u8]) -> PathBuf {
 }
 
 /// Makes an entry; `false` for a device in a user namespace, where nobody can make one. A machine makes its own at boot.
-fn make(at: &Path, node: &Node, is_root: bool) -> std::io::Result<bool> {
+fn make(at: &Path, node: &Node, is_root: bool, stop: &CancellationToken) -> std::io::Result<bool> {
     let device = matches!(node.special, Some(Special::Character(..) | Special::Block(..)));
-    match make_entry(at, node, is_root) {
+    match make_entry(at, node, is_root, stop) {
         Err(error) if device && error.kind() == std::io::ErrorKind::PermissionDenied => Ok(false),
         result => result.map(|()| true),
     }
 }
 
-fn make_entry(at: &Path, node: &Node, is_root: bool) -> std::io::Result<()> {
+fn make_entry(at: &Path, node: &Node, is_root: bool, stop: &CancellationToken) -> std::io::Result<()> {
     match &node.entry.kind {
         Kind::Directory if is_root => Ok(()),
         Kind::Directory => std::fs::create_dir(at),
         Kind::Link(target) => std::os::unix::fs::symlink(OsStr::from_bytes(target), at),
-        Kind::File(size) => write(at, node.content.as_ref(), *size),
+        Kind::File(size) => write(at, node.content.as_ref(), *size, stop),
         Kind::Special => make_special(at, node.special),
     }
 }
 
-fn write(at: &Path, content: Option<&Content>, size: u64) -> std::io::Result<()> {
-    let mut file = std::fs::File::create_new(at)?;
+fn write(at: &Path, content: Option<&Content>, size: u64, stop: &CancellationToken) -> std::io::Result<()> {
+    let mut file = Stoppable::new(std::fs::File::create_new(at)?, stop);
     match content {
         None => Ok(()),
         Some(Content::Path(path)) => std::io::copy(&mut std::fs::File::open(path)?, &mut file).map(drop),

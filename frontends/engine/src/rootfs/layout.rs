@@ -36,6 +36,19 @@ pub(super) fn open_folder(path: &Path, architecture: &str) -> Result<Image, Imag
     open_oci(&Files::Folder(path.to_owned()), architecture).map_err(|problem| problem.at(path))
 }
 
+/// Opens an image by its config and its layers, which are blobs in a folder.
+pub(crate) fn open_blobs<'a>(
+    folder: &Path,
+    config: &[u8],
+    layers: impl Iterator<Item = &'a str>,
+) -> Result<Image, ImageError> {
+    let names: Result<Vec<String>, String> = layers.map(blob).collect();
+    let opened = names
+        .map_err(Trouble::from)
+        .and_then(|names| open_layers(&Files::Folder(folder.to_owned()), config, &names));
+    opened.map_err(|problem| problem.at(folder))
+}
+
 /// What is wrong, before it is known with what.
 enum Trouble {
     Unknown(String),

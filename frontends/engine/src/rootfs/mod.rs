@@ -17,10 +17,11 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use kcompose_core::tree::{Entry, Tree};
+use tokio_util::sync::CancellationToken;
 
 use folder::Folder;
 use index::Index;
-pub(crate) use layout::{manifest_for, this_machine};
+pub(crate) use layout::{manifest_for, open_blobs, this_machine};
 pub use problem::ImageError;
 
 /// The root file system of an image.
@@ -94,9 +95,14 @@ impl Image {
 
     /// Writes the tree to a folder, which is made and must not exist: as root with owners, devices and attributes.
     pub fn extract(&self, into: &Path) -> Result<(), ImageError> {
+        self.extract_until(into, &CancellationToken::new())
+    }
+
+    /// The same; fails once the token is cancelled.
+    pub fn extract_until(&self, into: &Path, stop: &CancellationToken) -> Result<(), ImageError> {
         match &self.source {
-            Source::Layers(index) => extract::extract(index, into),
-            Source::Folder(folder) => extract::extract(&folder.index()?, into),
+            Source::Layers(index) => extract::extract(index, into, stop),
+            Source::Folder(folder) => extract::extract(&folder.index()?, into, stop),
         }
     }
 

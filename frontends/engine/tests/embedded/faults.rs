@@ -107,6 +107,82 @@ async fn a_build_that_is_given_up_leaves_nothing_behind() {
     assert_eq!(left, 0, "something was left behind");
 }
 
+/// A tree whose layer takes minutes to make, and in no time is on the disk.
+fn endless(test: &mut Test) -> Tree {
+    let shell = test.shell();
+    test.sh(shell, "truncate -s 200G /sparse")
+}
+
+/// Far more than a build needs to end, and far less than the layer of an endless tree.
+const SOON: Duration = Duration::from_secs(15);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_fails_stops_making_layers() {
+    kcompose_testing::needs!(Root, Program("busybox"));
+    let mut test = Test::new();
+    let tree = endless(&mut test);
+    let bad = test.sh(tree, "sleep 1; exit 7");
+    let begun = Instant::now();
+    // This waits for the last sender of events, which the thread that makes the layer has.
+    let built = test.build(bad).await;
+    assert!(
+        matches!(built.result, Err(EngineError::Step { exit_code: 7, .. })),
+        "{:?}",
+        built.result
+    );
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    let left = |folder: &str| fs::read_dir(test.path(folder)).unwrap().count();
+    assert_eq!((left("cache/engine/tmp"), left("layers/tmp")), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_is_cancelled_stops_making_layers() {
+    kcompose_testing::needs!(Root, Program("busybox"));
+    let mut test = Test::new();
+    let tree = endless(&mut test);
+    let begun = Instant::now();
+    let request = test.request(tree);
+    let engine = test.engine();
+    let cancel = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        test.cancel.cancel();
+    };
+    let (built, ()) = tokio::join!(test.build_with(&engine, &request), cancel);
+    assert!(
+        matches!(built.result, Err(EngineError::Cancelled)),
+        "{:?}",
+        built.result
+    );
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    let left = |folder: &str| fs::read_dir(test.path(folder)).unwrap().count();
+    assert_eq!((left("cache/engine/tmp"), left("layers/tmp")), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_ignores_signals_ends_with_its_build() {
+    kcompose_testing::needs!(Root, Program("busybox"));
+    let mut test = Test::new();
+    let shell = test.shell();
+    let deaf = test.sh(shell, "trap '' TERM INT; while :; do sleep 4711; done");
+    let request = test.request(deaf);
+    let engine = test.engine();
+    let cancel = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        test.cancel.cancel();
+    };
+    let begun = Instant::now();
+    let (built, ()) = tokio::join!(test.build_with(&engine, &request), cancel);
+    assert!(
+        matches!(built.result, Err(EngineError::Cancelled)),
+        "{:?}",
+        built.result
+    );
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    let processes = fs::read_dir("/proc").unwrap();
+    let lines = processes.filter_map(|process| fs::read(process.ok()?.path().join("cmdline")).ok());
+    assert_eq!(lines.filter(|line| line == b"sleep\x004711\0").count(), 0);
+}
+
 /// Names the folder of a build that is to be killed.
 const VICTIM: &str = "KCOMPOSE_TEST_VICTIM";
 

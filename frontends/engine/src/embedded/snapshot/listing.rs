@@ -6,7 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use fs_err as fs;
+use tokio_util::sync::CancellationToken;
 
+use crate::background::Stoppable;
 use crate::digest::HashWriter;
 
 /// What is in a tree.
@@ -52,9 +54,9 @@ pub(in crate::embedded) fn listing(tree: &Path) -> io::Result<Listing> {
     })
 }
 
-/// The digest of the contents of all files of a tree.
-pub(in crate::embedded) fn contents(tree: &Path) -> io::Result<String> {
-    let mut hash = HashWriter::new(io::sink());
+/// The digest of the contents of all files of a tree; fails once the token is cancelled.
+pub(in crate::embedded) fn contents(tree: &Path, stop: &CancellationToken) -> io::Result<String> {
+    let mut hash = Stoppable::new(HashWriter::new(io::sink()), stop);
     walk(tree, tree, &mut |path, metadata| {
         if metadata.is_file() {
             hash.write_all(path.strip_prefix(tree).unwrap_or(path).as_os_str().as_bytes())?;
@@ -63,7 +65,7 @@ pub(in crate::embedded) fn contents(tree: &Path) -> io::Result<String> {
         }
         Ok(())
     })?;
-    Ok(hash.finish().1)
+    Ok(hash.into_inner().finish().1)
 }
 
 /// Visits everything in a tree, names sorted by bytes, a directory before what is in it.

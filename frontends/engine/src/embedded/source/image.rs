@@ -100,7 +100,7 @@ pub(in crate::embedded) fn own_layers(work: &Work, id: &TreeId) -> Result<Option
 fn kept_layer(work: &Work, blob: &Path) -> Result<Layer, Problem> {
     let failed = |error| Problem::io("read", blob)(error);
     let mut archive = unpacked(blob).map_err(failed)?;
-    work.job.layers.add(&mut archive).map_err(failed)
+    work.job.layers.add(&mut archive, &work.cancel).map_err(failed)
 }
 
 fn unpacked(blob: &Path) -> io::Result<Box<dyn Read>> {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use fs_err as fs;
+use tokio_util::sync::CancellationToken;
 
 use super::build::Build;
 use super::lock::{Gate, LockFile};
@@ -89,10 +90,17 @@ impl Trees {
         Ok(damaged.into_iter().map(|id| id.0).collect())
     }
 
-    /// Looks whether the listings of trees are what was kept; those that are not are taken out. True if there was one.
-    pub(in crate::embedded) fn heal(&self, build: &Build, trees: &BTreeSet<TreeId>) -> io::Result<bool> {
+    /// Evicts those of the trees whose listings are not what was kept, and says whether there was one. Looks at no more of
+    /// them once the token is cancelled.
+    pub(in crate::embedded) fn heal(
+        &self,
+        build: &Build,
+        trees: &BTreeSet<TreeId>,
+        stop: &CancellationToken,
+    ) -> io::Result<bool> {
         let damaged: BTreeSet<TreeId> = trees
             .iter()
+            .take_while(|_| !stop.is_cancelled())
             .filter(|id| !self.is_whole(id, false))
             .cloned()
             .collect();
@@ -120,19 +128,21 @@ impl Trees {
         let files = self.files(id);
         let listing = snapshot::listing(&files).is_ok_and(|listing| listing.digest == facts.listing);
         let contents = || match &facts.contents {
-            Some(known) if with_contents => snapshot::contents(&files).is_ok_and(|found| found == *known),
+            Some(known) if with_contents => {
+                snapshot::contents(&files, &CancellationToken::new()).is_ok_and(|found| found == *known)
+            }
             _ => true,
         };
         listing && contents()
     }
 
     /// Notes the digest of the contents of a tree.
-    pub(in crate::embedded) fn note_contents(&self, id: &TreeId) -> io::Result<()> {
+    pub(in crate::embedded) fn note_contents(&self, id: &TreeId, stop: &CancellationToken) -> io::Result<()> {
         let Some(facts) = self.facts(id).filter(|facts| facts.contents.is_none()) else {
             return Ok(());
         };
         let facts = TreeFacts {
-            contents: Some(snapshot::contents(&self.files(id))?),
+            contents: Some(snapshot::contents(&self.files(id), stop)?),
             ..facts
         };
         super::write(&self.tree(id).join("tree.json"), &serde_json::to_vec(&facts)?)

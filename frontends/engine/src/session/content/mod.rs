@@ -15,7 +15,7 @@ use tonic::Status;
 pub(crate) use service::ContentServer;
 
 use super::cause::Cause;
-use crate::background::Wanted;
+use crate::background::Background;
 use crate::layers::{LayerStore, LayerWriter};
 use crate::turns::Turns;
 
@@ -30,9 +30,8 @@ pub(crate) struct ImageReceiver {
     failure: Cause,
     /// Uploads of one layer come one after the other, so that the second finds what the first brought.
     turns: Turns,
-    /// Whether the build waits for its layers: it has come to its export.
-    wanted: Wanted,
-    is_beside: bool,
+    /// The owner of the threads that compress.
+    background: Background,
 }
 
 /// An upload in progress.
@@ -42,36 +41,21 @@ enum Upload {
 }
 
 impl ImageReceiver {
-    pub(crate) fn new(layers: LayerStore) -> Self {
+    pub(crate) fn new(layers: LayerStore, background: Background) -> Self {
         ImageReceiver {
             layers,
             small: Arc::default(),
             failure: Cause::default(),
             turns: Turns::new(1),
-            wanted: Wanted::default(),
-            is_beside: false,
+            background,
         }
     }
 
-    /// A receiver of another image with some of the same layers, at the same time, which nobody waits for.
+    /// A receiver of another image with some of the same layers, at the same time.
     pub(crate) fn beside(&self) -> Self {
         ImageReceiver {
             turns: self.turns.clone(),
-            wanted: self.wanted.clone(),
-            is_beside: true,
-            ..ImageReceiver::new(self.layers.clone())
-        }
-    }
-
-    /// Whether the build waits for its layers.
-    pub(crate) fn wanted(&self) -> &Wanted {
-        &self.wanted
-    }
-
-    /// Hears that the daemon exports.
-    fn asked(&self) {
-        if !self.is_beside {
-            self.wanted.now();
+            ..ImageReceiver::new(self.layers.clone(), self.background.clone())
         }
     }
 
@@ -103,7 +87,7 @@ impl ImageReceiver {
             return Ok(Upload::Small(Vec::new()));
         }
         self.layers
-            .writer(self.wanted.clone())
+            .writer(&self.background)
             .map(Upload::Layer)
             .map_err(|error| self.failure.keep(error))
     }

@@ -69,7 +69,6 @@ async fn dispatch(receiver: ImageReceiver, request: HttpRequest) -> HttpResponse
     if let Err(status) = check_store(&request) {
         return status.into_http();
     }
-    receiver.asked();
     let method = request
         .uri()
         .path()
