@@ -11,9 +11,6 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The nice value of background threads (sched(7), "The nice value").
-const NICE: i32 = 10;
-
 /// The time that stopped work gets to end and to delete its drafts.
 ///
 /// A process that was asked to end is expected to be gone within a second.
@@ -40,9 +37,10 @@ impl Background {
         &self.stop
     }
 
-    /// Runs work on a thread with a low priority; the receiver fails if the work panics.
+    /// Runs work on a thread of its own; the receiver fails if the work panics.
     ///
-    /// Packages are configured one after the other, which takes one processor for seconds while layers are compressed.
+    /// Its priority is that of the process: on a busy machine, a thread with a low one takes seconds to end, and the process ends
+    /// with its last thread.
     pub(crate) fn thread<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -51,8 +49,6 @@ impl Background {
         let running = self.tasks.token();
         let thread = std::thread::Builder::new().name("background".to_owned());
         thread.spawn(move || {
-            // `None` is the calling thread. If its priority may not be lowered, it keeps the one it has.
-            let _ = rustix::process::setpriority_process(None, NICE);
             // A build that has failed no longer takes results.
             let _ = sender.send(work());
             drop(running);
@@ -157,14 +153,6 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-
-    #[tokio::test]
-    async fn only_the_work_has_a_low_priority() {
-        let nice = || rustix::process::getpriority_process(None).unwrap();
-        let before = nice();
-        let there = Background::default().thread(nice).unwrap().await.unwrap();
-        assert_eq!((there, nice()), (NICE.max(before), before));
-    }
 
     #[test]
     fn a_stopped_writer_fails_within_a_piece() {

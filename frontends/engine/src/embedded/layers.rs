@@ -35,6 +35,8 @@ pub(super) struct Layers {
     in_image: BTreeSet<(usize, usize)>,
     making: BTreeMap<TreeId, Making>,
     turns: Arc<Semaphore>,
+    /// Turns that steps have while there are any.
+    of_steps: usize,
     /// Where the layers of the image's lowest trees go as soon as they are made, in order.
     handing_out: Option<mpsc::UnboundedSender<watch::Receiver<Vec<Layer>>>>,
     /// How many of those trees have gone there.
@@ -51,7 +53,8 @@ impl Layers {
             },
             work,
             making: BTreeMap::new(),
-            turns: Arc::new(Semaphore::new(parallelism)),
+            turns: Arc::new(Semaphore::new(parallelism.saturating_sub(1).max(1))),
+            of_steps: parallelism.saturating_sub(1).min(1),
             handing_out: None,
             handed_out: 0,
         }
@@ -104,6 +107,8 @@ impl Layers {
 
     /// The layers of trees, the lowest first.
     pub(super) async fn of(&mut self, trees: &[TreeId]) -> Result<Vec<Layer>, EngineError> {
+        // The last step has ended.
+        self.turns.add_permits(std::mem::take(&mut self.of_steps));
         let mut layers = Vec::new();
         for at in 0..trees.len() {
             self.make(trees, at);
