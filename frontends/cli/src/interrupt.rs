@@ -43,6 +43,7 @@ pub(crate) fn listen() -> io::Result<()> {
 async fn obey(mut signals: Signals) {
     signals.next().await;
     token().cancel();
+    kcompose_engine::hurry();
     if tokio::time::timeout(GRACE, signals.next()).await.is_err() {
         // The work is not listening.
         let _ = writeln!(io::stderr().lock(), "interrupted");

@@ -33,7 +33,7 @@ mod tail;
 mod times;
 mod turns;
 
-pub use background::Background;
+pub use background::{Background, hurry};
 pub use bridge::{Bridge, Job, Solved};
 pub use build::{BuildRequest, BuildResult, build};
 pub use buildkit::{Address, BuildKit, Tls};
