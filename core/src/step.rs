@@ -45,6 +45,14 @@ pub enum Action {
     Files(Files),
     /// Adds users and groups.
     Accounts(Accounts),
+    /// Sets the time zone.
+    TimeZone(TimeZone),
+    /// Makes locales, and sets the default one.
+    Locales(Locales),
+    /// Sets the keyboard of the console.
+    Keyboard(Keyboard),
+    /// Adds authorities to those that the system trusts.
+    Trust(Trust),
     /// Enables and masks units, below `/usr/lib/systemd`.
     Services(Services),
     /// Runs a script of the flavor.
@@ -285,6 +293,70 @@ pub struct Account {
     /// Lines of `authorized_keys`.
     pub ssh_keys: Vec<String>,
     /// The name that the plan finds the place in the flavor by, such as `user:ops`.
+    pub origin: String,
+}
+
+/// Sets the time zone, which the root must have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeZone {
+    /// Its name in the IANA database.
+    pub name: String,
+    /// The name of the place that asks for it.
+    pub origin: String,
+}
+
+/// Makes locales with the `locale-gen` of the root, and sets the first one as the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Locales {
+    /// The default locale, such as `de_DE.UTF-8`.
+    pub default: String,
+    /// Locales to make; none if every system has those that are asked for.
+    pub make: Vec<Locale>,
+}
+
+/// A locale that has to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Locale {
+    /// Its name, such as `de_DE.UTF-8`.
+    pub name: String,
+    /// Its character set.
+    pub character_set: String,
+    /// The file below `/usr/share/i18n/locales` that describes it.
+    pub source: String,
+    /// The name of the place that asks for it.
+    pub origin: String,
+}
+
+/// Sets the keyboard of the console, with the `setupcon` of the root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keyboard {
+    /// Layouts, joined by commas.
+    pub layout: String,
+    /// Variants, likewise.
+    pub variant: String,
+    /// The model.
+    pub model: String,
+    /// Options, joined by commas.
+    pub options: String,
+    /// The name of the place that asks for it.
+    pub origin: String,
+}
+
+/// Adds authorities to those that the system trusts, with the `update-ca-certificates` of the root.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trust {
+    /// What to add.
+    pub certificates: Vec<TrustedCertificate>,
+}
+
+/// The certificate of an authority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustedCertificate {
+    /// The name of its file, without a suffix.
+    pub name: String,
+    /// The certificate in PEM.
+    pub pem: String,
+    /// The name of the place that asks for it.
     pub origin: String,
 }
 

@@ -229,6 +229,36 @@ impl Document {
         self.node(node("sysctl").with_child(node(key).with_argument(value)))
     }
 
+    /// `hostname`: the static host name of every machine.
+    #[must_use]
+    pub fn hostname(self, name: &str) -> Self {
+        self.node(node("hostname").with_argument(name))
+    }
+
+    /// `timezone`: the time zone of the system.
+    #[must_use]
+    pub fn timezone(self, zone: &str) -> Self {
+        self.node(node("timezone").with_argument(zone))
+    }
+
+    /// `locale`: the locales that the image has, the default one first.
+    #[must_use]
+    pub fn locale<'a>(self, locales: impl IntoIterator<Item = &'a str>) -> Self {
+        self.node(node("locale").with_arguments(locales))
+    }
+
+    /// `keyboard`: the layout of the console's keyboard.
+    #[must_use]
+    pub fn keyboard(self, layout: &str) -> Self {
+        self.node(node("keyboard").with_argument(layout))
+    }
+
+    /// `certificates`: files with certificates of authorities that the system trusts.
+    #[must_use]
+    pub fn certificates<'a>(self, files: impl IntoIterator<Item = &'a str>) -> Self {
+        self.node(node("certificates").with_arguments(files))
+    }
+
     /// What the document says, or all that is wrong with it.
     pub fn fragment(self) -> Result<Fragment, Diagnostics> {
         let mut sink = Sink::new();
@@ -268,6 +298,11 @@ mod tests {
             .enable(["ssh"])
             .mask(["apt-daily.timer"])
             .sysctl("net.ipv4.ip_forward", 1)
+            .hostname("probe-1")
+            .timezone("Europe/Berlin")
+            .locale(["de_DE.UTF-8", "C.UTF-8"])
+            .keyboard("de")
+            .certificates(["certs/corp.crt"])
             .node(
                 node("run")
                     .with_argument("warm")
@@ -294,6 +329,8 @@ mod tests {
         assert_eq!(read.users, built.users);
         assert_eq!(read.services, built.services);
         assert_eq!(read.sysctls, built.sysctls);
+        assert_eq!(read.system, built.system);
+        assert_eq!(read.certificates, built.certificates);
         assert_eq!(read.runs, built.runs);
         assert_eq!(read.uses, built.uses);
     }

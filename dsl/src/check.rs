@@ -127,15 +127,8 @@ pub(crate) fn check_document(
                 }
             }
             None => {
-                let names: Vec<&'static str> = table.iter().map(|spec| spec.name).collect();
-                meant.extend(near(&node.name.value, names.iter().copied()).into_iter().take(1));
-                push_unknown_node(
-                    node,
-                    &names,
-                    "at the top of a document".to_owned(),
-                    Some(table),
-                    sink,
-                );
+                meant.extend(suggestions(&node.name.value, table).into_iter().take(1));
+                push_unknown_node(node, table, "at the top of a document".to_owned(), table, sink);
             }
         }
     }
@@ -310,14 +303,8 @@ fn check_children(node: &Node, spec: &'static NodeSpec, table: &[&'static NodeSp
             check_free_name(child, name, sink);
             check_node(child, any, table, sink);
         } else {
-            let names: Vec<&'static str> = known.iter().map(|spec| spec.name).collect();
-            push_unknown_node(
-                child,
-                &names,
-                format!("in `{}`", node.name.value),
-                Some(table),
-                sink,
-            );
+            let known: Vec<&'static NodeSpec> = known.iter().collect();
+            push_unknown_node(child, &known, format!("in `{}`", node.name.value), table, sink);
         }
     }
     check_repeated_children(children, known, sink);
@@ -348,25 +335,39 @@ fn check_repeated_children(children: &[Node], known: &[NodeSpec], sink: &mut Sin
     }
 }
 
+/// The nodes that an unknown name means: one that has it as another word, else those with a similar name.
+fn suggestions(name: &str, known: &[&'static NodeSpec]) -> Vec<&'static str> {
+    let aliased = known.iter().find(|spec| spec.aliases.contains(&name));
+    match aliased {
+        Some(spec) => vec![spec.name],
+        None => near(name, known.iter().map(|spec| spec.name)),
+    }
+}
+
 fn push_unknown_node(
     node: &Node,
-    names: &[&'static str],
+    known: &[&'static NodeSpec],
     place: String,
-    table: Option<&[&'static NodeSpec]>,
+    table: &[&'static NodeSpec],
     sink: &mut Sink,
 ) {
     let name = &node.name.value;
     // A child that stands outside its parent, or a section inside another.
     let parent = table
-        .unwrap_or_default()
         .iter()
         .find(|spec| spec.children.known().iter().any(|child| child.name == name));
-    let section = table.unwrap_or_default().iter().any(|spec| spec.name == name);
-    let help = did_you_mean(name, names, || match parent {
-        _ if section => format!("`{name}` stands at the top of a document"),
-        Some(parent) => format!("`{name}` stands in `{} {{ … }}`", parent.name),
-        None => format!("known are {}", listed(names)),
-    });
+    let section = table.iter().any(|spec| spec.name == name);
+    let help = match suggestions(name, known).as_slice() {
+        [] if section => format!("`{name}` stands at the top of a document"),
+        [] => match parent {
+            Some(parent) => format!("`{name}` stands in `{} {{ … }}`", parent.name),
+            None => {
+                let names: Vec<&str> = known.iter().map(|spec| spec.name).collect();
+                format!("known are {}", listed(&names))
+            }
+        },
+        found => format!("did you mean {}?", listed_or(found)),
+    };
     sink.push(UnknownNode {
         name: name.clone(),
         place,

@@ -32,6 +32,8 @@ pub struct NodeSpec {
     pub properties: Properties,
     /// Its children.
     pub children: Children,
+    /// Other words that people write for it: reports name the node for them.
+    pub aliases: &'static [&'static str],
     /// How often it may stand among its sisters. At the top level every node may be repeated; compose finds conflicts.
     pub repeat: Repeat,
     /// A line or two that show it.
@@ -46,6 +48,7 @@ impl NodeSpec {
         arguments: &[],
         properties: Properties::Known(&[]),
         children: Children::None,
+        aliases: &[],
         repeat: Repeat::Many,
         example: "",
     };

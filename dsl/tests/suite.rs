@@ -132,10 +132,10 @@ fn every_code_has_a_case() {
     const ELSEWHERE: [&str; 6] = [
         "kcompose::base::no-document",
         "kcompose::base::no-file",
+        "kcompose::base::node-unsupported",
         "kcompose::kairos::kubernetes-unknown",
         "kcompose::kairos::runtime-unsupported",
         "kcompose::library::initrd",
-        "kcompose::use::unreadable",
     ];
     let mut seen: BTreeSet<String> = ELSEWHERE.iter().map(ToString::to_string).collect();
     for case in cases() {

@@ -41,8 +41,8 @@ fn every_script_is_one_for_its_shell() {
         count += 1;
     }
     assert_eq!(
-        count, 6,
-        "the initrd has three scripts, the image two, dracut one"
+        count, 7,
+        "the initrd has three scripts, the image three, dracut one"
     );
 }
 
@@ -151,4 +151,73 @@ fn the_network_fallback_comes_after_every_file_of_the_user() {
     ] {
         assert!(other < fallback.as_str(), "{other} {fallback}");
     }
+}
+
+/// The function of layout.sh that names the machine, on a root of its own.
+fn named(kept: &str, declared: &str, id: &str) -> (String, String, String) {
+    let script = std::fs::read_to_string(on_disk("runtime/systemd/initrd/layout.sh")).unwrap();
+    let function = |name: &str| {
+        let (_, rest) = script.split_once(&format!("\n{name}() {{\n")).unwrap();
+        format!("{name}() {{\n{}\n}}\n", rest.split_once("\n}\n").unwrap().0)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    for below in ["local/etc", "root/etc"] {
+        std::fs::create_dir_all(at(below)).unwrap();
+    }
+    std::fs::write(at("local/etc/hostname"), kept).unwrap();
+    std::fs::write(at("root/etc/hostname"), format!("{declared}\n")).unwrap();
+    let text = format!(
+        "set -uf\nlocal={0}/local root={0}/root id={id} host_name_prefix=probe host_name={declared}\n{1}{2}restore_host_name\n",
+        folder.path().display(),
+        function("keep_text"),
+        function("restore_host_name"),
+    );
+    assert!(Command::new("sh").args(["-c", &text]).status().unwrap().success());
+    let read = |path: &str| std::fs::read_to_string(at(path)).unwrap().trim().to_owned();
+    (
+        read("local/etc/hostname"),
+        read("root/etc/hostname"),
+        read("root/etc/hosts"),
+    )
+}
+
+#[test]
+fn a_machine_is_named_by_its_operator_then_the_flavor_then_its_id() {
+    const ID: &str = "0123456789abcdef0123456789abcdef";
+    let of = |kept: &str, declared: &str| {
+        let (kept, named, hosts) = named(kept, declared, ID);
+        format!("kept {kept}, named {named}, {hosts}")
+    };
+    assert_eq!(of("", "gateway-7"), "kept , named gateway-7, 127.0.1.1 gateway-7");
+    assert_eq!(of("mine\n", "gateway-7"), "kept mine, named mine, 127.0.1.1 mine");
+    // An image before this one declared no name, so that boot made one.
+    assert_eq!(
+        of("other-0123\n", "gateway-7.example.org"),
+        "kept other-0123, named gateway-7.example.org, 127.0.1.1 gateway-7.example.org gateway-7"
+    );
+    assert_eq!(of("", ""), "kept probe-0123, named , 127.0.1.1 probe-0123");
+    assert_eq!(of("mine\n", ""), "kept mine, named , 127.0.1.1 mine");
+}
+
+#[test]
+fn authorities_of_image_and_operator_are_put_together_once_for_each_image() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    for below in ["usr/sbin", "usr/lib/kcompose", "usr/local"] {
+        std::fs::create_dir_all(at(below)).unwrap();
+    }
+    let update = at("usr/sbin/update-ca-certificates");
+    let log = at("log");
+    std::fs::write(&update, format!("#!/bin/sh\necho updated >> {}\n", log.display())).unwrap();
+    std::fs::set_permissions(&update, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let boot = |id: &str| {
+        std::fs::write(at("usr/lib/kcompose/image-id"), format!("{id}\n")).unwrap();
+        let script = on_disk("runtime/systemd/image/certificates.sh");
+        let status = Command::new("sh").arg(script).arg(folder.path()).status();
+        assert!(status.unwrap().success());
+        std::fs::read_to_string(&log).unwrap_or_default().lines().count()
+    };
+    assert_eq!([boot("one"), boot("one"), boot("two"), boot("one")], [1, 1, 2, 3]);
 }

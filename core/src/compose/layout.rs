@@ -6,6 +6,7 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use super::Parts;
+use super::certificates;
 use super::conflict::{Said, choose, choose_each, said};
 use crate::diagnostic::{Sink, did_you_mean};
 use crate::model::{
@@ -434,7 +435,7 @@ fn check_hidden(all: &[Rule<'_>], files: &[Spanned<FileNode>], sink: &mut Sink) 
         } else {
             continue;
         };
-        let help = hidden_help(&path.value, &top);
+        let help = hidden_help(&file.value, &top);
         sink.push(Hidden {
             file: path.value.clone(),
             path: top,
@@ -445,8 +446,11 @@ fn check_hidden(all: &[Rule<'_>], files: &[Spanned<FileNode>], sink: &mut Sink) 
     }
 }
 
-fn hidden_help(file: &AbsPath, top: &AbsPath) -> String {
-    match (top.as_str(), file.as_str().strip_prefix("/usr/local/")) {
+fn hidden_help(file: &FileNode, top: &AbsPath) -> String {
+    match (top.as_str(), file.path.value.as_str().strip_prefix("/usr/local/")) {
+        ("/usr/local", Some(rest)) if rest.starts_with("share/ca-certificates") => {
+            certificates::advice(&file.body)
+        }
         ("/usr/local", Some(rest)) => format!("put it at /usr/{rest}, which is part of the image"),
         ("/run" | "/tmp", _) => "let the boot make it: a file below /usr/lib/tmpfiles.d".to_owned(),
         _ => "put it below /usr or /etc, which are part of the image".to_owned(),

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod boot;
+mod certificates;
 mod conflict;
 mod files;
 mod identity;
@@ -12,10 +13,14 @@ mod kernel;
 mod kubernetes;
 mod layout;
 mod packages;
+mod pem;
 mod run;
 mod runtime;
 mod services;
 mod stages;
+mod system;
+
+pub use certificates::converted;
 
 use std::collections::BTreeSet;
 
@@ -54,16 +59,20 @@ pub fn compose(parts: &Parts, distro_of: &mut DistroLookup<'_>) -> Result<Warned
     let identity = identity::compose(parts, &mut sink);
     let base = identity::base(parts, &mut sink);
     let kernel = kernel::compose(parts, &mut sink);
-    let (packages, block_packages) = packages::compose(parts, &mut sink);
+    let (mut packages, block_packages) = packages::compose(parts, &mut sink);
     let repositories = packages::repositories(parts, &mut sink);
     let files = files::compose(parts, &mut sink);
     let users = accounts::compose(parts, &mut sink);
     let services = services::compose(parts, &mut sink);
     let sysctls = boot::sysctls(parts, &mut sink);
+    let system = system::compose(parts, &mut sink);
+    system::check_files(&system, &files, &mut sink);
+    let certificates = certificates::compose(parts, &mut sink);
     let mut kairos = boot::kairos(parts, &mut sink);
     let cloud_configs = boot::cloud_configs(parts, &mut sink);
     let image = boot::image(parts, &mut sink);
     let runs = run::compose(parts, &mut sink);
+    certificates::check_files(&files, &runs, &mut sink);
     let mut distro = base.as_ref().and_then(|base| match distro_of(base) {
         Ok(distro) => Some(Spanned::new(distro, base.span)),
         Err(problems) => {
@@ -73,6 +82,8 @@ pub fn compose(parts: &Parts, distro_of: &mut DistroLookup<'_>) -> Result<Warned
     });
     if let Some(distro) = &mut distro {
         runtime::apply(parts, &mut kairos.value, &mut distro.value, &files, &mut sink);
+        let needed = system::needed(&system, &certificates);
+        system::add_packages(needed, &distro.value, &mut packages, &block_packages, &mut sink);
     }
     let stock = distro.as_ref().map(|distro| &distro.value);
     let layout = layout::compose(parts, stock, &files, &mut sink);
@@ -102,6 +113,8 @@ pub fn compose(parts: &Parts, distro_of: &mut DistroLookup<'_>) -> Result<Warned
         users,
         services,
         sysctls,
+        system,
+        certificates,
         cloud_configs,
         kairos,
         image,

@@ -11,12 +11,10 @@ use crate::source::{Span, Spanned};
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("`{package}` is both asked for and excluded")]
-#[diagnostic(
-    code("kcompose::compose::excluded-package"),
-    help("take it out of `packages`, or out of `without`")
-)]
+#[diagnostic(code("kcompose::compose::excluded-package"), help("{help}"))]
 struct Excluded {
     package: PackageName,
+    help: String,
     #[label("asked for here")]
     wanted: Span,
     #[label(primary, "excluded here")]
@@ -48,6 +46,7 @@ pub(super) fn compose(parts: &Parts, sink: &mut Sink) -> (Packages, Packages) {
             let package = excluded.value.clone();
             sink.push(Excluded {
                 package,
+                help: "take it out of `packages`, or out of `without`".to_owned(),
                 wanted: wanted.span,
                 excluded: excluded.span,
             });
@@ -68,6 +67,33 @@ pub(super) fn compose(parts: &Parts, sink: &mut Sink) -> (Packages, Packages) {
             ..Packages::default()
         },
     )
+}
+
+/// Adds packages that a node needs, as if the flavor asked for them where the node stands.
+pub(super) fn add_needed(
+    node: &str,
+    names: &[PackageName],
+    span: Span,
+    packages: &mut Packages,
+    of_blocks: &Packages,
+    sink: &mut Sink,
+) {
+    for name in names {
+        if let Some(excluded) = packages.without.iter().find(|excluded| excluded.value == *name) {
+            sink.push(Excluded {
+                package: name.clone(),
+                help: format!("take it out of `without`: `{node}` needs it"),
+                wanted: span,
+                excluded: excluded.span,
+            });
+        }
+        let mut requests = packages.requests.iter().chain(&of_blocks.requests);
+        if !requests.any(|request| request.value.name == *name) {
+            packages
+                .requests
+                .push(Spanned::new(PackageRequest::any(name.clone()), span));
+        }
+    }
 }
 
 fn is_asked_by_user(parts: &Parts, name: &PackageName) -> bool {

@@ -192,6 +192,8 @@ fn check_name(config: &CloudConfig, sink: &mut Sink) {
         "would replace one of Kairos' own of that name"
     } else if file.as_str() > "00_rootfs.yaml" && file.as_str() <= "00_rootfs_kcompose.yaml" {
         "would come between the two that make the layout"
+    } else if file.as_str() > "31_hosts.yaml" && file.as_str() <= "31_hosts_kcompose.yaml" {
+        "would come between the two that set the host name"
     } else {
         return;
     };

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::diagnostic::{Diagnostics, Sink, Warned};
-use crate::model::{AbsPath, Flavor, LayoutRule, OnMissing, PathClass, Runtime, Size};
+use crate::model::{AbsPath, Flavor, HostName, LayoutRule, OnMissing, PathClass, Runtime, Size};
 use crate::source::Spanned;
 
 use super::problems::{ForeignCharacter, LabelTaken, Needed, NoLabel, NoState, SameState};
@@ -38,6 +38,8 @@ pub struct CompiledLayout {
     pub recovery: Vec<AbsPath>,
     /// The size of the memory behind all ephemeral paths together.
     pub overlay_size: Size,
+    /// The declared host name of every machine; without it each machine has one of its own.
+    pub host_name: Option<HostName>,
     /// What the first boot names a machine after, before four characters of its id.
     pub host_name_prefix: String,
     /// Where each path is said, and its class.
@@ -106,6 +108,7 @@ pub fn compile(flavor: &Flavor) -> Result<Warned<CompiledLayout>, Diagnostics> {
         kept,
         read_only: of(PathClass::ReadOnly),
         overlay_size: overlay_size(flavor),
+        host_name: flavor.system.host_name.as_ref().map(|name| name.value.clone()),
         host_name_prefix: host_name_prefix(&flavor.identity.name.value),
         rules: rules
             .into_iter()

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use crate::diagnostic::Sink;
-use crate::model::{AbsPath, Flavor, PathClass};
+use crate::model::{AbsPath, Flavor, HostName, PathClass};
 use crate::step::FileEntry;
 
 use super::CompiledLayout;
@@ -29,12 +29,36 @@ pub(super) fn files(flavor: &Flavor, layout: &CompiledLayout) -> Vec<FileEntry> 
         .partitions
         .iter()
         .map(|partition| directory(partition.path.as_str()));
+    let host_name = layout
+        .host_name
+        .as_ref()
+        .map(|name| text(HOST_NAME_FILE, host_name(name)));
     mount_points
         .chain([
             text(FILE, cloud_config(flavor, layout)),
             text("/etc/hosts", HOSTS.to_owned()),
         ])
+        .chain(host_name)
         .collect()
+}
+
+/// The cloud-config with the declared host name.
+///
+/// Kairos' `31_hosts.yaml` names the machine at each boot, in stage `initramfs.before`. Ours sorts directly behind it and
+/// has a step in that stage too, so yip runs it next. What an operator says with `hostname:` comes later, in `initramfs`.
+const HOST_NAME_FILE: &str = "/system/oem/31_hosts_kcompose.yaml";
+
+fn host_name(name: &HostName) -> String {
+    format!(
+        "# The host name that the flavor declares; `hostname:` in a cloud-config of an operator wins over it.\n\
+         # The name of this file keeps it directly behind 31_hosts.yaml, which names the machine after its id.\n\
+         name: \"Host name of the flavor\"\n\
+         stages:\n  \
+           initramfs.before:\n    \
+             - name: \"Set the host name\"\n      \
+               if: '[ ! -f /run/cos/recovery_mode ]'\n      \
+               hostname: \"{name}\"\n"
+    )
 }
 
 /// In recovery nothing makes this file, and yip sets no name without it (`50_recovery.yaml`; elsewhere `31_hosts.yaml` makes

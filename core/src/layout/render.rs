@@ -4,7 +4,7 @@
 //!
 //! | file | what it is |
 //! | --- | --- |
-//! | `settings` | shell variables: size of the overlays, prefix of host names |
+//! | `settings` | shell variables: size of the overlays, prefix of host names, the declared host name |
 //! | `partitions` | lines `LABEL PATH degrade\|reboot PLACE`, in the order of mounting |
 //! | `kept` | kept paths, one a line |
 //! | `SET.overlays` | paths under an overlay, one a line; SET is `active` (and passive) or `recovery` |
@@ -34,6 +34,11 @@ pub fn image_files(
     match flavor.kairos.value.runtime() {
         Runtime::Systemd => {
             files.extend(runtime_files(texts)?);
+            if let Some(name) = &layout.host_name {
+                // In place of the link to the name that each machine makes.
+                files.retain(|file| file.path != HOST_NAME);
+                files.push(text(HOST_NAME, format!("{name}\n")));
+            }
             files.extend(layout_files(layout));
             files.push(text(release::PATH, release::release_file(flavor)));
             files.push(text(grub::MENU, grub::menu(flavor)));
@@ -47,6 +52,9 @@ pub fn image_files(
     }
     Ok(files)
 }
+
+/// The static host name: hostname(5).
+const HOST_NAME: &str = "/etc/hostname";
 
 /// The layout as data for the initrd, and the mount points of its partitions.
 pub fn layout_files(layout: &CompiledLayout) -> Vec<FileEntry> {
@@ -110,11 +118,15 @@ pub fn sysctl_files(flavor: &Flavor) -> Vec<FileEntry> {
 }
 
 fn settings(layout: &CompiledLayout) -> String {
-    format!(
+    let mut settings = format!(
         "overlay_size={}\nhost_name_prefix={}\n",
         mount_size(layout.overlay_size),
         layout.host_name_prefix
-    )
+    );
+    if let Some(name) = &layout.host_name {
+        let _ = writeln!(settings, "host_name={name}");
+    }
+    settings
 }
 
 fn partition_lines(layout: &CompiledLayout) -> String {

@@ -56,6 +56,8 @@ pub(super) fn flavor(stock: &str, own: &str) -> Flavor {
         users: Vec::new(),
         services: Vec::new(),
         sysctls: Vec::new(),
+        system: crate::model::System::default(),
+        certificates: Vec::new(),
         cloud_configs: Vec::new(),
         kairos: unplaced(Kairos {
             runtime: None,
@@ -561,4 +563,100 @@ fn state_that_a_reboot_loses_is_said() {
     let mut kept = flavor(STOCK, "keep /var/lib/app");
     kept.services = ephemeral.services;
     check_proof(&kept, &units, &[]);
+}
+
+#[test]
+fn a_declared_host_name_is_a_file_and_data_for_the_boot() {
+    let mut flavor = flavor(STOCK, "");
+    flavor.system.host_name = Some(unplaced("gateway-7.example.org".parse().unwrap()));
+    let texts = |path: &str| match path {
+        "image/common.list" => Some("link /etc/hostname ../usr/local/etc/hostname\n"),
+        "image/both.list" => Some(""),
+        _ => None,
+    };
+    let of = |flavor: &Flavor| {
+        let files = image_files(flavor, &compile(flavor).unwrap().value, &texts).unwrap();
+        let content = |path: &str| {
+            let found: Vec<String> = files
+                .iter()
+                .filter(|file| file.path == path)
+                .map(|file| format!("{:?}", file.content))
+                .collect();
+            found.join(", ")
+        };
+        [
+            "/etc/hostname",
+            "/usr/lib/kcompose/layout/settings",
+            "/system/oem/31_hosts_kcompose.yaml",
+        ]
+        .map(content)
+    };
+    let [file, settings, _] = of(&flavor);
+    assert_eq!(file, "Text(\"gateway-7.example.org\\n\")");
+    assert!(settings.contains("host_name=gateway-7.example.org"), "{settings}");
+    flavor.kairos.value.runtime = Some(unplaced(crate::model::Runtime::Immucore));
+    let [file, _, config] = of(&flavor);
+    assert_eq!(file, "", "kairos-init leaves it empty, and each boot writes it");
+    assert!(
+        config.contains("initramfs.before") && config.contains("hostname: \\\"gateway-7.example.org"),
+        "{config}"
+    );
+}
+
+#[test]
+fn settings_of_the_system_are_looked_for_in_packages() {
+    let mut flavor = flavor(STOCK, "");
+    let span = Span::new(1, 2);
+    let named = |zone: &str, locales: &[&str], layout: &str| crate::model::System {
+        host_name: None,
+        time_zone: Some(Spanned::new(zone.parse().unwrap(), span)),
+        locales: locales
+            .iter()
+            .map(|name| Spanned::new(name.parse().unwrap(), span))
+            .collect(),
+        keyboard: Some(Spanned::new(
+            crate::model::Keyboard {
+                layout: Spanned::new(layout.parse().unwrap(), span),
+                variant: None,
+                model: None,
+                options: None,
+            },
+            span,
+        )),
+    };
+    let paths = [
+        ("tzdata", "/usr/share/zoneinfo/Europe/"),
+        ("tzdata", "/usr/share/zoneinfo/Europe/Berlin"),
+        ("tzdata", "/usr/share/zoneinfo/America/New_York"),
+        ("locales", "/usr/share/i18n/locales/de_DE"),
+        ("locales", "/usr/share/i18n/locales/de_AT"),
+        ("locales", "/usr/share/i18n/locales/ca_ES@valencia"),
+        ("xkb-data", "/usr/share/X11/xkb/symbols/de"),
+        ("xkb-data", "/usr/share/X11/xkb/symbols/us"),
+    ];
+    flavor.system = named(
+        "Europe/Berlin",
+        &["de_DE.UTF-8", "C.UTF-8", "ca_ES.UTF-8@valencia"],
+        "de,us",
+    );
+    check_proof(&flavor, &paths, &[]);
+    flavor.system = named("Europe", &["de_DF.UTF-8"], "dde");
+    check_proof(
+        &flavor,
+        &paths,
+        &[
+            "there is no time zone `Europe` in the packages of the image | `timedatectl list-timezones` lists them; old names \
+             such as `US/Eastern` are in package `tzdata-legacy`",
+            "there is no locale `de_DF.UTF-8` in the packages of the image | of this language there are `de_AT.UTF-8`, `de_DE.UTF-8`",
+            "there is no keyboard layout `dde` in the packages of the image | did you mean `de`?",
+        ],
+    );
+    flavor.system = named("new-york", &["C.UTF-8"], "us");
+    check_proof(
+        &flavor,
+        &paths,
+        &["there is no time zone `new-york` in the packages of the image | did you mean `America/New_York`?"],
+    );
+    // Nothing is known of packages that ship no such files.
+    check_proof(&flavor, &[], &[]);
 }

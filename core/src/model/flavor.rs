@@ -6,8 +6,8 @@ use crate::source::{Span, Spanned};
 use crate::step::{Ids, InitrdRecipe, InlineFile};
 
 use super::{
-    AbsPath, Architecture, CloudConfig, FileNode, ImageSettings, Kairos, Kernel, Kubernetes, Layout,
-    PackageName, Packages, Repository, Run, RuntimeSource, Service, Sysctl, User,
+    AbsPath, Architecture, Certificate, CloudConfig, FileNode, ImageSettings, Kairos, Kernel, Kubernetes,
+    Layout, PackageName, Packages, Repository, Run, RuntimeSource, Service, Sysctl, System, User,
 };
 
 /// The `flavor` node: who the image is.
@@ -50,6 +50,10 @@ pub struct Flavor {
     pub services: Vec<Spanned<Service>>,
     /// Kernel parameters.
     pub sysctls: Vec<Spanned<Sysctl>>,
+    /// Host name, time zone, locales and keyboard.
+    pub system: System,
+    /// Authorities that the system trusts beside those of the distro.
+    pub certificates: Vec<Spanned<Certificate>>,
     /// Cloud-configs.
     pub cloud_configs: Vec<Spanned<CloudConfig>>,
     /// What makes the image a Kairos image.
@@ -103,6 +107,8 @@ pub struct Distro {
     pub cmdline: Vec<String>,
     /// Directories that every image has (mode 0755), such as `/oem`.
     pub directories: Vec<AbsPath>,
+    /// Packages that a node of a flavor needs, by the name of the node, such as `locale`.
+    pub needed_by: BTreeMap<String, Vec<PackageName>>,
     /// What the runtime `immucore` needs beside that.
     pub immucore: RuntimeNeeds,
     /// What the runtime `systemd` needs beside that.

@@ -3,8 +3,8 @@
 use crate::source::{Span, Spanned};
 
 use super::{
-    Base, CloudConfig, FileNode, Identity, ImageSettings, Kairos, KernelPart, Layout, Packages, Repository,
-    Run, Service, Size, Sysctl, Use, User,
+    Base, CertificateFile, CloudConfig, FileNode, Identity, ImageSettings, Kairos, KernelPart, Layout,
+    Packages, Repository, Run, Service, Size, Sysctl, SystemPart, Use, User,
 };
 
 /// Everything that one document says; nothing is required, nothing is merged.
@@ -32,6 +32,10 @@ pub struct Fragment {
     pub services: Vec<Spanned<Service>>,
     /// Entries of `sysctl` nodes.
     pub sysctls: Vec<Spanned<Sysctl>>,
+    /// `hostname`, `timezone`, `locale` and `keyboard` nodes.
+    pub system: SystemPart,
+    /// Files that `certificates` nodes name.
+    pub certificates: Vec<Spanned<CertificateFile>>,
     /// `cloud-config` nodes.
     pub cloud_configs: Vec<Spanned<CloudConfig>>,
     /// `kairos` nodes.

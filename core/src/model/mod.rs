@@ -5,6 +5,7 @@
 //! One concept is one file here, in the dsl's `nodes/`, in `compose/` and in `plan/`.
 
 mod base;
+mod certificates;
 mod cloud_config;
 mod files;
 mod flavor;
@@ -18,11 +19,13 @@ mod repository;
 mod run;
 mod services;
 mod sysctl;
+mod system;
 mod r#use;
 mod users;
 mod values;
 
 pub use base::Base;
+pub use certificates::{Certificate, CertificateFile};
 pub use cloud_config::CloudConfig;
 pub use files::{FileBody, FileNode};
 pub use flavor::{
@@ -38,6 +41,7 @@ pub use repository::{Repository, Suite};
 pub use run::Run;
 pub use services::{Service, ServiceVerb};
 pub use sysctl::Sysctl;
+pub use system::{HostName, Keyboard, Locale, System, SystemPart, TimeZone, XkbNames};
 pub use r#use::Use;
 pub use users::User;
 pub use values::{

@@ -30,6 +30,18 @@ pub struct PackageRequest {
     pub architecture: Option<Spanned<Architecture>>,
 }
 
+impl PackageRequest {
+    /// The request for a package in any version, for every architecture.
+    pub fn any(name: PackageName) -> Self {
+        PackageRequest {
+            name,
+            version: None,
+            component: None,
+            architecture: None,
+        }
+    }
+}
+
 /// Which package to take for a virtual one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefer {

@@ -30,6 +30,7 @@ pub trait CheckedBy: FromStr<Err = InvalidValue> {
     const WHAT: &'static str;
 }
 
+/// Defines a checked text; its `FromStr` is written beside.
 macro_rules! text_value {
     ($name:ident, $what:literal, $doc:literal) => {
         #[doc = $doc]
@@ -68,6 +69,8 @@ macro_rules! text_value {
         }
     };
 }
+
+pub(super) use text_value;
 
 text_value!(
     PackageName,

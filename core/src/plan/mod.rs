@@ -11,6 +11,7 @@ mod graph;
 mod layers;
 mod programs;
 mod strata;
+mod system;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -70,6 +71,7 @@ pub fn plan(input: &Input) -> Plan {
         Some((upstream, program)) => planner.kairos(user, upstream, program),
         None => user,
     };
+    let root = planner.system(root);
     let with_boot = planner.plan.add(
         "add the initrd and the module indexes",
         StepKind::Copy,
@@ -175,6 +177,17 @@ impl Planner<'_> {
         let run = self.program(programs::kairos_init(self.input, upstream));
         self.plan
             .add("run kairos-init", StepKind::exec(run, ["/"]), self.from(), links)
+    }
+
+    /// Settings that take seconds to make, one step each.
+    fn system(&mut self, packages: StepId) -> StepId {
+        let settings = system::steps(self.input.flavor);
+        settings.into_iter().fold(packages, |root, setting| {
+            let program = self.program(programs::setting(setting.action));
+            let exec = StepKind::exec(program, ["/"]);
+            self.plan
+                .add(setting.name, exec, setting.span, [(root, Role::Root)])
+        })
     }
 
     fn rest(&mut self, core: StepId, kernel: Option<StepId>, strata: &Strata) -> StepId {

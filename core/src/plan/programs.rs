@@ -12,7 +12,7 @@ use crate::step::{
     Initrd, KairosInit, KubernetesProgram, RunScript, Seed, Services, Stamp, Times, Unpack, Verify,
 };
 
-use super::{Group, Input, Strata};
+use super::{Group, Input, Strata, system};
 
 /// Where the status fragments of a group are mounted.
 pub(super) fn part(index: usize) -> String {
@@ -278,6 +278,7 @@ pub(super) fn compose(input: &Input, declared: Declared) -> Vec<Action> {
         .map(|_| Action::Brand(brand(input.flavor)));
     let mut actions = vec![Action::Accounts(accounts(input))];
     actions.extend(brand);
+    actions.extend(system::actions(&input.flavor.system));
     actions.extend([
         Action::Files(declared.files),
         Action::Services(services(input)),
@@ -395,6 +396,13 @@ pub(super) fn run(run: &Run) -> Vec<Action> {
     actions
 }
 
+/// A setting of the system in a step of its own.
+pub(super) fn setting(action: Action) -> Vec<Action> {
+    let mut actions = vec![action];
+    actions.extend(tidied(Vec::new()));
+    actions
+}
+
 pub(super) fn seal(input: &Input) -> Vec<Action> {
     // immucore seeds kept paths by itself.
     let seed = input.resolved.upstream.is_none().then(|| {
@@ -455,6 +463,7 @@ pub(super) fn origins(flavor: &Flavor) -> BTreeMap<String, Span> {
     files
         .chain(users)
         .chain(services)
+        .chain(system::origins(flavor))
         .chain(checks)
         .filter(|(_, span)| span.is_some())
         .collect()

@@ -197,3 +197,40 @@ fn services_and_files_of_a_default_package_go_with_it() {
         assert!(!seal("default system\nloud").contains(belonging), "{belonging}");
     }
 }
+
+#[test]
+fn a_setting_of_the_system_makes_nothing_else_again() {
+    let with = |set: fn(&mut Flavor)| {
+        let (mut flavor, resolved) = resolved("aa", &[]);
+        set(&mut flavor);
+        let plan = plan(&Input {
+            flavor: &flavor,
+            resolved: &resolved,
+            image_files: &Files::default(),
+            kept: &[],
+            epoch: 0,
+        });
+        plan.steps()
+            .map(|(_, step)| format!("{}: {:?}", step.name, step.kind))
+            .collect::<Vec<_>>()
+    };
+    let added = |set: fn(&mut Flavor)| {
+        let before = with(|_| {});
+        let new = with(set).into_iter().filter(|step| !before.contains(step));
+        new.map(|step| step.split(':').next().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let compose = "compose files, users and services; seal and verify";
+    assert_eq!(
+        added(|flavor| flavor.system.time_zone = Some(Spanned::unplaced("Europe/Berlin".parse().unwrap()))),
+        [compose]
+    );
+    assert_eq!(
+        added(|flavor| flavor.system.locales = vec![Spanned::unplaced("C.UTF-8".parse().unwrap())]),
+        [compose]
+    );
+    assert_eq!(
+        added(|flavor| flavor.system.locales = vec![Spanned::unplaced("de_DE.UTF-8".parse().unwrap())]),
+        ["make the locales"]
+    );
+}

@@ -410,6 +410,26 @@ pub(crate) static ALL: &[Section<Draft>] = &[
     },
     Section {
         spec: NodeSpec {
+            name: "needed-by",
+            doc: "Packages that a node of a flavor needs.",
+            arguments: &[ArgumentSpec::one("NODE", &WORD, "The name of the node.")],
+            children: Children::Named {
+                known: &[],
+                any: &PACKAGE_NODE,
+                name: &PACKAGE,
+            },
+            example: "needed-by \"locale\" {\n    locales\n}",
+            ..NodeSpec::EMPTY
+        },
+        lower: |node, draft| {
+            if let Some(name) = node.argument::<String>(0) {
+                let packages = draft.distro.needed_by.entry(name.value).or_default();
+                packages.extend(package_names(node));
+            }
+        },
+    },
+    Section {
+        spec: NodeSpec {
             name: "selections",
             doc: "Answers for debconf, as `debconf-set-selections` takes them.",
             arguments: &[ArgumentSpec::many("LINE", &LINE, "An answer.")],

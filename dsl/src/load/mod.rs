@@ -4,7 +4,7 @@ mod parameters;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kcompose_core::compose::{Part, Parts, compose};
+use kcompose_core::compose::{Part, Parts, compose, converted};
 use kcompose_core::diagnostic::{Diagnostics, Sink, Warned, did_you_mean};
 use kcompose_core::model::{Architecture, Flavor, Fragment, Use};
 use kcompose_core::source::{SourceMap, Span, Spanned};
@@ -58,7 +58,7 @@ impl From<std::io::Error> for LoadError {
 /// Gives the text of a file by its path.
 ///
 /// Paths are of the same kind as the name of the flavor: for a flavor `a/flavor.kdl` that uses `./b.kdl` it is asked for
-/// `a/b.kdl`. It is asked for documents, for keys of repositories and for cloud-configs. A path that begins with
+/// `a/b.kdl`. It is asked for documents, for keys of repositories, certificates and cloud-configs. A path that begins with
 /// [`REPLACED`] is below a folder that takes the place of a part of the library: `context:cloud-init/block.kdl`.
 pub type Loader<'a> = dyn FnMut(&str) -> Result<String, LoadError> + 'a;
 
@@ -88,13 +88,11 @@ struct NotFound {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("`{path}` cannot be read: {reason}")]
-#[diagnostic(
-    code("kcompose::use::unreadable"),
-    help("it must be a text file in UTF-8 that you may read")
-)]
+#[diagnostic(code("kcompose::use::unreadable"), help("{help}"))]
 struct Unreadable {
     path: String,
     reason: String,
+    help: String,
     #[label("asked for here")]
     span: Span,
 }
@@ -346,9 +344,17 @@ impl<'a, 'l> Loading<'a, 'l> {
                 None
             }
             Err(LoadError::Unreadable(reason)) => {
+                let help = match what {
+                    "certificate" => format!(
+                        "it must be PEM, which is text; for one in DER: openssl x509 -inform der -in {path} -out {}",
+                        converted(path)
+                    ),
+                    _ => "it must be a text file in UTF-8 that you may read".to_owned(),
+                };
                 self.sink.push(Unreadable {
                     path: path.to_owned(),
                     reason,
+                    help,
                     span,
                 });
                 None
@@ -356,7 +362,7 @@ impl<'a, 'l> Loading<'a, 'l> {
         }
     }
 
-    /// Replaces the paths of keys and cloud-configs by the texts that they name.
+    /// Reads the texts of keys, certificates and cloud-configs.
     fn take_texts(&mut self, fragment: &mut Fragment, by: &Request) {
         for repository in &mut fragment.repositories {
             for key in &mut repository.value.keys {
@@ -364,6 +370,9 @@ impl<'a, 'l> Loading<'a, 'l> {
                     key.value = text;
                 }
             }
+        }
+        for file in &mut fragment.certificates {
+            file.value.text = self.context_text(file.value.path.value.as_str(), "certificate", file.span, by);
         }
         for config in &mut fragment.cloud_configs {
             if let Some(text) = &config.value.text {

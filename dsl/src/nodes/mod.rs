@@ -4,6 +4,7 @@
 //! [`Fragment`]. Checks, help, reference and tests walk the table; nothing else knows the nodes' names.
 
 mod base;
+mod certificates;
 mod cloud_config;
 pub(crate) mod files;
 mod flavor;
@@ -18,6 +19,7 @@ mod repository;
 mod run;
 pub(crate) mod services;
 mod sysctl;
+mod system;
 mod r#use;
 mod users;
 
@@ -45,6 +47,11 @@ pub static ALL: &[Section<Fragment>] = &[
     users::NODE,
     services::NODE,
     sysctl::NODE,
+    system::HOSTNAME,
+    system::TIMEZONE,
+    system::LOCALE_NODE,
+    system::KEYBOARD,
+    certificates::NODE,
     cloud_config::NODE,
     run::NODE,
     kairos::NODE,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use kcompose_core::kairos::grub;
 use kcompose_core::model::{
-    FileBody, FileNode, Flavor, OnMissing, PackageName, PackageRequest, Packages, PathClass, Repository, Run,
-    Runtime, Service, ServiceVerb, StockPackage, User, Variant,
+    Certificate, FileBody, FileNode, Flavor, Keyboard, OnMissing, PackageName, PackageRequest, Packages,
+    PathClass, Repository, Run, Runtime, Service, ServiceVerb, StockPackage, User, Variant,
 };
 use kcompose_core::source::{SourceMap, Span, Spanned};
 
@@ -46,6 +46,8 @@ pub(super) fn items(flavor: &Flavor, left_out: &LeftOut, sources: &SourceMap) ->
     let all = stock.chain(&flavor.services);
     items.push(Item::new("services").children(all.map(|service| self::service(service, sources))));
     items.push(sysctl(flavor, sources));
+    items.extend(system(flavor, sources));
+    items.extend(certificates(flavor, sources));
     items.extend(flavor.cloud_configs.iter().map(|config| {
         let text = config
             .value
@@ -372,6 +374,62 @@ fn sysctl(flavor: &Flavor, sources: &SourceMap) -> Item {
             .push(number.map_or_else(|| Value::Text(text.clone()), Value::Integer));
         item.from(sysctl.span, sources)
     }))
+}
+
+fn system(flavor: &Flavor, sources: &SourceMap) -> Vec<Item> {
+    let system = &flavor.system;
+    let host_name = system.host_name.as_ref().map(|name| {
+        Item::new("hostname")
+            .argument(&name.value)
+            .from(name.span, sources)
+    });
+    let time_zone = system.time_zone.as_ref().map(|zone| {
+        Item::new("timezone")
+            .argument(&zone.value)
+            .from(zone.span, sources)
+    });
+    let locale = system.locales.first().map(|first| {
+        let all = system.locales.iter();
+        all.fold(Item::new("locale"), |item, locale| item.argument(&locale.value))
+            .from(first.span, sources)
+    });
+    let keyboard = system.keyboard.as_ref().map(|keyboard| {
+        let Keyboard {
+            layout,
+            variant,
+            model,
+            options,
+        } = &keyboard.value;
+        Item::new("keyboard")
+            .argument(&layout.value)
+            .optional("variant", variant.as_ref().map(|variant| &variant.value))
+            .optional("model", model.as_ref().map(|model| &model.value))
+            .optional("options", options.as_ref().map(|options| &options.value))
+            .from(keyboard.span, sources)
+    });
+    [host_name, time_zone, locale, keyboard]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// A file may hold several certificates.
+fn certificates(flavor: &Flavor, sources: &SourceMap) -> Vec<Item> {
+    let mut files: Vec<&Spanned<Certificate>> = Vec::new();
+    for certificate in &flavor.certificates {
+        if !files
+            .iter()
+            .any(|known| known.value.file == certificate.value.file)
+        {
+            files.push(certificate);
+        }
+    }
+    let item = |certificate: &Spanned<Certificate>| {
+        Item::new("certificates")
+            .argument(&certificate.value.file)
+            .from(certificate.span, sources)
+    };
+    files.into_iter().map(item).collect()
 }
 
 fn run(run: &Spanned<Run>, sources: &SourceMap) -> Item {

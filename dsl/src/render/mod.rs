@@ -25,6 +25,25 @@ const DEFAULTS: [&str; 4] = [
     "nothing reads a cloud-config unless the block cloud-init is used",
 ];
 
+/// What holds because the flavor does not say otherwise.
+fn defaults(flavor: &Flavor) -> Vec<&'static str> {
+    let system = &flavor.system;
+    let of_system = [
+        (
+            system.host_name.is_none(),
+            "the host name is the flavor's name and four digits of the machine id",
+        ),
+        (system.time_zone.is_none(), "the time zone is UTC"),
+        (system.locales.is_empty(), "the locale is C.UTF-8"),
+        (system.keyboard.is_none(), "the keyboard is a US one"),
+    ];
+    let of_system = of_system.into_iter().filter(|(absent, _)| *absent);
+    DEFAULTS
+        .into_iter()
+        .chain(of_system.map(|(_, line)| line))
+        .collect()
+}
+
 /// The composed flavor as KDL; each line ends with a comment that says where it comes from.
 ///
 /// `left_out` are the default packages that the lock [lacks](kcompose_core::resolve::Resolved::left_out).
@@ -34,7 +53,7 @@ pub fn kdl(flavor: &Flavor, left_out: &BTreeMap<PackageName, PackageName>, sourc
         kdl::write(&item, 0, &mut text);
     }
     text.push_str("\n// Defaults:\n");
-    for line in DEFAULTS {
+    for line in defaults(flavor) {
         text.push_str(&format!("//   {line}\n"));
     }
     text
@@ -46,7 +65,7 @@ pub fn json(flavor: &Flavor, left_out: &BTreeMap<PackageName, PackageName>, sour
         .iter()
         .map(json_item)
         .collect();
-    json!({ "version": VERSION, "architecture": flavor.architecture.as_str(), "nodes": nodes, "defaults": DEFAULTS })
+    json!({ "version": VERSION, "architecture": flavor.architecture.as_str(), "nodes": nodes, "defaults": defaults(flavor) })
 }
 
 /// Nodes as KDL.

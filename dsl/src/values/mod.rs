@@ -4,8 +4,8 @@ mod checks;
 mod read;
 
 use kcompose_core::model::{
-    AbsPath, Architecture, CheckedBy, FileMode, InvalidValue, PackageName, PathPattern, RuntimeSource, Size,
-    UnitName, VersionRequest,
+    AbsPath, Architecture, CheckedBy, FileMode, HostName, InvalidValue, Locale, PackageName, PathPattern,
+    RuntimeSource, Size, TimeZone, UnitName, VersionRequest, XkbNames,
 };
 
 use checks::*;
@@ -333,6 +333,34 @@ pub static SYSCTL_KEY: ValueType = ValueType::checked(
     "a kernel parameter",
     "The name of a kernel parameter, such as `net.ipv4.ip_forward`.",
     check_sysctl_key,
+);
+/// A host name.
+pub static HOST_NAME: ValueType = ValueType::checked(
+    "host name",
+    HostName::WHAT,
+    "Letters, digits and `-`, at most 63 in each part between dots and 64 in all (RFC 1123); lower case.",
+    parses::<HostName>,
+);
+/// A time zone.
+pub static TIME_ZONE: ValueType = ValueType::checked(
+    "time zone",
+    TimeZone::WHAT,
+    "A name of the IANA database, such as `Europe/Berlin`, as `timedatectl list-timezones` lists them.",
+    parses::<TimeZone>,
+);
+/// A locale.
+pub static LOCALE: ValueType = ValueType::checked(
+    "locale",
+    Locale::WHAT,
+    "Language, territory and character set, such as `de_DE.UTF-8`; or `C.UTF-8`.",
+    parses::<Locale>,
+);
+/// Names of keyboard layouts, variants, models and options.
+pub static XKB_NAMES: ValueType = ValueType::checked(
+    "keyboard names",
+    XkbNames::WHAT,
+    "Names that xkeyboard-config(7) lists, joined by commas.",
+    parses::<XkbNames>,
 );
 /// A day.
 pub static DATE: ValueType = ValueType::checked("date", "a date", "A day as `YYYY-MM-DD`.", check_date);

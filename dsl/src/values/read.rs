@@ -1,7 +1,8 @@
 //! Reading values that the tables have accepted.
 
 use kcompose_core::model::{
-    AbsPath, Architecture, FileMode, PackageName, PathPattern, RuntimeSource, Size, UnitName, VersionRequest,
+    AbsPath, Architecture, FileMode, HostName, Locale, PackageName, PathPattern, RuntimeSource, Size,
+    TimeZone, UnitName, VersionRequest, XkbNames,
 };
 use kcompose_core::source::Spanned;
 
@@ -68,6 +69,10 @@ readable_text!(
     Size,
     Architecture,
     RuntimeSource,
+    HostName,
+    TimeZone,
+    Locale,
+    XkbNames,
     semver::Version
 );
 

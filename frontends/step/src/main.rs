@@ -4,6 +4,7 @@
 //! static and small, because it travels in every definition, and it needs nothing of the root that it works on.
 
 mod accounts;
+mod certificates;
 mod clean;
 mod command;
 mod configure;
@@ -14,6 +15,8 @@ mod files;
 mod fs;
 mod initrd;
 mod kairos;
+mod keyboard;
+mod locales;
 mod near;
 mod problem;
 mod root_tree;
@@ -22,6 +25,7 @@ mod seed;
 mod services;
 mod stamp;
 mod syncs;
+mod time_zone;
 mod times;
 mod unpack;
 mod verify;
@@ -96,6 +100,10 @@ fn act(action: &Action, epoch: i64) -> Outcome<()> {
         Action::Brand(brand) => kairos::brand(brand, root, epoch),
         Action::Files(files) => files::run(files, root, epoch),
         Action::Accounts(accounts) => accounts::run(accounts, root, epoch),
+        Action::TimeZone(zone) => time_zone::run(zone, root, epoch),
+        Action::Locales(locales) => locales::run(locales, root, epoch),
+        Action::Keyboard(keyboard) => keyboard::run(keyboard, root, epoch),
+        Action::Trust(trust) => certificates::run(trust, root, epoch),
         Action::Services(services) => services::run(services, root),
         Action::Run(script) => run::run(script, epoch),
         Action::Clean(clean) => clean::run(clean, root),

@@ -8,7 +8,7 @@ use super::{Check, Fault, Subject, fault, shown};
 
 pub(super) const IDENTITY: Check = Check {
     name: "identity",
-    doc: "No machine has an identity from the image: no host keys, no machine-id, no host name, no secrets.",
+    doc: "No machine has an identity from the image: no host keys, no machine-id, no host name but a declared one, no secrets.",
     severity: Error,
     run: identity,
 };
@@ -42,6 +42,9 @@ const INITIATOR: &str = "/etc/iscsi/initiatorname.iscsi";
 /// Where a host name may be made at boot: in what stays.
 const HOST_NAME_LINK: &[u8] = b"../usr/local/etc/hostname";
 
+/// Shell variables of the layout.
+const SETTINGS: &str = "/usr/lib/kcompose/layout/settings";
+
 fn identity(subject: &Subject<'_>) -> Vec<Fault> {
     let mut faults = Vec::new();
     for name in subject
@@ -57,9 +60,13 @@ fn identity(subject: &Subject<'_>) -> Vec<Fault> {
         faults.push(fault("/etc/machine-id", "the image has a machine id", help));
     }
     let name = subject.tree.entry(b"/etc/hostname").map(|entry| entry.kind);
-    if name != Some(Kind::Link(HOST_NAME_LINK.to_vec())) && !is_empty_or_missing(subject, "/etc/hostname") {
-        let help = "delete it, or link it to `../usr/local/etc/hostname`";
-        faults.push(fault("/etc/hostname", "the image has a host name", help));
+    if name != Some(Kind::Link(HOST_NAME_LINK.to_vec()))
+        && !is_empty_or_missing(subject, "/etc/hostname")
+        && !has_declared_host_name(subject)
+    {
+        let fact = "the image has a host name that its flavor does not declare";
+        let help = "declare it in the flavor: hostname \"NAME\"; or delete the file";
+        faults.push(fault("/etc/hostname", fact, help));
     }
     if has_content(subject, INITIATOR) && subject.text(INITIATOR).as_deref() != Some(GENERATED_INITIATOR) {
         faults.push(fault(
@@ -76,6 +83,14 @@ fn identity(subject: &Subject<'_>) -> Vec<Fault> {
         ));
     }
     faults
+}
+
+/// Whether the host name is the one that the flavor declares, which the image has among the settings of its layout.
+fn has_declared_host_name(subject: &Subject<'_>) -> bool {
+    let settings = subject.text(SETTINGS).unwrap_or_default();
+    let declared = settings.lines().find_map(|line| line.strip_prefix("host_name="));
+    let found = subject.text("/etc/hostname").unwrap_or_default();
+    declared.is_some_and(|declared| declared == found.trim_end())
 }
 
 fn is_empty_or_missing(subject: &Subject<'_>, path: &str) -> bool {

@@ -6,6 +6,7 @@
 mod layout;
 mod problems;
 mod services;
+mod system;
 mod users;
 
 use crate::diagnostic::{Diagnostics, Sink};
@@ -56,11 +57,12 @@ pub trait PackageFiles {
     fn sysusers(&self, visit: &mut dyn FnMut(&str));
 }
 
-/// Proves layout, services and groups against the packages. Errors say what cannot work, warnings what is easily overlooked.
+/// Proves layout, services, groups, time zone, locales and keyboard against the packages. Errors say what cannot work, warnings what is easily overlooked.
 pub fn prove(flavor: &Flavor, layout: &CompiledLayout, packages: &dyn PackageFiles) -> Diagnostics {
     let mut sink = Sink::new();
     layout::prove(flavor, layout, packages, &mut sink);
     services::prove(flavor, layout, packages, &mut sink);
     users::prove(flavor, packages, &mut sink);
+    system::prove(&flavor.system, packages, &mut sink);
     sink.into_diagnostics()
 }

@@ -97,3 +97,14 @@ pub(super) struct UnknownGroup {
     #[label("unknown")]
     pub(super) span: Span,
 }
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("there is no {what} `{name}` in the packages of the image")]
+#[diagnostic(code("kcompose::system::unknown"), help("{help}"))]
+pub(super) struct UnknownSetting {
+    pub(super) what: &'static str,
+    pub(super) name: String,
+    pub(super) help: String,
+    #[label("unknown")]
+    pub(super) span: Span,
+}

@@ -129,6 +129,8 @@ pub(crate) fn flavor(wishes: &str) -> (Flavor, SourceMap) {
         users: Vec::new(),
         services: Vec::new(),
         sysctls: Vec::new(),
+        system: crate::model::System::default(),
+        certificates: Vec::new(),
         cloud_configs: Vec::new(),
         kairos: Spanned::unplaced(Kairos::default()),
         image: ImageSettings::default(),

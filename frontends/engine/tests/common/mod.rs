@@ -101,6 +101,8 @@ pub fn trixie(packages: &[&str]) -> Flavor {
         users: Vec::new(),
         services: Vec::new(),
         sysctls: Vec::new(),
+        system: kcompose_core::model::System::default(),
+        certificates: Vec::new(),
         cloud_configs: Vec::new(),
         kairos: plain(Kairos {
             runtime: None,

@@ -184,18 +184,28 @@ restore_machine_id() {
     ! is_machine_id "$id" || keep_text "$local/etc/machine-id" "$id"
 }
 
-# /etc/hostname of the image is a link to /usr/local/etc/hostname.
+# /etc/hostname of the image is a link to /usr/local/etc/hostname, or a file with the name that the flavor declares.
+# The name that an operator wrote to /usr/local/etc/hostname wins; one that a boot made of the machine id does not.
 restore_host_name() {
+    short_id=${id%????????????????????????????}
     host=''
     [ ! -r "$local/etc/hostname" ] || read -r host < "$local/etc/hostname"
-    if [ -z "$host" ]; then
-        host=$host_name_prefix-${id%????????????????????????????}
+    if [ -n "$host_name" ]; then
+        case $host in
+            '' | *"-$short_id") host=$host_name ;;
+            *) echo "$host" > "$root/etc/hostname" ;;
+        esac
+    elif [ -z "$host" ]; then
+        host=$host_name_prefix-$short_id
         keep_text "$local/etc/hostname" "$host"
     fi
-    echo "127.0.1.1 $host" >> "$root/etc/hosts"
+    case $host in
+        *.*) echo "127.0.1.1 $host ${host%%.*}" >> "$root/etc/hosts" ;;
+        *) echo "127.0.1.1 $host" >> "$root/etc/hosts" ;;
+    esac
 }
 
-overlay_size=25% host_name_prefix=kairos
+overlay_size=25% host_name_prefix=kairos host_name=''
 # shellcheck disable=SC1091 # data of the image
 [ ! -r "$data/settings" ] || . "$data/settings"
 [ -r "$data/$set_name.fstab" ] || fail "the image declares no layout for $set_name"

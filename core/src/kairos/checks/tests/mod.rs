@@ -482,6 +482,16 @@ fn identity() {
             tree.file(path, 0o644, content);
         });
     }
+    let named = |found: &str| {
+        let mut tree = good();
+        let settings = "overlay_size=25%\nhost_name=gateway-7\n";
+        tree.file("/usr/lib/kcompose/layout/settings", 0o644, settings);
+        tree.remove("/etc/hostname");
+        tree.file("/etc/hostname", 0o644, found);
+        failing(&tree)
+    };
+    assert!(named("gateway-7\n").is_empty());
+    assert_eq!(named("gateway-8\n"), ["identity"]);
     let mut tree = good();
     tree.file("/etc/ssh/ssh_host_ed25519_key", 0o600, "key");
     assert_eq!(failing(&tree), ["layout-seed", "identity"]);
