@@ -58,7 +58,7 @@ fn the_real_file_is_read() {
         release.components,
         ["main", "contrib", "non-free-firmware", "non-free"]
     );
-    let index = &release.indexes("main", "amd64")[0];
+    let index = &release.indexes("main", "amd64")[0].files[0];
     assert_eq!(index.paths[1], "main/binary-amd64/Packages.xz");
     assert_eq!(index.file.size, 307_764);
     assert!(release.indexes("universe", "amd64").is_empty());

@@ -28,4 +28,4 @@ mod check;
 mod distro;
 mod load;
 
-pub use load::{LoadError, Loader, Options, REPLACED, load};
+pub use load::{LoadError, Loader, NOT_TEXT, Options, REPLACED, load};

@@ -17,12 +17,7 @@ use kcompose_dsl::{LoadError, Options, load};
 fn report(folder: &Path) -> (String, BTreeSet<String>) {
     let text = fs::read_to_string(folder.join("flavor.kdl")).unwrap();
     let mut sources = SourceMap::new();
-    let mut loader = |path: &str| match fs::read_to_string(folder.join(path)) {
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-            Err(LoadError::Unreadable("it is not UTF-8".into()))
-        }
-        other => other.map_err(LoadError::from),
-    };
+    let mut loader = |path: &str| LoadError::text(fs::read(folder.join(path))?);
     let problems = match load(
         &mut sources,
         "flavor.kdl",

@@ -16,6 +16,7 @@ mod frontend;
 mod image;
 mod immucore;
 mod locks;
+mod logins;
 mod outputs;
 mod rootless;
 mod run;

@@ -120,6 +120,8 @@ pub(super) fn apply(parts: &Parts, kairos: &mut Kairos, distro: &Distro, sink: &
     };
     // A `+` of a path means a space to some servers.
     let url = url.replace("@VERSION@", &version.value.replace('+', "%2B"));
+    // Only a version that was just refused makes no URL.
+    let Ok(url) = url.parse() else { return };
     kairos.kubernetes_from = Some(Spanned::new(RuntimeSource::Url(url), span));
 }
 

@@ -6,7 +6,7 @@ use thiserror::Error;
 use super::Parts;
 use super::conflict::{Said, choose, choose_each, said};
 use crate::diagnostic::Sink;
-use crate::model::{Fragment, Hold, PackageName, PackageRequest, Packages, Prefer, Repository};
+use crate::model::{Fragment, Hold, PackageName, PackageRequest, Packages, Prefer, Repository, is_flat};
 use crate::source::{Span, Spanned};
 
 #[derive(Debug, Error, Diagnostic)]
@@ -31,6 +31,23 @@ struct Excluded {
 struct HoldWithoutReason {
     package: PackageName,
     #[label("held here")]
+    span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{suite}` is a flat repository, which has no components such as `{components}`")]
+#[diagnostic(
+    code("kcompose::compose::flat-with-components"),
+    help(
+        "take `components` out{}",
+        if plain.chars().any(char::is_alphanumeric) { format!("; for the suite below `dists/` write suite=\"{plain}\", without the slash") } else { String::new() }
+    )
+)]
+struct FlatWithComponents {
+    suite: String,
+    components: String,
+    plain: String,
+    #[label("this repository")]
     span: Span,
 }
 
@@ -217,5 +234,16 @@ pub(super) fn repositories(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<Reposi
         |_| None,
         sink,
     );
+    for repository in &chosen {
+        let mut suites = repository.value.suites.iter();
+        if let Some(suite) = suites.find(|suite| is_flat(&suite.name) && !suite.components.is_empty()) {
+            sink.push(FlatWithComponents {
+                suite: suite.name.clone(),
+                components: suite.components.join(" "),
+                plain: suite.name.trim_end_matches('/').to_owned(),
+                span: repository.span,
+            });
+        }
+    }
     chosen.iter().map(Said::spanned).collect()
 }

@@ -2,6 +2,8 @@
 
 use crate::source::Spanned;
 
+use super::Url;
+
 /// A release of a distro of the library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Base {
@@ -9,8 +11,8 @@ pub struct Base {
     pub distro: Spanned<String>,
     /// The release; the distro's default when absent.
     pub release: Option<Spanned<String>>,
-    /// The mirror to use instead of the default, as an http or https URL without a trailing `/`.
-    pub mirror: Option<Spanned<String>>,
-    /// The security archive to use instead of the default, likewise.
-    pub security_mirror: Option<Spanned<String>>,
+    /// The mirror to use instead of the default.
+    pub mirror: Option<Spanned<Url>>,
+    /// The security archive to use instead of the default.
+    pub security_mirror: Option<Spanned<Url>>,
 }

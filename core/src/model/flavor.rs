@@ -7,7 +7,7 @@ use crate::step::{Ids, InitrdRecipe, InlineFile};
 
 use super::{
     AbsPath, Architecture, Certificate, CloudConfig, FileNode, ImageSettings, Kairos, Kernel, Kubernetes,
-    Layout, PackageName, Packages, Repository, Run, RuntimeSource, Service, Sysctl, System, User,
+    Layout, PackageName, Packages, Repository, Run, RuntimeSource, Service, Sysctl, System, Url, User,
 };
 
 /// The `flavor` node: who the image is.
@@ -77,10 +77,10 @@ pub struct Distro {
     pub version_id: String,
     /// The distro's family as Kairos calls it, such as `debian`.
     pub family: String,
-    /// Its mirror, without a trailing `/`.
-    pub mirror: String,
-    /// Its security archive, likewise.
-    pub security_mirror: String,
+    /// Its own mirror.
+    pub mirror: Option<Url>,
+    /// Its own security archive.
+    pub security_mirror: Option<Url>,
     /// The package sources of the distro.
     pub sources: Vec<Repository>,
     /// Packages that images have beside Essential ones.

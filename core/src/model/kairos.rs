@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::source::Spanned;
 
-use super::{CheckedBy, InvalidValue};
+use super::{CheckedBy, InvalidValue, Url, redacted};
 
 /// Who sets the layout up at boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum RuntimeSource {
     /// An image of a registry, by its full name with host and tag or digest.
     Image(String),
     /// The program itself, by its URL.
-    Url(String),
+    Url(Url),
     /// A path on this machine, relative to the flavor's folder: the program itself, a folder with it, or an OCI layout.
     Path(String),
 }
@@ -45,7 +45,7 @@ impl FromStr for RuntimeSource {
                 .iter()
                 .any(|start| text.starts_with(start))
         {
-            return Ok(RuntimeSource::Url(text.to_owned()));
+            return text.parse().map(RuntimeSource::Url);
         }
         let host = text.split_once('/').map_or("", |(host, _)| host);
         let is_name = host.contains(['.', ':']) || host == "localhost";
@@ -53,7 +53,10 @@ impl FromStr for RuntimeSource {
             return Ok(RuntimeSource::Image(text.to_owned()));
         }
         Err(InvalidValue::new(
-            format!("`{text}` is neither the name of an image nor a URL nor a path"),
+            format!(
+                "`{}` is neither the name of an image nor a URL nor a path",
+                redacted(text)
+            ),
             "write an image with its registry, as in \"quay.io/kairos/kairos-init:v0.17.3\", an `https://` URL, or a path that begins with `./` or `/`",
         ))
     }
@@ -62,9 +65,8 @@ impl FromStr for RuntimeSource {
 impl fmt::Display for RuntimeSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RuntimeSource::Image(text) | RuntimeSource::Url(text) | RuntimeSource::Path(text) => {
-                f.write_str(text)
-            }
+            RuntimeSource::Image(text) | RuntimeSource::Path(text) => f.write_str(text),
+            RuntimeSource::Url(url) => url.fmt(f),
         }
     }
 }

@@ -1,5 +1,10 @@
 //! Times as people write them, without a clock.
 
+use std::ops::RangeInclusive;
+
+/// The years whose dates are read: earlier and later ones are mistakes or attacks, and overflow.
+pub const YEARS: RangeInclusive<i64> = 1970..=9999;
+
 /// Days from 1970-01-01 to a day of the proleptic Gregorian calendar; month and day count from one.
 pub fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     // Years begin in March here, so that a leap day is the last of its year.
@@ -42,10 +47,14 @@ pub fn parse(text: &str) -> Option<i64> {
             .ok()?;
         all.try_into().ok()
     };
-    let [year, month, day] = numbers(date, '-')?;
-    let [hour, minute, second] = numbers(clock, ':')?;
-    let fine = (1..=12).contains(&month) && (1..=31).contains(&day);
-    (fine && (0..24).contains(&hour) && (0..60).contains(&minute) && (0..=60).contains(&second))
+    seconds(numbers(date, '-')?, numbers(clock, ':')?)
+}
+
+/// Seconds since 1970 of year, month and day, and of hour, minute and second; none if there is no such time.
+pub fn seconds([year, month, day]: [i64; 3], [hour, minute, second]: [i64; 3]) -> Option<i64> {
+    let is_day = YEARS.contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+    let is_time = (0..24).contains(&hour) && (0..60).contains(&minute) && (0..=60).contains(&second);
+    (is_day && is_time)
         .then(|| days_since_1970(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second)
 }
 
@@ -66,5 +75,15 @@ mod tests {
         }
         assert_eq!(parse("2026-13-01T00:00:00Z"), None);
         assert_eq!(parse("yesterday"), None);
+        for text in [
+            "2026026026026-11-21T09:15:44Z",
+            "-001-12-30T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "10000-01-01T00:00:00Z",
+            "9223372036854775807-01-01T00:00:00Z",
+            "2026-01-01T-1:00:00Z",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
     }
 }

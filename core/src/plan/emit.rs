@@ -147,7 +147,7 @@ impl<'a> Emitter<'a> {
             && self.options.pulls_upstream
         {
             let http = Http {
-                url: url.clone(),
+                url: url.to_string(),
                 checksum: Some(format!("sha256:{}", upstream.sha256)),
                 filename: Some("it".to_owned()),
                 mode: Some(PROGRAM_MODE),

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::Architecture;
+use crate::model::{Architecture, Url};
 use crate::packages::deb::index::PackageIndex;
 use crate::packages::deb::release::Release;
+use crate::source::Span;
 
 use super::lock::Lock;
 use super::upstream::{UpstreamFacts, UpstreamNeed, UpstreamPart};
@@ -18,6 +19,13 @@ pub struct SuiteKey {
     pub suite: String,
 }
 
+impl SuiteKey {
+    /// The suite's folder below the URL of its source.
+    pub fn folder(&self) -> String {
+        crate::model::suite_folder(&self.suite)
+    }
+}
+
 impl std::fmt::Display for SuiteKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.source, self.suite)
@@ -27,12 +35,18 @@ impl std::fmt::Display for SuiteKey {
 /// Where a suite lies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
+    /// The name of the package source.
+    pub source: String,
+    /// The place that names it, for messages.
+    pub span: Span,
     /// The URL that the flavor names; without one, a mirror of the distro.
-    pub url: Option<String>,
+    pub url: Option<Url>,
+    /// Whether that URL was derived from the one of another archive.
+    pub derived: bool,
     /// The distro that it is part of, by its id; `None` for a source of somebody else.
     pub distro: Option<String>,
     /// The distro's own mirror, or its security archive: the last resort.
-    pub fallback: String,
+    pub fallback: Option<Url>,
     /// Whether it lies in the distro's security archive instead of its mirror.
     pub security: bool,
 }

@@ -51,9 +51,9 @@ impl<'a> Universe<'a> {
                 let Some(known) = facts.suites.get(&key) else {
                     continue;
                 };
-                let wanted = |component: &String| {
-                    suite.components.contains(component) || is_distro && named.contains(&component)
-                };
+                let read = suite.components();
+                let wanted =
+                    |component: &String| read.contains(component) || is_distro && named.contains(&component);
                 for (component, indexes) in known.components.iter().filter(|(component, _)| wanted(component))
                 {
                     listed.extend(indexes.iter().map(|index| Listed {

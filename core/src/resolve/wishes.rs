@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Flavor, Hold, PackageName, Packages, Rank, Repository, VersionRequest};
+use crate::model::{Flavor, Hold, PackageName, Packages, Rank, Repository, Url, VersionRequest};
 use crate::source::{Span, Spanned};
 
 use super::facts::{Facts, Location, Need, SuiteKey, SuiteNeed};
@@ -149,7 +149,7 @@ pub(crate) fn needs(flavor: &Flavor, wishes: &Wishes, facts: &Facts, unknown: bo
                 source: source.name.value.clone(),
                 suite: suite.name.clone(),
             };
-            let mut components: BTreeSet<String> = suite.components.iter().cloned().collect();
+            let mut components = suite.components();
             if is_distro {
                 components.extend(extra.iter().cloned());
             }
@@ -173,15 +173,21 @@ pub(crate) fn needs(flavor: &Flavor, wishes: &Wishes, facts: &Facts, unknown: bo
 
 fn location(flavor: &Flavor, source: &Repository, security: bool, is_distro: bool) -> Location {
     let distro = &flavor.distro.value;
-    let own = source.url.as_ref().map(|url| url.value.clone());
+    let own = source.url.as_ref();
     // Who names a mirror of the distro and no security archive means the archive beside it.
     let mirror = distro
         .sources
         .iter()
-        .filter(|_| security && is_distro)
+        .filter(|_| security && is_distro && own.is_none())
         .find_map(|other| other.url.as_ref());
+    let said = own.or(mirror).map_or(flavor.distro.span, |url| url.span);
     Location {
-        url: own.or_else(|| beside(&mirror?.value)),
+        source: source.name.value.clone(),
+        span: said,
+        url: own
+            .map(|url| url.value.clone())
+            .or_else(|| beside(&mirror?.value)),
+        derived: mirror.is_some(),
         distro: is_distro.then(|| distro.id.clone()),
         fallback: if security {
             distro.security_mirror.clone()
@@ -193,9 +199,10 @@ fn location(flavor: &Flavor, source: &Repository, security: bool, is_distro: boo
 }
 
 /// `http://mirror/debian-security` for `http://mirror/debian`.
-pub fn beside(mirror: &str) -> Option<String> {
-    let (host, name) = mirror.rsplit_once('/')?;
-    (!name.is_empty() && !host.ends_with('/')).then(|| format!("{host}/{name}-security"))
+pub fn beside(mirror: &Url) -> Option<Url> {
+    let name = mirror.file_name();
+    let parent = format!("{mirror}-security");
+    (!name.is_empty()).then(|| parent.parse().expect("a longer path makes a URL"))
 }
 
 /// Where a locked package lies, by the sources of the flavor; `None` if the flavor has no such source.

@@ -8,13 +8,14 @@ mod runtime;
 use kcompose_core::diagnostic::{Diagnostics, Sink, did_you_mean};
 use kcompose_core::layout::systemd::initrd_recipe;
 use kcompose_core::model::{Base, Distro};
+use kcompose_core::packages::deb::signature::Keyring;
 use kcompose_core::source::{SourceMap, Span, Spanned};
 use kcompose_core::step::InlineFile;
 use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::check::{check_document, listed};
-use crate::load::{Loader, REPLACED};
+use crate::load::{LoadError, Loader, REPLACED};
 use crate::schema::NodeSpec;
 use crate::syntax;
 
@@ -96,7 +97,12 @@ impl Shelf<'_, '_> {
     fn file(&mut self, distro: &str, path: &str) -> Option<(String, String)> {
         if self.replaced {
             let name = format!("{REPLACED}{distro}/{path}");
-            return (self.loader)(&name).ok().map(|text| (name, text));
+            let text = match (self.loader)(&name) {
+                // Keys may come as `gpg --export` writes them.
+                Err(LoadError::NotText(bytes)) => Keyring::of_file(&bytes).ok().map(|keys| keys.armored()),
+                other => other.ok(),
+            };
+            return text.map(|text| (name, text));
         }
         let path = format!("distros/{distro}/{path}");
         kcompose_library::file(&path).map(|text| (in_library(&path), text.to_owned()))

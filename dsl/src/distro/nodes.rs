@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kcompose_core::model::{
-    AbsPath, Base, Distro, FileBody, FileNode, PackageName, Rank, Repository, Size, StockPackage, Suite,
+    AbsPath, Base, Distro, FileBody, FileNode, PackageName, Rank, Repository, Size, StockPackage, Suite, Url,
 };
 use kcompose_core::source::Spanned;
 
@@ -13,8 +13,8 @@ use crate::nodes::{files, layout, services};
 use crate::schema::{ArgumentSpec, Children, NodeSpec, Properties, PropertySpec, Section};
 use crate::syntax::Node;
 use crate::values::{
-    ARCHITECTURE, BOOLEAN, KERNEL_ARGUMENT, LINE, MODE, PACKAGE, PATH, RUNTIME_SOURCE, SYSTEM_ACCOUNT,
-    SYSTEM_ID, TEXT, URL, ValueType, WORD, words,
+    ARCHITECTURE, ARCHIVE_URL, BOOLEAN, KERNEL_ARGUMENT, LINE, MODE, PACKAGE, PATH, RUNTIME_SOURCE,
+    SYSTEM_ACCOUNT, SYSTEM_ID, TEXT, ValueType, WORD, words,
 };
 
 /// A distro while its documents are read.
@@ -55,7 +55,7 @@ impl Draft {
             ..
         } = self;
         let (security, main): (Vec<Suite>, Vec<Suite>) = suites.into_iter().partition(|suite| suite.security);
-        let source = |name: String, url: &Option<Spanned<String>>, suites| Repository {
+        let source = |name: String, url: &Option<Spanned<Url>>, suites| Repository {
             name: Spanned::unplaced(name),
             url: url.clone(),
             suites,
@@ -188,8 +188,8 @@ pub(crate) static ALL: &[Section<Draft>] = &[
             properties: Properties::Known(&[
                 PropertySpec::required("family", &WORD, "The family as Kairos calls it."),
                 PropertySpec::required("default", &WORD, "The release when a flavor names none."),
-                PropertySpec::required("mirror", &URL, "The mirror."),
-                PropertySpec::required("security-mirror", &URL, "The security archive."),
+                PropertySpec::required("mirror", &ARCHIVE_URL, "The mirror."),
+                PropertySpec::required("security-mirror", &ARCHIVE_URL, "The security archive."),
             ]),
             example: "distro \"debian\" family=\"debian\" default=\"trixie\"",
             ..NodeSpec::EMPTY
@@ -202,8 +202,9 @@ pub(crate) static ALL: &[Section<Draft>] = &[
             };
             draft.default_release = text("default");
             draft.distro.family = text("family");
-            draft.distro.mirror = text("mirror");
-            draft.distro.security_mirror = text("security-mirror");
+            let url = |name: &str| node.value::<Url>(name).map(|url| url.value.folder());
+            draft.distro.mirror = url("mirror");
+            draft.distro.security_mirror = url("security-mirror");
         },
     },
     Section {

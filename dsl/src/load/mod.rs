@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kcompose_core::compose::{Part, Parts, compose, converted};
 use kcompose_core::diagnostic::{Diagnostics, Sink, Warned, did_you_mean};
 use kcompose_core::model::{Architecture, Flavor, Fragment, Use};
+use kcompose_core::packages::deb::signature::{BEGIN_KEY, Keyring, SignatureError};
 use kcompose_core::source::{SourceMap, Span, Spanned};
 use miette::Diagnostic;
 use thiserror::Error;
@@ -43,6 +44,18 @@ pub enum LoadError {
     Missing,
     /// Something is there and cannot be read: why.
     Unreadable(String),
+    /// The file is there, and holds these bytes, which are no text in UTF-8.
+    NotText(Vec<u8>),
+}
+
+/// Why bytes are no document.
+pub const NOT_TEXT: &str = "it is not UTF-8";
+
+impl LoadError {
+    /// The text in the bytes of a file.
+    pub fn text(bytes: Vec<u8>) -> Result<String, LoadError> {
+        String::from_utf8(bytes).map_err(|error| LoadError::NotText(error.into_bytes()))
+    }
 }
 
 impl From<std::io::Error> for LoadError {
@@ -94,6 +107,19 @@ struct Unreadable {
     reason: String,
     help: String,
     #[label("asked for here")]
+    span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{path}` holds no OpenPGP public key: {reason}")]
+#[diagnostic(
+    code("kcompose::repository::key"),
+    help("write the key there that signs the package source, as `gpg --export --armor` prints it")
+)]
+struct NoKey {
+    path: String,
+    reason: String,
+    #[label("named here")]
     span: Span,
 }
 
@@ -331,8 +357,24 @@ impl<'a, 'l> Loading<'a, 'l> {
 
     /// Asks for a text, and notes when it cannot be had.
     fn read(&mut self, path: &str, what: &'static str, span: Span) -> Option<String> {
-        match (self.loader)(path) {
+        let loaded = (self.loader)(path);
+        self.loaded(loaded, path, what, span)
+    }
+
+    /// A text that was asked for; notes when it cannot be had.
+    fn loaded(
+        &mut self,
+        loaded: Result<String, LoadError>,
+        path: &str,
+        what: &'static str,
+        span: Span,
+    ) -> Option<String> {
+        match loaded {
             Ok(text) => Some(text),
+            Err(LoadError::NotText(_)) => {
+                let reason = NOT_TEXT.to_owned();
+                self.loaded(Err(LoadError::Unreadable(reason)), path, what, span)
+            }
             Err(LoadError::Missing) => {
                 let help = format!("paths are relative to the folder of the document; looked for {path}");
                 self.sink.push(NotFound {
@@ -366,7 +408,7 @@ impl<'a, 'l> Loading<'a, 'l> {
     fn take_texts(&mut self, fragment: &mut Fragment, by: &Request) {
         for repository in &mut fragment.repositories {
             for key in &mut repository.value.keys {
-                if let Some(text) = self.context_text(&key.value, "key", key.span, by) {
+                if let Some(text) = self.key_text(&key.value, key.span, by) {
                     key.value = text;
                 }
             }
@@ -388,6 +430,38 @@ impl<'a, 'l> Loading<'a, 'l> {
         }
         if let Some(overriding) = &mut fragment.overriding {
             self.take_texts(overriding, by);
+        }
+    }
+
+    /// The keys in a file of the build context, armoured.
+    fn key_text(&mut self, path: &str, span: Span, by: &Request) -> Option<String> {
+        let (text, keys) = match self.context_path(path, by) {
+            Some(place) => match (self.loader)(&place) {
+                Ok(text) => (Some(text.clone()), Keyring::of_file(text.as_bytes())),
+                Err(LoadError::NotText(bytes)) => (None, Keyring::of_file(&bytes)),
+                other => return self.loaded(other, &place, "key", span),
+            },
+            None => {
+                let text = self.context_text(path, "key", span, by)?;
+                (Some(text.clone()), Keyring::of_file(text.as_bytes()))
+            }
+        };
+        match keys {
+            Ok(keys) => Some(
+                text.filter(|text| text.contains(BEGIN_KEY))
+                    .unwrap_or_else(|| keys.armored()),
+            ),
+            Err(error) => {
+                self.sink.push(NoKey {
+                    path: path.to_owned(),
+                    reason: match error {
+                        SignatureError::UnreadableKey(reason) => reason,
+                        other => other.to_string(),
+                    },
+                    span,
+                });
+                None
+            }
         }
     }
 
@@ -413,11 +487,8 @@ impl<'a, 'l> Loading<'a, 'l> {
 
     /// A file of the build context; for a block of the library, of the block's folder.
     fn context_text(&mut self, path: &str, what: &'static str, span: Span, by: &Request) -> Option<String> {
-        let Some(block) = &by.block else {
-            return self.read(&joined(&self.context.clone(), path), what, span);
-        };
-        if self.replaced.contains(block) {
-            return self.read(&format!("{REPLACED}{block}/{path}"), what, span);
+        if let Some(place) = self.context_path(path, by) {
+            return self.read(&place, what, span);
         }
         let path = joined(&folder_of(&by.name), path);
         let found = kcompose_library::file(&path).map(str::to_owned);
@@ -430,6 +501,17 @@ impl<'a, 'l> Loading<'a, 'l> {
             });
         }
         found
+    }
+}
+
+impl Loading<'_, '_> {
+    /// The path that the loader knows a file of the build context by; none for a file of the library.
+    fn context_path(&self, path: &str, by: &Request) -> Option<String> {
+        match &by.block {
+            None => Some(joined(&self.context, path)),
+            Some(block) if self.replaced.contains(block) => Some(format!("{REPLACED}{block}/{path}")),
+            Some(_) => None,
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! `base`: what the image builds on.
 
-use kcompose_core::model::{Base, Fragment};
+use kcompose_core::model::{Base, Fragment, Url};
 use kcompose_core::source::Spanned;
 
 use crate::schema::{ArgumentSpec, NodeSpec, Properties, PropertySpec, Section};
 use crate::syntax::Node;
-use crate::values::{URL, WORD};
+use crate::values::{ARCHIVE_URL, WORD};
 
 pub(super) const NODE: Section<Fragment> = Section {
     spec: NodeSpec {
@@ -22,10 +22,14 @@ pub(super) const NODE: Section<Fragment> = Section {
                 &WORD,
                 "The release by its code name; the distro's default when absent.",
             ),
-            PropertySpec::optional("mirror", &URL, "A mirror to use instead of the distro's own."),
+            PropertySpec::optional(
+                "mirror",
+                &ARCHIVE_URL,
+                "A mirror to use instead of the distro's own.",
+            ),
             PropertySpec::optional(
                 "security-mirror",
-                &URL,
+                &ARCHIVE_URL,
                 "A mirror of the distro's security archive.",
             ),
         ]),
@@ -37,12 +41,15 @@ pub(super) const NODE: Section<Fragment> = Section {
 
 fn lower(node: &Node, fragment: &mut Fragment) {
     let Some(distro) = node.argument(0) else { return };
-    let without_slash = |url: Spanned<String>| url.map(|url| url.trim_end_matches('/').to_owned());
     let base = Base {
         distro,
         release: node.value("release"),
-        mirror: node.value("mirror").map(without_slash),
-        security_mirror: node.value("security-mirror").map(without_slash),
+        mirror: node.value("mirror").map(folder),
+        security_mirror: node.value("security-mirror").map(folder),
     };
     fragment.bases.push(Spanned::new(base, node.span));
+}
+
+fn folder(url: Spanned<Url>) -> Spanned<Url> {
+    url.map(Url::folder)
 }

@@ -1,11 +1,11 @@
 //! `repository`: a package source.
 
-use kcompose_core::model::{Fragment, Repository, Suite};
+use kcompose_core::model::{Fragment, Repository, Suite, Url, is_flat};
 use kcompose_core::source::Spanned;
 
 use crate::schema::{ArgumentSpec, NodeSpec, Properties, PropertySpec, Section};
 use crate::syntax::Node;
-use crate::values::{CONTEXT_PATH, LINE, URL, WORD, words};
+use crate::values::{ARCHIVE_URL, CONTEXT_PATH, LINE, SUITES, WORD, words};
 
 pub(super) const NODE: Section<Fragment> = Section {
     spec: NodeSpec {
@@ -17,21 +17,22 @@ pub(super) const NODE: Section<Fragment> = Section {
             "A name for it, in the lock and in messages.",
         )],
         properties: Properties::Known(&[
-            PropertySpec::required("url", &URL, "Its URL, the part before `/dists`."),
+            PropertySpec::required("url", &ARCHIVE_URL, "Its URL, the part before `/dists`."),
             PropertySpec::required(
                 "suite",
-                &LINE,
-                "Its suites, separated by spaces: the names below `dists/`.",
+                &SUITES,
+                "Its suites, separated by spaces: the names below `dists/`. One that ends with a slash is the path of a flat \
+                 repository, which has `Packages` beside its release file and no components: `./` is the URL itself.",
             ),
             PropertySpec::optional(
                 "components",
                 &LINE,
-                "The components to read, separated by spaces; `main` when absent.",
+                "The components to read, separated by spaces; `main` when absent. A flat repository has none.",
             ),
             PropertySpec::required(
                 "key",
                 &CONTEXT_PATH,
-                "The file with its OpenPGP public key, ASCII-armoured.",
+                "The file with its OpenPGP public key, as `gpg --export` writes it, armoured or not.",
             ),
         ]),
         example: "repository \"internal\" url=\"https://deb.example.org\" suite=\"trixie\" components=\"main\" key=\"keys/internal.asc\"",
@@ -45,21 +46,24 @@ fn lower(node: &Node, fragment: &mut Fragment) {
     else {
         return;
     };
-    let (url, suite): (Spanned<String>, Spanned<String>) = (url, suite);
+    let (url, suite): (Spanned<Url>, Spanned<String>) = (url, suite);
     let components: Option<Spanned<String>> = node.value("components");
-    let components: Vec<String> = words(components.as_ref().map_or("main", |text| &text.value))
-        .map(str::to_owned)
-        .collect();
-    let suites = words(&suite.value)
-        .map(|name| Suite {
+    let suite_of = |name: &str| {
+        let components = match &components {
+            Some(said) => &said.value,
+            None if is_flat(name) => "",
+            None => "main",
+        };
+        Suite {
             name: name.to_owned(),
-            components: components.clone(),
+            components: words(components).map(str::to_owned).collect(),
             security: false,
-        })
-        .collect();
+        }
+    };
+    let suites = words(&suite.value).map(suite_of).collect();
     let repository = Repository {
         name,
-        url: Some(url.map(|url| url.trim_end_matches('/').to_owned())),
+        url: Some(url.map(Url::folder)),
         suites,
         keys: node.value("key").into_iter().collect(),
     };

@@ -93,10 +93,10 @@ fn base(flavor: &Flavor, sources: &SourceMap) -> Item {
     Item::new("base")
         .argument(&distro.id)
         .property("release", &distro.release)
-        .property("mirror", mirror(false).unwrap_or_else(|| distro.mirror.clone()))
-        .property(
+        .optional("mirror", mirror(false).or_else(|| distro.mirror.clone()))
+        .optional(
             "security-mirror",
-            mirror(true).unwrap_or_else(|| distro.security_mirror.clone()),
+            mirror(true).or_else(|| distro.security_mirror.clone()),
         )
         .from(flavor.distro.span, sources)
 }

@@ -10,7 +10,7 @@ fn loaded(text: &str) -> (kcompose_core::model::Flavor, SourceMap) {
     let mut sources = SourceMap::new();
     let mut files = |path: &str| match path {
         "site.kdl" => Ok(include_str!("../../tests/suite/good/site.kdl").to_owned()),
-        "keys/internal.asc" => Ok("a key".to_owned()),
+        "keys/internal.asc" => Ok(include_str!("../../tests/suite/good/keys/internal.asc").to_owned()),
         "keys/root.crt" => Ok(include_str!("../../tests/suite/good/keys/root.crt").to_owned()),
         _ => Err(LoadError::Missing),
     };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use kcompose_core::model::redacted;
 use kcompose_core::source::SourceMap;
 
 use super::human::{Ink, Style};
@@ -111,7 +112,7 @@ impl Shown {
             .nth(label.region.begin.line - 1)?
             .trim_end_matches('\r');
         // A tab is one column for the place, so it is one here.
-        let characters: Vec<char> = line
+        let characters: Vec<char> = redacted(line)
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
             .collect();

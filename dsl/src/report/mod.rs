@@ -7,6 +7,7 @@ mod human;
 mod machine;
 
 use kcompose_core::diagnostic::{Diagnostics, primary_span};
+use kcompose_core::model::redacted;
 use kcompose_core::source::{Place, SourceMap, Span};
 use miette::{Diagnostic, Severity};
 
@@ -98,7 +99,7 @@ impl Finding {
                 u32::try_from(label.len()).ok()?,
             );
             let region = region(sources, span)?;
-            let text = label.label().unwrap_or_default().to_owned();
+            let text = redacted(label.label().unwrap_or_default()).into_owned();
             Some(Label {
                 text,
                 span,
@@ -115,9 +116,11 @@ impl Finding {
                 Some(Severity::Warning) => Level::Warning,
                 Some(Severity::Advice) => Level::Advice,
             },
-            message: problem.to_string(),
+            message: redacted(&problem.to_string()).into_owned(),
             causes: causes(problem),
-            help: problem.help().map(|help| help.to_string()),
+            help: problem
+                .help()
+                .map(|help| redacted(&help.to_string()).into_owned()),
             place: primary.and_then(|span| region(sources, span)),
             labels: labels.collect(),
         }
@@ -135,7 +138,7 @@ fn causes(problem: &dyn Diagnostic) -> Vec<String> {
     let mut found = Vec::new();
     let mut next = problem.source();
     while let Some(error) = next {
-        found.push(error.to_string());
+        found.push(redacted(&error.to_string()).into_owned());
         next = error.source();
     }
     found

@@ -1,6 +1,6 @@
 //! What the texts of values must be like.
 
-use kcompose_core::model::InvalidValue;
+use kcompose_core::model::{InvalidValue, Url, redacted};
 
 use super::words;
 
@@ -86,19 +86,34 @@ pub(super) fn check_link_target(text: &str) -> Result<(), InvalidValue> {
     Ok(())
 }
 
-pub(super) fn check_url(text: &str) -> Result<(), InvalidValue> {
-    let rest = text
-        .strip_prefix("http://")
-        .or_else(|| text.strip_prefix("https://"))
-        .unwrap_or_default();
-    let host = rest.split('/').next().unwrap_or_default();
-    if !host.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Ok(());
+pub(super) fn check_archive_url(text: &str) -> Result<(), InvalidValue> {
+    if text.parse::<Url>()?.has_query() {
+        return refuse(
+            "this URL has a query or a fragment, and paths are appended to it",
+            "write the URL of the folder: end it before the `?` or `#`",
+        );
     }
-    refuse(
-        format!("`{text}` is not a URL"),
-        "write it as \"https://deb.example.org/path\"",
-    )
+    Ok(())
+}
+
+pub(super) fn check_suites(text: &str) -> Result<(), InvalidValue> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-_.+~/:".contains(c);
+    let is_suite = |suite: &str| {
+        suite.chars().all(legal) && !suite.split('/').any(|part| part == "..") && !suite.contains("//")
+    };
+    if let Some(wrong) = words(text).find(|suite| !is_suite(suite)) {
+        return refuse(
+            format!("`{}` is not a suite", redacted(wrong)),
+            "write the name below `dists/`, as in \"trixie\", or the path of a flat repository, as in \"./\"",
+        );
+    }
+    if words(text).next().is_none() {
+        return refuse(
+            "no suite is named",
+            "write the name below `dists/`, as in \"trixie\"",
+        );
+    }
+    Ok(())
 }
 
 pub(super) fn check_account(text: &str) -> Result<(), InvalidValue> {

@@ -5,7 +5,7 @@ mod read;
 
 use kcompose_core::model::{
     AbsPath, Architecture, CheckedBy, FileMode, HostName, InvalidValue, Locale, PackageName, PathPattern,
-    RuntimeSource, Size, TimeZone, UnitName, VersionRequest, XkbNames,
+    RuntimeSource, Size, TimeZone, UnitName, Url, VersionRequest, XkbNames,
 };
 
 use checks::*;
@@ -260,7 +260,27 @@ pub static ARCHITECTURE: ValueType = ValueType::choice(
     &["amd64", "arm64"],
 );
 /// An http or https URL.
-pub static URL: ValueType = ValueType::checked("url", "a URL", "An `http://` or `https://` URL.", check_url);
+pub static URL: ValueType = ValueType::checked(
+    "url",
+    Url::WHAT,
+    "An `http://` or `https://` URL, without user name and password.",
+    parses::<Url>,
+);
+/// The URL of a folder that files are read below.
+pub static ARCHIVE_URL: ValueType = ValueType::checked(
+    "archive url",
+    Url::WHAT,
+    "An `http://` or `https://` URL, without user name, password and query. kcompose takes a login from `/etc/apt/auth.conf`, \
+     `/etc/apt/auth.conf.d`, `~/.netrc` or the file that `NETRC` names, and sends it to that server alone.",
+    check_archive_url,
+);
+/// Names of suites.
+pub static SUITES: ValueType = ValueType::checked(
+    "suites",
+    "names of suites",
+    "Names of suites, separated by spaces.",
+    check_suites,
+);
 /// A user's or group's name.
 pub static ACCOUNT: ValueType = ValueType::checked(
     "account",

@@ -2,7 +2,7 @@
 
 use kcompose_core::model::{
     AbsPath, Architecture, FileMode, HostName, Locale, PackageName, PathPattern, RuntimeSource, Size,
-    TimeZone, UnitName, VersionRequest, XkbNames,
+    TimeZone, UnitName, Url, VersionRequest, XkbNames,
 };
 use kcompose_core::source::Spanned;
 
@@ -73,6 +73,7 @@ readable_text!(
     TimeZone,
     Locale,
     XkbNames,
+    Url,
     semver::Version
 );
 

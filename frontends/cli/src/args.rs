@@ -21,7 +21,14 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DIR", env = "KCOMPOSE_CACHE_DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
     /// The Debian mirror, when the flavor names none
-    #[arg(long, global = true, value_name = "URL", env = "KCOMPOSE_MIRROR", hide = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "KCOMPOSE_MIRROR",
+        hide = true,
+        hide_env_values = true
+    )]
     pub(crate) mirror: Option<String>,
     /// When to use colours
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, env = "KCOMPOSE_COLOR")]

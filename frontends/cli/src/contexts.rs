@@ -50,7 +50,7 @@ impl Contexts {
         let (name, path) = kcompose_compile::replaced(path)?;
         let folder = self.0.get(name)?;
         asked.insert(name.to_owned());
-        Some(std::fs::read_to_string(folder.join(path)).map_err(LoadError::from))
+        Some(crate::project::load_file(&folder.join(path)))
     }
 
     /// Where a path of the build context is, if another folder stands for the one at its top.

@@ -54,7 +54,7 @@ impl Project {
         let mut asked = BTreeSet::new();
         let mut read = |path: &str| {
             let replaced = contexts.read(path, &mut asked);
-            replaced.unwrap_or_else(|| std::fs::read_to_string(path).map_err(LoadError::from))
+            replaced.unwrap_or_else(|| load_file(path.as_ref()))
         };
         let loaded = kcompose_dsl::load(sources, &name, &text, &mut read, &options)?;
         if let Some(unused) = kcompose_compile::unused(&loaded.value, contexts.names(), &asked).pop() {
@@ -87,6 +87,11 @@ impl Project {
         let replaced = self.contexts.holder(path);
         replaced.unwrap_or_else(|| self.context().join(path))
     }
+}
+
+/// The text of a file.
+pub(crate) fn load_file(path: &Path) -> Result<String, LoadError> {
+    LoadError::text(std::fs::read(path)?)
 }
 
 /// The lock beside the flavor that is asked for.

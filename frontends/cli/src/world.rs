@@ -6,13 +6,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use kcompose_compile::Urls;
 use kcompose_core::diagnostic::Diagnostics;
-use kcompose_core::model::Flavor;
+use kcompose_core::model::{Flavor, Login, Url};
 use kcompose_core::plan::Fetch;
 use kcompose_core::resolve::Resolved;
 use kcompose_engine::Fault;
-use kcompose_engine::fetch::{FetchError, Fetcher, Fetching, Mirrors, Network, Options, Progress};
+use kcompose_engine::fetch::{FetchError, Fetcher, Fetching, Logins, Mirrors, Network, Options, Progress};
 use kcompose_engine::serve::BlobServer;
 use kcompose_engine::store::Store;
+use miette::Diagnostic;
+use thiserror::Error;
 
 use crate::args::Global;
 use crate::failure::{BadFlag, Failure};
@@ -31,7 +33,24 @@ pub(crate) struct World {
 impl World {
     /// The world as flags and environment say it is.
     pub(crate) fn new(global: &Global, offline: bool, terminal: &Terminal) -> Result<World, Failure> {
+        World::with_logins(global, offline, terminal, Logins::default())
+    }
+
+    /// The same, with logins that come before those of this machine.
+    pub(crate) fn with_logins(
+        global: &Global,
+        offline: bool,
+        terminal: &Terminal,
+        mut logins: Logins,
+    ) -> Result<World, Failure> {
         let store = Store::new(cache_folder(global)?);
+        let (mirror, login) = mirror(global)?;
+        if let (Some(mirror), Some(login)) = (&mirror, login) {
+            logins.add(mirror, login);
+        }
+        let mirrors = Mirrors::of_host(mirror);
+        logins.extend(mirrors.logins());
+        logins.extend(Logins::of_host(|name| std::env::var_os(name)));
         let options = Options {
             store: store.clone(),
             network: if offline {
@@ -39,7 +58,8 @@ impl World {
             } else {
                 Network::Online
             },
-            mirrors: Mirrors::of_host(global.mirror.as_deref()),
+            mirrors,
+            logins,
             now: now(),
             progress: reporter(*terminal),
         };
@@ -86,23 +106,29 @@ impl World {
     /// `offline` nothing leaves the machine: an address that nobody serves stands for what is not in the store. The URL of
     /// a source with a checksum is in no cache key, so the image and the cache are the same either way. (A source policy
     /// could redirect too, but then the daemon gives other digests to all operations, and a failing one is not found.)
-    pub(crate) async fn mirror(&self, urls: Urls, reachable: bool, offline: bool) -> Mirror {
+    pub(crate) async fn mirror(&self, urls: Urls, reachable: bool, offline: bool) -> Result<Mirror, Failure> {
         let server = if reachable { self.server().await } else { None };
         if server.is_none() && !offline {
-            return Mirror { urls, server: None };
+            // The definition holds no login, and so the engine has none.
+            if let Some(url) = self.fetcher.needs_login(urls.0.values()) {
+                return Err(Failure::Wrong(Diagnostics::from(EngineWithoutLogin {
+                    host: url.host().to_owned(),
+                })));
+            }
+            return Ok(Mirror { urls, server: None });
         }
-        let redirect = |(sha256, url): (String, String)| {
-            let name = url.rsplit_once('/').map_or(url.as_str(), |(_, name)| name);
+        let redirect = |(sha256, url): (String, Url)| {
             let local = match &server {
-                Some(server) => server.url(&sha256, name),
-                None => format!("http://127.0.0.1:9/{sha256}/{name}"),
+                Some(server) => server.url(&sha256, url.file_name()),
+                None => format!("http://127.0.0.1:9/sha256/{sha256}"),
             };
+            let local = local.parse().expect("a loopback address makes a URL");
             (sha256, local)
         };
-        Mirror {
+        Ok(Mirror {
             urls: Urls(urls.0.into_iter().map(redirect).collect()),
             server,
-        }
+        })
     }
 
     /// A server that cannot start is no reason to fail: the engine then asks the mirror itself.
@@ -130,6 +156,35 @@ impl Mirror {
         }
         self.urls.of(fetch)
     }
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the engine fetches packages from `{host}` by itself, and has no login for it")]
+#[diagnostic(
+    code("kcompose::engine::no-login"),
+    help("use --engine embedded, or a BuildKit on this machine, which gets packages from kcompose's store")
+)]
+struct EngineWithoutLogin {
+    host: String,
+}
+
+/// The mirror that the environment names, and the login that its URL holds.
+fn mirror(global: &Global) -> Result<(Option<Url>, Option<Login>), Failure> {
+    let Some(text) = global.mirror.as_deref().filter(|text| !text.is_empty()) else {
+        return Ok((None, None));
+    };
+    match Url::split_login(text) {
+        Ok((url, login)) if !url.has_query() => Ok((Some(url.folder()), login)),
+        Ok(_) => Err(bad_mirror("it has a query or a fragment".to_owned())),
+        Err(error) => Err(bad_mirror(error.fact)),
+    }
+}
+
+fn bad_mirror(reason: String) -> Failure {
+    Failure::usage(BadFlag::new(
+        format!("KCOMPOSE_MIRROR is no mirror: {reason}"),
+        "write the URL of the folder with `dists` and `pool`, such as http://deb.example.org/debian",
+    ))
 }
 
 /// The folder of the store.

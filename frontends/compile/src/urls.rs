@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use kcompose_core::model::Flavor;
+use kcompose_core::model::{Flavor, Url};
 use kcompose_core::plan::Fetch;
 use kcompose_core::resolve::Resolved;
 use kcompose_engine::fetch::{FetchError, Mirrors};
 
 /// The URLs of archives, by their sha256.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Urls(pub BTreeMap<String, String>);
+pub struct Urls(pub BTreeMap<String, Url>);
 
 impl Urls {
     /// The URL of every archive of a flavor on its mirror.
@@ -17,16 +17,13 @@ impl Urls {
         let mut urls = BTreeMap::new();
         for package in resolved.packages.values() {
             let found = mirrors.urls(flavor, package)?;
-            urls.insert(
-                package.sha256.clone(),
-                found.into_iter().next().unwrap_or_default(),
-            );
+            urls.extend(found.into_iter().next().map(|url| (package.sha256.clone(), url)));
         }
         Ok(Urls(urls))
     }
 
     /// The URL of an archive.
     pub fn of(&self, fetch: &Fetch) -> String {
-        self.0.get(&fetch.sha256).cloned().unwrap_or_default()
+        self.0.get(&fetch.sha256).map(Url::to_string).unwrap_or_default()
     }
 }

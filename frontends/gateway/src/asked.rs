@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use kcompose_compile::BadFlag;
 use kcompose_core::diagnostic::{Diagnostics, Problem};
 use kcompose_core::llb::Whose;
+use kcompose_core::model::Url;
 use serde::Deserialize;
 
 use crate::place::Place;
@@ -78,7 +79,7 @@ pub(crate) struct Asked {
     /// Whether what the lock lacks is resolved by the engine.
     pub(crate) resolves: bool,
     /// The mirror of the distro, if one is said.
-    pub(crate) mirror: Option<String>,
+    pub(crate) mirror: Option<Url>,
     /// The platform, if one is said.
     pub(crate) platform: Option<String>,
     /// Whether the result is a list of platforms, although there is one.
@@ -258,7 +259,8 @@ impl Asked {
         match name {
             RESOLVE => self.resolves = truth(name, value)?,
             "BUILDKIT_MULTI_PLATFORM" => self.multi_platform |= truth(name, value)?,
-            MIRROR => self.mirror = Some(value.to_owned()).filter(|mirror| !mirror.is_empty()),
+            MIRROR if value.is_empty() => self.mirror = None,
+            MIRROR => self.mirror = Some(mirror(value)?),
             _ if ARGUMENTS_WITHOUT_MEANING.contains(&name) => {}
             _ if PROXIES.contains(&lower.as_str()) || name.starts_with("BUILDKIT_") => {
                 self.unknown.push(format!("build-arg:{name}"));
@@ -303,6 +305,25 @@ impl Default for Asked {
             request: None,
             unknown: Vec::new(),
         }
+    }
+}
+
+/// A mirror. A login in it would stay in the build's history and provenance, where build arguments are recorded.
+fn mirror(text: &str) -> Result<Url, BadFlag> {
+    match Url::split_login(text) {
+        Ok((url, None)) if !url.has_query() => Ok(url.folder()),
+        Ok((url, None)) => Err(BadFlag::new(
+            format!("the mirror at `{}` has a query or a fragment", url.host()),
+            "write the URL of the folder with `dists` and `pool`",
+        )),
+        Ok((url, Some(_))) => Err(BadFlag::new(
+            format!(
+                "the mirror at `{}` is given with a login, and build arguments are recorded",
+                url.host()
+            ),
+            "take the login out and change it; build with `kcompose build`, which reads /etc/apt/auth.conf and ~/.netrc",
+        )),
+        Err(error) => Err(BadFlag::new(error.fact, error.help)),
     }
 }
 

@@ -6,6 +6,7 @@
 use kcompose_core::diagnostic::{Diagnostics, primary_span};
 use kcompose_core::llb::proto::google::protobuf::Any;
 use kcompose_core::llb::proto::google::rpc;
+use kcompose_core::model::redacted;
 use kcompose_core::source::{Place, SourceFile, SourceMap, Span};
 use kcompose_dsl::report::{self, Format};
 use kcompose_engine::EngineError;
@@ -114,7 +115,7 @@ pub(crate) fn info(file: &SourceFile) -> Value {
     use base64::Engine as _;
     json!({
         "filename": &*file.name,
-        "data": base64::engine::general_purpose::STANDARD.encode(file.text.as_bytes()),
+        "data": base64::engine::general_purpose::STANDARD.encode(redacted(&file.text).as_bytes()),
         "language": "KDL",
     })
 }

@@ -77,7 +77,7 @@ pub(crate) async fn ready(
     let epoch = kcompose_compile::epoch(said, lock.resolved.epoch).map_err(Failure::of)?;
     let mut compiled = kcompose_compile::compile(&flavor, &lock.resolved, &layout, epoch);
     compiled.config.runtime.labels.extend(asked.labels.clone());
-    let mirrors = Mirrors::of_lock(asked.mirror.as_deref(), &lock);
+    let mirrors = Mirrors::of_lock(asked.mirror.clone(), &lock);
     let urls = Urls::new(&mirrors, &flavor, &lock.resolved).map_err(Failure::of)?;
     Ok(Ready {
         flavor,
@@ -189,7 +189,7 @@ async fn locked(
 ) -> Result<Warned<Lock>, Failure> {
     let lock = text.map(|text| read_lock(file, text)).transpose()?;
     if asked.resolves {
-        let wanted = asked.mirror.as_deref();
+        let wanted = asked.mirror.clone();
         let mirrors = match &lock {
             Some(lock) => Mirrors::of_lock(wanted, lock),
             None => Mirrors::only(wanted),

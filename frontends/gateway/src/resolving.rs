@@ -76,7 +76,7 @@ async fn upstream(bridge: &mut Bridge, need: &UpstreamNeed) -> Result<UpstreamFa
     let (digest, definition, file) = match &need.from {
         RuntimeSource::Path(_) => return Err(failed("the engine does not read it".to_owned())),
         RuntimeSource::Url(url) => {
-            let (definition, file) = reading::web(url, None);
+            let (definition, file) = reading::web(&url.to_string(), None);
             (None, definition, file)
         }
         RuntimeSource::Image(name) => {

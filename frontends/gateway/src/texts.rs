@@ -10,7 +10,7 @@ use kcompose_core::diagnostic::{Diagnostics, Warned};
 use kcompose_core::llb::{Definition, Folder};
 use kcompose_core::model::Flavor;
 use kcompose_core::source::SourceMap;
-use kcompose_dsl::{LoadError, Options};
+use kcompose_dsl::{LoadError, NOT_TEXT, Options};
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -85,6 +85,7 @@ pub(crate) async fn read(
     let lock = match files.0.remove(&lock_file) {
         Some(Ok(text)) => Some(text),
         Some(Err(LoadError::Unreadable(reason))) => return Err(not_text(&lock_file, &reason)),
+        Some(Err(LoadError::NotText(_))) => return Err(not_text(&lock_file, NOT_TEXT)),
         Some(Err(LoadError::Missing)) | None => None,
     };
     Ok(Texts {
@@ -113,6 +114,7 @@ pub(crate) async fn read_one(
     match read.remove(path) {
         Some(Ok(text)) => Ok(Some(text)),
         Some(Err(LoadError::Unreadable(reason))) => Err(not_text(path, &reason)),
+        Some(Err(LoadError::NotText(_))) => Err(not_text(path, NOT_TEXT)),
         Some(Err(LoadError::Missing)) | None => Ok(None),
     }
 }
@@ -128,10 +130,9 @@ async fn read_all(
     let tree = bridge.solve(&definition, &[], Solving::Later).await?;
     let mut read = BTreeMap::new();
     for path in paths {
-        let text = match bridge.read(&tree, path).await?.map(String::from_utf8) {
+        let text = match bridge.read(&tree, path).await? {
             None => Err(LoadError::Missing),
-            Some(Ok(text)) => Ok(text),
-            Some(Err(error)) => Err(LoadError::Unreadable(error.to_string())),
+            Some(bytes) => LoadError::text(bytes),
         };
         read.insert(path.clone(), text);
     }
@@ -213,6 +214,7 @@ fn no_flavor(file: &str, error: &LoadError) -> Failure {
             file: file.to_owned(),
         }),
         LoadError::Unreadable(reason) => not_text(file, reason),
+        LoadError::NotText(_) => not_text(file, NOT_TEXT),
     }
 }
 

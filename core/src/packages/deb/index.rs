@@ -35,6 +35,14 @@ pub enum IndexError {
         /// The field.
         field: &'static str,
     },
+    /// A stanza has other checksums only.
+    #[error("the stanza of `{package}` (line {line}) has no SHA256, only SHA512")]
+    OnlySha512 {
+        /// The package.
+        package: String,
+        /// The line on which the stanza begins, from one.
+        line: usize,
+    },
     /// The index is too big for its offsets.
     #[error("the index is larger than 4 GiB")]
     TooLarge,
@@ -300,6 +308,7 @@ struct Stanza<'a> {
     installed_size: &'a [u8],
     essential: bool,
     allowed: bool,
+    has_sha512: bool,
     priority: u8,
     text: [&'a [u8]; 9],
 }
@@ -342,6 +351,7 @@ impl<'a> Stanza<'a> {
             b"Breaks" => self.text[7] = value,
             b"Provides" => self.text[8] = value,
             b"SHA256" => self.sha256 = value,
+            b"SHA512" => self.has_sha512 = true,
             b"Size" => self.size = value,
             b"Installed-Size" => self.installed_size = value,
             b"Essential" => self.essential = value == b"yes",
@@ -380,6 +390,9 @@ impl<'a> Stanza<'a> {
         }
         if text[2].starts_with('/') || text[2].split('/').any(|part| part == "..") {
             return Err(wrong("Filename"));
+        }
+        if self.sha256.is_empty() && self.has_sha512 {
+            return Err(IndexError::OnlySha512 { package, line });
         }
         let digits = |field: &[u8]| std::str::from_utf8(field).ok().and_then(|text| text.parse().ok());
         Ok(Checked {

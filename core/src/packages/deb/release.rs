@@ -22,6 +22,17 @@ pub enum ReleaseError {
     /// It lacks something that every release file has.
     #[error("it has no usable field `{0}`")]
     Field(&'static str),
+    /// A time in it cannot be read.
+    #[error("its `{field}` is `{text}`, which is no time in UTC of the years 1970 to 9999")]
+    Time {
+        /// The field.
+        field: &'static str,
+        /// What it says.
+        text: String,
+    },
+    /// It lists files by other checksums only.
+    #[error("it has no SHA256 of its files, only {0}")]
+    OtherChecksums(String),
     /// It is that of another suite.
     #[error("it is the release file of `{found}`, not of `{wanted}`")]
     OtherSuite {
@@ -102,11 +113,20 @@ pub struct FileEntry {
     pub size: u64,
 }
 
+/// An index of packages, and the files that hold it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedIndex {
+    /// The component; empty in a flat repository.
+    pub component: String,
+    /// The files that hold it, smallest first. A server need not have each of them.
+    pub files: Vec<IndexFile>,
+    /// Names of its files in forms that are not read, such as `Packages.bz2`.
+    pub unreadable: Vec<String>,
+}
+
 /// A `Packages` file as it can be fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexFile {
-    /// The component.
-    pub component: String,
     /// Paths below the suite's folder, best first.
     pub paths: Vec<String>,
     /// How it is compressed.
@@ -119,6 +139,24 @@ impl Release {
     /// Reads and judges an `InRelease` file.
     pub fn read(file: &[u8], expected: &Expected<'_>) -> Result<Self, ReleaseError> {
         let verified = signature::verify(file, expected.keys, expected.now)?;
+        Release::of(file, &verified, expected)
+    }
+
+    /// Reads and judges a `Release` file by the signatures of its `Release.gpg`.
+    pub fn read_detached(
+        file: &[u8],
+        signatures: &[u8],
+        expected: &Expected<'_>,
+    ) -> Result<Self, ReleaseError> {
+        let verified = signature::verify_detached(file, signatures, expected.keys, expected.now)?;
+        Release::of(file, &verified, expected)
+    }
+
+    fn of(
+        file: &[u8],
+        verified: &signature::Verified,
+        expected: &Expected<'_>,
+    ) -> Result<Self, ReleaseError> {
         let fields = Fields::parse(verified.text());
         let names = ["Codename", "Suite"]
             .into_iter()
@@ -126,8 +164,8 @@ impl Release {
         let release = Release {
             sha256: hex::encode(&crate::packages::sha256(file)),
             names: names.map(str::to_owned).collect(),
-            date: fields.time("Date").ok_or(ReleaseError::Field("Date"))?,
-            valid_until: fields.time("Valid-Until"),
+            date: fields.time("Date")?.ok_or(ReleaseError::Field("Date"))?,
+            valid_until: fields.time("Valid-Until")?,
             signed_by: verified.signed_by().to_vec(),
             components: fields
                 .words("Components")
@@ -139,7 +177,7 @@ impl Release {
             no_all_index: fields
                 .words("No-Support-for-Architecture-all")
                 .any(|what| what == "Packages"),
-            files: fields.files().ok_or(ReleaseError::Field("SHA256"))?,
+            files: fields.files()?,
         };
         release.judge(expected)?;
         Ok(release)
@@ -176,15 +214,18 @@ impl Release {
         }
     }
 
-    /// The `Packages` files of a component for an architecture, with that of `all` where it is a file of its own; none
-    /// if the suite does not have the component.
-    pub fn indexes(&self, component: &str, architecture: &str) -> Vec<IndexFile> {
+    /// The indexes of a component for an architecture, with that of `all` where it is one of its own; none if the suite
+    /// does not have the component. A flat repository has one index, which belongs to no component.
+    pub fn indexes(&self, component: &str, architecture: &str) -> Vec<ListedIndex> {
+        if component.is_empty() {
+            return self.index(component, "").into_iter().collect();
+        }
         let has_all = self.architectures.iter().any(|known| known == "all") && !self.no_all_index;
         let all = has_all.then_some("all");
         [Some(architecture), all]
             .into_iter()
             .flatten()
-            .filter_map(|name| self.index(component, name))
+            .filter_map(|name| self.index(component, &format!("{component}/binary-{name}/")))
             .collect()
     }
 
@@ -193,8 +234,7 @@ impl Release {
         self.components.iter().any(|known| known == component)
     }
 
-    fn index(&self, component: &str, architecture: &str) -> Option<IndexFile> {
-        let folder = format!("{component}/binary-{architecture}");
+    fn index(&self, component: &str, folder: &str) -> Option<ListedIndex> {
         // Smallest first.
         let order = [
             Compression::Xz,
@@ -202,22 +242,34 @@ impl Release {
             Compression::Gzip,
             Compression::None,
         ];
-        order.into_iter().find_map(|compression| {
-            let path = format!("{folder}/Packages{}", compression.suffix());
+        let files = order.into_iter().filter_map(|compression| {
+            let path = format!("{folder}Packages{}", compression.suffix());
             let file = *self.files.get(&path)?;
             let by_hash = self
                 .by_hash
-                .then(|| format!("{folder}/by-hash/SHA256/{}", hex::encode(&file.sha256)));
-            let paths = by_hash.into_iter().chain([path]).collect();
+                .then(|| format!("{folder}by-hash/SHA256/{}", hex::encode(&file.sha256)));
             Some(IndexFile {
-                component: component.to_owned(),
-                paths,
+                paths: by_hash.into_iter().chain([path]).collect(),
                 compression,
                 file,
             })
+        });
+        let files: Vec<IndexFile> = files.collect();
+        let names = self.files.keys().filter_map(|path| path.strip_prefix(folder));
+        let unreadable: Vec<String> = names
+            .filter(|name| UNREAD.contains(name))
+            .map(str::to_owned)
+            .collect();
+        (!files.is_empty() || !unreadable.is_empty()).then(|| ListedIndex {
+            component: component.to_owned(),
+            files,
+            unreadable,
         })
     }
 }
+
+/// Forms of an index that apt reads and kcompose does not.
+const UNREAD: [&str; 3] = ["Packages.bz2", "Packages.lzma", "Packages.lz4"];
 
 /// `updates/main` of a security archive is the folder `main`.
 fn last_part(component: &str) -> &str {
@@ -255,8 +307,16 @@ impl<'a> Fields<'a> {
         self.text(name) == Some("yes")
     }
 
-    fn time(&self, name: &str) -> Option<i64> {
-        parse_date(self.text(name)?)
+    /// A time; `None` if the field is absent. One that cannot be read is refused, as apt does: it may be a limit.
+    fn time(&self, field: &'static str) -> Result<Option<i64>, ReleaseError> {
+        let Some(text) = self.text(field) else {
+            return Ok(None);
+        };
+        let wrong = || ReleaseError::Time {
+            field,
+            text: text.chars().filter(|c| !c.is_control()).take(80).collect(),
+        };
+        parse_date(text).map(Some).ok_or_else(wrong)
     }
 
     // apt_preferences(5), "APT's default priority assignments".
@@ -269,20 +329,37 @@ impl<'a> Fields<'a> {
     }
 
     /// The indexes of packages among the files; the rest is not looked at.
-    fn files(&self) -> Option<BTreeMap<String, FileEntry>> {
-        let lines = self
-            .0
-            .get("SHA256")?
-            .lines()
-            .filter(|line| line.contains("/Packages"));
-        lines
-            .map(|line| {
-                let mut words = line.split_whitespace();
-                let sha256 = hex::decode(words.next()?.as_bytes())?;
-                let size = words.next()?.parse().ok()?;
-                Some((words.next()?.to_owned(), FileEntry { sha256, size }))
-            })
-            .collect()
+    fn files(&self) -> Result<BTreeMap<String, FileEntry>, ReleaseError> {
+        let Some(list) = self.0.get("SHA256") else {
+            let others = ["SHA512", "SHA1", "MD5Sum"];
+            let others: Vec<&str> = others
+                .into_iter()
+                .filter(|name| self.0.contains_key(name))
+                .collect();
+            return Err(match others[..] {
+                [] => ReleaseError::Field("SHA256"),
+                _ => ReleaseError::OtherChecksums(others.join(" and ")),
+            });
+        };
+        let is_index = |path: &str| {
+            path.rsplit('/')
+                .next()
+                .is_some_and(|name| name.starts_with("Packages"))
+        };
+        let mut files = BTreeMap::new();
+        for line in list.lines() {
+            let mut words = line.split_whitespace();
+            let (Some(sha256), Some(size), Some(path)) = (words.next(), words.next(), words.next()) else {
+                continue;
+            };
+            if is_index(path) {
+                let sha256 = hex::decode(sha256.as_bytes()).ok_or(ReleaseError::Field("SHA256"))?;
+                let size = size.parse().map_err(|_| ReleaseError::Field("SHA256"))?;
+                let path = path.strip_prefix("./").unwrap_or(path).to_owned();
+                files.insert(path, FileEntry { sha256, size });
+            }
+        }
+        Ok(files)
     }
 }
 
@@ -301,9 +378,82 @@ fn parse_date(text: &str) -> Option<i64> {
     }
     let month = i64::try_from(MONTHS.iter().position(|name| *name == month)?).ok()? + 1;
     let clock: Vec<i64> = time.split(':').map(str::parse).collect::<Result<_, _>>().ok()?;
-    let [hour, minute, second] = clock[..] else {
-        return None;
-    };
-    let days = time::days_since_1970(year.parse().ok()?, month, day.parse().ok()?);
-    Some(days * 86_400 + hour * 3_600 + minute * 60 + second)
+    let clock = clock.try_into().ok()?;
+    time::seconds([year.parse().ok()?, month, day.parse().ok()?], clock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_date(text: &str, expected: Option<&str>) {
+        let found = parse_date(text).map(time::format);
+        assert_eq!(found.as_deref(), expected, "{text}");
+    }
+
+    #[test]
+    fn dates_are_those_that_apt_reads() {
+        check_date("Sat, 21 Nov 2026 09:15:44 UTC", Some("2026-11-21T09:15:44Z"));
+        check_date("Sat, 21 Nov 2026  9:15:44 +0000", Some("2026-11-21T09:15:44Z"));
+        for text in [
+            "Sat, 21 Nov 2026 09:15:44 +0100",
+            "Sat, 21 Nov 2026 09:15:44",
+            "Sat, 21 Nov -2026 09:15:44 UTC",
+            "Sat, 21 Nov 92233720368547758 09:15:44 UTC",
+            "Sat, 99999999999999 Nov 2026 09:15:44 UTC",
+            "Sat, 21 Nov 2026 99999999999999999:15:44 UTC",
+            "2026-11-21T09:15:44Z",
+        ] {
+            check_date(text, None);
+        }
+    }
+
+    #[track_caller]
+    fn check_indexes(files: &str, component: &str, expected: &[&str]) {
+        let text = format!("SHA256:\n{files}");
+        let release = Release {
+            sha256: String::new(),
+            names: Vec::new(),
+            date: 0,
+            valid_until: None,
+            signed_by: Vec::new(),
+            components: Vec::new(),
+            architectures: vec!["amd64".to_owned()],
+            by_hash: false,
+            pin: 500,
+            no_all_index: false,
+            files: Fields::parse(&text).files().unwrap(),
+        };
+        let indexes = release.indexes(component, "amd64");
+        let all = indexes.iter().flat_map(|index| {
+            let files = index.files.iter().map(|file| file.paths[0].as_str());
+            files.chain(index.unreadable.iter().map(String::as_str))
+        });
+        assert_eq!(all.collect::<Vec<_>>(), expected, "{files}");
+    }
+
+    #[test]
+    fn every_form_of_an_index_is_found() {
+        let line = |path: &str| format!(" {} 1 {path}\n", "ab".repeat(32));
+        let lines = |paths: &[&str]| paths.iter().map(|path| line(path)).collect::<String>();
+        let usual = lines(&[
+            "main/binary-amd64/Packages",
+            "main/binary-amd64/Packages.bz2",
+            "x/y",
+        ]);
+        check_indexes(&usual, "main", &["main/binary-amd64/Packages", "Packages.bz2"]);
+        check_indexes(&usual, "contrib", &[]);
+        check_indexes(&usual, "", &[]);
+        let flat = lines(&["Packages", "./Packages.gz", "Packages.bz2"]);
+        check_indexes(&flat, "", &["Packages.gz", "Packages", "Packages.bz2"]);
+        check_indexes(&flat, "main", &[]);
+    }
+
+    #[test]
+    fn checksums_that_are_not_read_are_named() {
+        let text = format!("SHA512:\n {} 1 main/binary-amd64/Packages\n", "ab".repeat(64));
+        let error = Fields::parse(&text).files().unwrap_err();
+        assert_eq!(error.to_string(), "it has no SHA256 of its files, only SHA512");
+    }
 }

@@ -8,7 +8,7 @@ mod text;
 
 use std::collections::BTreeMap;
 
-use crate::model::Flavor;
+use crate::model::{Flavor, Url};
 use crate::packages::{hex, sha256};
 use crate::source::Span;
 
@@ -38,7 +38,7 @@ pub struct Lock {
     pub request: String,
     /// Where the archives of the distro were read from, by their names, if not from the distro's own mirrors: for builds
     /// that know no mirror of their own. No part of what a flavor asks for.
-    pub mirrors: BTreeMap<String, String>,
+    pub mirrors: BTreeMap<String, Url>,
     /// What it came to.
     pub resolved: Resolved,
 }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use crate::model::{Architecture, PackageName};
+use crate::model::{Architecture, PackageName, RuntimeSource, Url, redacted};
 use crate::packages::time;
 use crate::step::Ids;
 
@@ -76,7 +76,10 @@ pub fn render(lock: &Lock) -> String {
         line(&mut out, middle.text("signed-by", &index.signed_by.join(" ")));
     }
     for (archive, url) in &lock.mirrors {
-        line(&mut out, Line::new("mirror").value(archive).value(url));
+        line(
+            &mut out,
+            Line::new("mirror").value(archive).value(&url.to_string()),
+        );
     }
     for (kind, ids) in [
         ("group", &resolved.ids.groups),
@@ -319,7 +322,7 @@ struct Draft {
     request: Option<String>,
     asked: Vec<String>,
     indexes: Vec<LockedIndex>,
-    mirrors: BTreeMap<String, String>,
+    mirrors: BTreeMap<String, Url>,
     ids: Ids,
     accounts: BTreeMap<String, u32>,
     left_out: BTreeMap<PackageName, PackageName>,
@@ -344,8 +347,8 @@ impl Draft {
             "asked" => self.asked.push(node.value(0)?.to_owned()),
             "index" => self.indexes.push(index(node)?),
             "mirror" => {
-                let (archive, url) = (node.value(0)?.to_owned(), node.value(1)?.to_owned());
-                self.mirrors.insert(archive, url);
+                self.mirrors
+                    .insert(node.value(0)?.to_owned(), url(node.value(1)?)?);
             }
             "group" => insert(&mut self.ids.groups, node)?,
             "user" => insert(&mut self.ids.users, node)?,
@@ -424,10 +427,30 @@ fn upstream(node: &Node, part: UpstreamPart) -> Result<LockedUpstream, String> {
     };
     Ok(LockedUpstream {
         part,
-        from: from.parse().map_err(|_| format!("`{from}` is no source"))?,
+        from: source(from)?,
         digest,
         sha256: self::digest(node.text("sha256")?)?,
     })
+}
+
+/// A URL. A login that an older kcompose wrote must not stay in the file unnoticed.
+fn url(text: &str) -> Result<Url, String> {
+    match Url::split_login(text) {
+        Ok((url, None)) => Ok(url),
+        Ok((url, Some(_))) => Err(format!(
+            "the URL of `{}` holds a login: delete it from this line, and change the password",
+            url.host()
+        )),
+        Err(error) => Err(error.fact),
+    }
+}
+
+fn source(text: &str) -> Result<RuntimeSource, String> {
+    if text.contains("://") {
+        return url(text).map(RuntimeSource::Url);
+    }
+    text.parse()
+        .map_err(|_| format!("`{}` is no source", redacted(text)))
 }
 
 fn index(node: &Node) -> Result<LockedIndex, String> {

@@ -8,6 +8,7 @@ use kcompose_core::llb::Whose;
 use kcompose_core::model::Flavor;
 use kcompose_core::plan::{CONTEXT, Plan};
 use kcompose_core::source::SourceMap;
+use kcompose_engine::fetch::Logins;
 use kcompose_engine::{
     BuildRequest, BuildResult, Credentials, EngineError, Fault, Output, OutputKind, Secret,
 };
@@ -39,7 +40,8 @@ pub(crate) async fn run(
     let mut outputs = outputs(args, &project.flavor)?;
     let secrets = secrets(&args.secrets)?;
     let layout = compile::layout(&project.flavor, sources, terminal)?;
-    let mut world = World::new(global, args.lock.offline(), terminal)?;
+    let logins = logins(&secrets)?;
+    let mut world = World::with_logins(global, args.lock.offline(), terminal, logins)?;
     let engine = until(engine::choose(args, &world.store, terminal)).await?;
     let loading = args
         .load
@@ -52,7 +54,7 @@ pub(crate) async fn run(
     let urls = world.urls(&project.flavor, &pinned.resolved)?;
     let mirror = world
         .mirror(urls, engine.reaches_loopback(), args.lock.offline())
-        .await;
+        .await?;
     let merge = engine.capabilities().merge();
     let owner = Whose::Build(kcompose_engine::random_id());
     let (folders, offered) = project.contexts.folders(&owner);
@@ -259,6 +261,23 @@ fn secrets(texts: &[String]) -> Result<BTreeMap<String, Secret>, Failure> {
         secrets.insert((*id).to_owned(), secret);
     }
     Ok(secrets)
+}
+
+/// The id of the secret whose logins kcompose itself fetches with.
+const LOGINS: &str = "auth.conf";
+
+/// The logins of package sources that are given as a secret.
+fn logins(secrets: &BTreeMap<String, Secret>) -> Result<Logins, Failure> {
+    let Some(secret) = secrets.get(LOGINS) else {
+        return Ok(Logins::default());
+    };
+    let bytes = secret.read().map_err(|error| {
+        Failure::usage(BadFlag::new(
+            format!("the secret `{LOGINS}` cannot be read: {error}"),
+            "give the logins of package sources as --secret id=auth.conf,src=FILE",
+        ))
+    })?;
+    Ok(Logins::parse(&String::from_utf8_lossy(&bytes)))
 }
 
 /// Writes what scripts read, and says what was made.

@@ -3,12 +3,15 @@
 use std::path::Path;
 
 use fs_err as fs;
+use kcompose_core::model::{Login, Url};
 
 /// One URL that this machine fetches packages from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AptSource {
-    /// The URL, without a trailing `/`.
-    pub(super) url: String,
+    /// The URL.
+    pub(super) url: Url,
+    /// The login that it held.
+    pub(super) login: Option<Login>,
 }
 
 /// The sources below `/etc/apt`, in the order in which apt reads them; none if there is no apt.
@@ -84,9 +87,10 @@ fn parse_deb822(text: &str) -> Vec<AptSource> {
 
 /// Only what we can fetch ourselves.
 fn source(url: &str) -> Option<AptSource> {
-    let is_http = url.starts_with("http://") || url.starts_with("https://");
-    is_http.then(|| AptSource {
-        url: url.trim_end_matches('/').to_owned(),
+    let (url, login) = Url::split_login(url).ok()?;
+    Some(AptSource {
+        url: url.folder(),
+        login,
     })
 }
 
@@ -96,16 +100,15 @@ mod tests {
 
     #[track_caller]
     fn check(found: &[AptSource], expected: &[&str]) {
-        assert_eq!(
-            found.iter().map(|source| source.url.as_str()).collect::<Vec<_>>(),
-            expected
-        );
+        let urls: Vec<String> = found.iter().map(|source| source.url.to_string()).collect();
+        assert_eq!(urls, expected);
     }
 
     #[test]
     fn both_styles_are_read() {
-        let list = "# deb http://no/debian x main\ndeb [arch=amd64 signed-by=/k] http://a/debian/ sid main\ndeb-src http://no/ x\n";
-        check(&parse_list(list), &["http://a/debian"]);
+        let list = "# deb http://no/debian x main\ndeb [arch=amd64 signed-by=/k] http://a/debian/ sid main\ndeb-src http://no/ x\ndeb https://u:p@b/debian sid main\n";
+        check(&parse_list(list), &["http://a/debian", "https://b/debian"]);
+        assert!(parse_list(list)[1].login.is_some());
         let deb822 = "Types: deb deb-src\n# a comment\nURIs: http://b/debian\n http://c/debian/\nSuites: sid\n\nTypes: deb\nEnabled: no\nURIs: http://no/\n\nTypes: deb\nURIs: mirror+file:/etc/mirrors https://d/debian-security\n";
         check(
             &parse_deb822(deb822),

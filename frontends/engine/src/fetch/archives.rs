@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kcompose_core::model::{Flavor, PackageName};
+use kcompose_core::model::{Flavor, PackageName, Url};
 use kcompose_core::packages::deb::facts::PackageFacts;
 use kcompose_core::resolve::{LockedPackage, Resolved};
 
@@ -12,7 +12,7 @@ use crate::store::{Shelf, Store};
 use super::error::FetchError;
 use super::http::Wanted;
 use super::suites::all;
-use super::{Fetcher, Fetching, Mirrors, Network, Progress};
+use super::{Access, Fetcher, Fetching, Mirrors, Network, Progress};
 
 /// How many threads read facts.
 const READERS: usize = 4;
@@ -123,9 +123,11 @@ impl Fetcher {
         flavor: &Flavor,
         package: &LockedPackage,
         on_bytes: &(dyn Fn(i64) + Send + Sync),
-    ) -> Result<Option<(String, String, String)>, FetchError> {
+    ) -> Result<Option<(String, String, Url)>, FetchError> {
+        let location = self.options.mirrors.location(flavor, package)?;
         let mut asked = None;
-        for url in self.options.mirrors.urls(flavor, package)? {
+        for base in self.options.mirrors.bases(&location) {
+            let url = base.join(&package.path);
             let wanted = Wanted {
                 url: &url,
                 sha256: &package.sha256,
@@ -144,10 +146,16 @@ impl Fetcher {
                 {
                     asked = asked.or(Some(url));
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.options.mirrors.explain(error, &location)),
             }
         }
         Ok(asked.map(|url| (package.name.to_string(), package.version.clone(), url)))
+    }
+
+    /// The first of some URLs that is fetched with a login.
+    pub fn needs_login<'a>(&self, urls: impl IntoIterator<Item = &'a Url>) -> Option<&'a Url> {
+        let mut urls = urls.into_iter();
+        urls.find(|url| matches!(self.options.logins.access(url), Access::Login(_)))
     }
 
     /// The mirrors that it fetches from.

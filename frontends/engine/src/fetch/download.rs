@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use kcompose_core::model::Url;
+
 use super::error::FetchError;
 use super::http::{Http, Wanted};
 use crate::store::Store;
@@ -14,7 +16,7 @@ impl Download {
     /// Fetches a file into a store as a blob; `progress` hears how many bytes there are.
     pub(crate) async fn keep(
         &self,
-        url: &str,
+        url: &Url,
         sha256: &str,
         store: &Store,
         progress: &(dyn Fn(u64) + Send + Sync),

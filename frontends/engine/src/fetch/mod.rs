@@ -9,6 +9,7 @@ mod archives;
 mod download;
 mod error;
 mod http;
+mod logins;
 mod mirrors;
 mod origin;
 mod suites;
@@ -26,7 +27,8 @@ use crate::store::Store;
 
 pub use archives::{Contents, Fetched};
 pub(crate) use download::Download;
-pub use error::FetchError;
+pub use error::{FetchError, KnownLogin};
+pub use logins::{Access, Logins};
 pub use mirrors::Mirrors;
 pub use origin::Origin;
 pub use suites::Suites;
@@ -74,6 +76,8 @@ pub struct Options {
     pub network: Network,
     /// Where distros are fetched from.
     pub mirrors: Mirrors,
+    /// Who we are to which server.
+    pub logins: Logins,
     /// Now, in seconds since 1970: what expiry is judged by.
     pub now: i64,
     /// Who hears about the progress.
@@ -86,6 +90,7 @@ impl fmt::Debug for Options {
             store,
             network,
             mirrors,
+            logins,
             now,
             progress: _,
         } = self;
@@ -93,6 +98,7 @@ impl fmt::Debug for Options {
         out.field("store", store)
             .field("network", network)
             .field("mirrors", mirrors)
+            .field("logins", logins)
             .field("now", now);
         out.finish_non_exhaustive()
     }
@@ -113,7 +119,7 @@ impl Fetcher {
     /// A fetcher that knows nothing yet.
     pub fn new(options: Options) -> Self {
         Fetcher {
-            http: Http::default(),
+            http: Http::new(options.logins.clone()),
             options,
             facts: Facts::default(),
             folder: PathBuf::from("."),

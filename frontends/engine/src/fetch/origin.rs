@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use kcompose_core::model::Url;
 use kcompose_core::packages::deb::release::FileEntry;
 use kcompose_core::packages::hex;
 
@@ -17,10 +18,10 @@ pub trait Origin {
     fn network(&self) -> Network;
 
     /// The whole of a file of which no checksum is known.
-    fn small(&self, url: &str, limit: u64) -> impl Future<Output = Result<Vec<u8>, FetchError>>;
+    fn small(&self, url: &Url, limit: u64) -> impl Future<Output = Result<Vec<u8>, FetchError>>;
 
     /// The whole of a file by its checksum.
-    fn whole(&self, url: &str, file: &FileEntry) -> impl Future<Output = Result<Vec<u8>, FetchError>>;
+    fn whole(&self, url: &Url, file: &FileEntry) -> impl Future<Output = Result<Vec<u8>, FetchError>>;
 
     /// What is remembered under a name.
     fn item(&self, shelf: Shelf, name: &str) -> Result<Option<Vec<u8>>, FetchError>;
@@ -63,13 +64,13 @@ impl Origin for Web<'_> {
         self.options.network
     }
 
-    async fn small(&self, url: &str, limit: u64) -> Result<Vec<u8>, FetchError> {
+    async fn small(&self, url: &Url, limit: u64) -> Result<Vec<u8>, FetchError> {
         let bytes = self.http.small(url, limit).await?;
         self.add(bytes.len() as u64, bytes.len() as u64);
         Ok(bytes)
     }
 
-    async fn whole(&self, url: &str, file: &FileEntry) -> Result<Vec<u8>, FetchError> {
+    async fn whole(&self, url: &Url, file: &FileEntry) -> Result<Vec<u8>, FetchError> {
         let sha256 = hex::encode(&file.sha256);
         let wanted = Wanted {
             url,

@@ -5,8 +5,9 @@ use std::future::Future;
 use std::io::Read;
 use std::sync::Arc;
 
+use kcompose_core::model::{Url, is_flat};
 use kcompose_core::packages::deb::index::{self, PackageIndex};
-use kcompose_core::packages::deb::release::{Expected, IndexFile, Release};
+use kcompose_core::packages::deb::release::{Expected, IndexFile, ListedIndex, Release, ReleaseError};
 use kcompose_core::packages::deb::signature::Keyring;
 use kcompose_core::packages::decompress::{Compression, Decoder};
 use kcompose_core::packages::{hex, sha256};
@@ -38,6 +39,29 @@ where
     Ok(done)
 }
 
+/// A release file that nobody has verified yet.
+struct ReleaseFile {
+    text: Vec<u8>,
+    /// Its signatures, where they are a file of their own.
+    signatures: Option<Vec<u8>>,
+}
+
+impl ReleaseFile {
+    fn name(&self) -> &'static str {
+        match self.signatures {
+            Some(_) => "Release",
+            None => "InRelease",
+        }
+    }
+
+    fn read(&self, expected: &Expected<'_>) -> Result<Release, ReleaseError> {
+        match &self.signatures {
+            Some(signatures) => Release::read_detached(&self.text, signatures, expected),
+            None => Release::read(&self.text, expected),
+        }
+    }
+}
+
 /// What suites are read with.
 #[derive(Debug)]
 pub struct Suites<'a, O> {
@@ -66,8 +90,13 @@ impl<O: Origin> Suites<'_, O> {
         Ok(())
     }
 
-    /// The answer to one need.
+    /// The answer to one need; what fails says of which package source.
     async fn suite(&self, need: &SuiteNeed) -> Result<(SuiteKey, SuiteFacts), FetchError> {
+        let found = self.facts(need).await;
+        found.map_err(|error| self.mirrors.explain(error, &need.location))
+    }
+
+    async fn facts(&self, need: &SuiteNeed) -> Result<(SuiteKey, SuiteFacts), FetchError> {
         let keys = Keyring::from_armoured(need.keys.iter().map(String::as_str));
         let keys = keys.map_err(|error| FetchError::Keys {
             repository: need.key.source.clone(),
@@ -88,36 +117,36 @@ impl<O: Origin> Suites<'_, O> {
     }
 
     /// The release file and the URL of the suite that it came from.
-    async fn release(&self, need: &SuiteNeed, keys: &Keyring) -> Result<(String, Release), FetchError> {
+    async fn release(&self, need: &SuiteNeed, keys: &Keyring) -> Result<(Url, Release), FetchError> {
         let cached = self.cached_release(need)?;
         if self.origin.network() == Network::Offline {
             let missing = || FetchError::Offline {
                 what: format!("the index of suite `{}`", need.key.suite),
             };
             let release = cached.ok_or_else(missing)?;
-            let url = self.suite_url(&self.mirrors.base(&need.location), need);
+            let url = self.bases(need)?.remove(0);
             // What the store has was fresh when it was fetched; without a network there is nothing newer.
             let judged = release.judge(&Expected {
                 fresh: false,
                 ..self.expected(need, keys, need.not_before)
             });
             judged.map_err(|error| FetchError::Release {
-                url: format!("{url}/InRelease"),
+                url: url.join("InRelease"),
                 error,
             })?;
             return Ok((url, release));
         }
-        let (url, bytes) = self.fetch_release(need).await?;
+        let (url, file) = self.fetch_release(need).await?;
         // A mirror must neither fall behind the lock nor behind what it served before.
         let not_before = need.not_before.max(cached.as_ref().map(|known| known.date));
         let expected = self.expected(need, keys, not_before);
-        let known = cached.filter(|known| known.sha256 == hex::encode(&sha256(&bytes)));
+        let known = cached.filter(|known| known.sha256 == hex::encode(&sha256(&file.text)));
         let release = match known {
             Some(release) => release.judge(&expected).map(|()| release),
-            None => Release::read(&bytes, &expected),
+            None => file.read(&expected),
         };
         let release = release.map_err(|error| FetchError::Release {
-            url: format!("{url}/InRelease"),
+            url: url.join(file.name()),
             error,
         })?;
         let text = serde_json::to_vec(&release).expect("a release has only text and numbers");
@@ -126,28 +155,53 @@ impl<O: Origin> Suites<'_, O> {
         Ok((url, release))
     }
 
-    async fn fetch_release(&self, need: &SuiteNeed) -> Result<(String, Vec<u8>), FetchError> {
+    async fn fetch_release(&self, need: &SuiteNeed) -> Result<(Url, ReleaseFile), FetchError> {
         let mut missing = None;
-        for base in self.mirrors.bases(&need.location) {
-            let suite = self.suite_url(&base, need);
-            match self
-                .origin
-                .small(&format!("{suite}/InRelease"), RELEASE_LIMIT)
-                .await
-            {
-                Ok(bytes) => return Ok((suite, bytes)),
-                Err(error @ FetchError::Refused { .. }) => missing = missing.or(Some(error)),
+        for suite in self.bases(need)? {
+            match self.release_file(&suite).await {
+                Ok(file) => return Ok((suite, file)),
+                Err(error) if error.is_refusal() => missing = missing.or(Some(error)),
                 Err(error) => return Err(error),
             }
         }
         Err(missing.expect("there is always a mirror to ask"))
     }
 
+    /// `InRelease`; where there is none, `Release` with its signatures beside it.
+    async fn release_file(&self, suite: &Url) -> Result<ReleaseFile, FetchError> {
+        let small = async |name: &str| self.origin.small(&suite.join(name), RELEASE_LIMIT).await;
+        let missing = match small("InRelease").await {
+            Ok(text) => {
+                return Ok(ReleaseFile {
+                    text,
+                    signatures: None,
+                });
+            }
+            Err(error) if error.is_absence() => error,
+            Err(error) => return Err(error),
+        };
+        let text = match small("Release").await {
+            Ok(text) => text,
+            Err(error) if error.is_refusal() => return Err(missing),
+            Err(error) => return Err(error),
+        };
+        match small("Release.gpg").await {
+            Ok(signatures) => Ok(ReleaseFile {
+                text,
+                signatures: Some(signatures),
+            }),
+            Err(error) if error.is_absence() => Err(FetchError::Unsigned {
+                url: suite.join("Release"),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
     fn expected<'b>(&self, need: &'b SuiteNeed, keys: &'b Keyring, not_before: Option<i64>) -> Expected<'b> {
         Expected {
             suite: &need.key.suite,
             // Suites of one distro are signed by the same keys, so each must say which it is. Others name theirs freely.
-            named: need.location.distro.is_some(),
+            named: need.location.distro.is_some() && !is_flat(&need.key.suite),
             keys,
             now: self.now,
             fresh: true,
@@ -166,34 +220,76 @@ impl<O: Origin> Suites<'_, O> {
         // Mirrors of a distro hold the same suites.
         let place = match (&location.distro, &location.url) {
             (Some(distro), _) => format!("{distro} {}", location.security),
-            (None, url) => url.clone().unwrap_or_default(),
+            (None, url) => url.as_ref().map(Url::to_string).unwrap_or_default(),
         };
         let all = [&[place, need.key.suite.clone()][..], &need.keys[..]].concat();
         hex::encode(&sha256(all.join("\n").as_bytes()))
     }
 
-    fn suite_url(&self, base: &str, need: &SuiteNeed) -> String {
-        format!("{base}/dists/{}", need.key.suite)
+    /// The URLs that the suite may be found at, best first.
+    fn bases(&self, need: &SuiteNeed) -> Result<Vec<Url>, FetchError> {
+        let bases = self.mirrors.bases(&need.location);
+        let below = need.key.folder();
+        let bases: Vec<Url> = bases
+            .into_iter()
+            .map(|base| if below.is_empty() { base } else { base.join(&below) })
+            .collect();
+        if bases.is_empty() {
+            return Err(FetchError::NoMirror {
+                repository: need.key.source.clone(),
+            });
+        }
+        Ok(bases)
     }
 
     /// The indexes of a component; none where the suite does not have it, or where it is only helpful and not at hand.
     async fn component(
         &self,
         need: &SuiteNeed,
-        suite: &str,
+        suite: &Url,
         release: &Release,
         name: &str,
         required: bool,
     ) -> Result<(String, Vec<PackageIndex>), FetchError> {
-        let files = release.indexes(name, need.architecture.as_str());
-        match all(files.iter().map(|file| self.index(suite, file))).await {
+        let indexes = release.indexes(name, need.architecture.as_str());
+        if required && name.is_empty() && indexes.is_empty() {
+            return Err(FetchError::Index {
+                url: suite.join("Packages"),
+                reason: "the release file of this flat repository lists no `Packages`".to_owned(),
+            });
+        }
+        match all(indexes.iter().map(|index| self.listed(suite, index))).await {
             Ok(indexes) => Ok((name.to_owned(), indexes)),
             Err(_) if !required => Ok((name.to_owned(), Vec::new())),
             Err(error) => Err(error),
         }
     }
 
-    async fn index(&self, suite: &str, file: &IndexFile) -> Result<PackageIndex, FetchError> {
+    /// An index in the first of its forms that the server has: release files also list some that are not there.
+    async fn listed(&self, suite: &Url, listed: &ListedIndex) -> Result<PackageIndex, FetchError> {
+        let mut missing = None;
+        for file in &listed.files {
+            match self.index(suite, listed, file).await {
+                Ok(index) => return Ok(index),
+                Err(error) if error.is_refusal() => missing = missing.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(name) = listed.unreadable.first() else {
+            return Err(missing.expect("an index that is listed has a file"));
+        };
+        Err(FetchError::UnreadableForm {
+            url: suite.clone(),
+            name: name.clone(),
+        })
+    }
+
+    async fn index(
+        &self,
+        suite: &Url,
+        listed: &ListedIndex,
+        file: &IndexFile,
+    ) -> Result<PackageIndex, FetchError> {
         let key = format!("{}-{}", hex::encode(&file.file.sha256), index::FORMAT);
         if let Some(bytes) = self.origin.item(Shelf::Indexes, &key)?
             && let Ok(index) = PackageIndex::open(Arc::new(bytes))
@@ -202,7 +298,13 @@ impl<O: Origin> Suites<'_, O> {
         }
         if self.origin.network() == Network::Offline {
             return Err(FetchError::Offline {
-                what: format!("the index of component `{}`", file.component),
+                what: format!("the index of component `{}`", listed.component),
+            });
+        }
+        if file.file.size > INDEX_LIMIT {
+            return Err(FetchError::TooLarge {
+                url: suite.join(file.paths.last().map_or("", String::as_str)),
+                limit: INDEX_LIMIT,
             });
         }
         let (url, bytes) = self.fetch_index(suite, file).await?;
@@ -220,13 +322,13 @@ impl<O: Origin> Suites<'_, O> {
     }
 
     /// The file by its checksum, or by its name where the mirror has no such place.
-    async fn fetch_index(&self, suite: &str, file: &IndexFile) -> Result<(String, Vec<u8>), FetchError> {
+    async fn fetch_index(&self, suite: &Url, file: &IndexFile) -> Result<(Url, Vec<u8>), FetchError> {
         let mut missing = None;
         for path in &file.paths {
-            let url = format!("{suite}/{path}");
+            let url = suite.join(path);
             match self.origin.whole(&url, &file.file).await {
                 Ok(bytes) => return Ok((url, bytes)),
-                Err(error @ FetchError::Refused { .. }) => missing = Some(error),
+                Err(error) if error.is_refusal() => missing = Some(error),
                 Err(error) => return Err(error),
             }
         }

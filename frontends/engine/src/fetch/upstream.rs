@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use kcompose_core::model::{Architecture, RuntimeSource};
+use kcompose_core::model::{Architecture, RuntimeSource, Url};
 use kcompose_core::packages::{hex, sha256};
 use kcompose_core::resolve::{LockedUpstream, UpstreamFacts, UpstreamNeed, UpstreamPart};
 use kcompose_core::tree::{Tree, content_following};
@@ -95,7 +95,7 @@ impl Programs<'_> {
         Ok(path)
     }
 
-    async fn downloaded(self, from: &RuntimeSource, url: &str) -> Result<Vec<u8>, FetchError> {
+    async fn downloaded(self, from: &RuntimeSource, url: &Url) -> Result<Vec<u8>, FetchError> {
         self.online(from)?;
         self.http.small(url, LARGEST).await
     }

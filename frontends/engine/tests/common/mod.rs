@@ -9,11 +9,11 @@ use std::time::SystemTime;
 use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::model::{
     Architecture, Distro, Flavor, Identity, ImageSettings, Kairos, Kernel, Layout, PackageRequest, Packages,
-    Rank, Repository, StockPackage, Suite,
+    Rank, Repository, StockPackage, Suite, Url,
 };
 use kcompose_core::resolve::{Location, Recommends, Resolution, Resolved, resolve, resolve_anew};
 use kcompose_core::source::{Span, Spanned};
-use kcompose_engine::fetch::{FetchError, Fetcher, Mirrors, Network, Options};
+use kcompose_engine::fetch::{FetchError, Fetcher, Logins, Mirrors, Network, Options};
 use kcompose_engine::store::Store;
 
 /// The keys that sign trixie.
@@ -64,8 +64,8 @@ pub fn trixie(packages: &[&str]) -> Flavor {
     let distro = Distro {
         id: "debian".to_owned(),
         release: "trixie".to_owned(),
-        mirror: "http://ftp.debian.org/debian".to_owned(),
-        security_mirror: "http://security.debian.org/debian-security".to_owned(),
+        mirror: Some("http://ftp.debian.org/debian".parse().unwrap()),
+        security_mirror: Some("http://security.debian.org/debian-security".parse().unwrap()),
         sources: vec![
             source("debian", &[("trixie", false), ("trixie-updates", false)]),
             source("debian-security", &[("trixie-security", true)]),
@@ -135,12 +135,20 @@ pub fn now() -> i64 {
         .unwrap()
 }
 
+/// The mirror that the environment names.
+fn mirror() -> Option<Url> {
+    std::env::var("KCOMPOSE_MIRROR")
+        .ok()
+        .map(|url| url.parse().unwrap())
+}
+
 /// A fetcher with a store of its own.
 pub fn fetcher(store: &Path, network: Network) -> Fetcher {
     let options = Options {
         store: Store::new(store),
         network,
-        mirrors: Mirrors::of_host(std::env::var("KCOMPOSE_MIRROR").ok().as_deref()),
+        mirrors: Mirrors::of_host(mirror()),
+        logins: Logins::default(),
         now: now(),
         progress: Arc::new(|_| {}),
     };
@@ -173,15 +181,19 @@ pub fn text(problems: &Diagnostics) -> String {
 
 /// The mirror and the security archive that the tests use.
 pub fn bases() -> (String, String) {
-    let mirrors = Mirrors::of_host(std::env::var("KCOMPOSE_MIRROR").ok().as_deref());
+    let mirrors = Mirrors::of_host(mirror());
     let distro = trixie(&[]).distro.value;
-    let base = |fallback: String, security: bool| {
-        mirrors.base(&Location {
+    let base = |fallback: Option<Url>, security: bool| {
+        let location = Location {
+            source: distro.id.clone(),
+            span: Span::NONE,
+            derived: false,
             url: None,
             distro: Some(distro.id.clone()),
             fallback,
             security,
-        })
+        };
+        mirrors.bases(&location)[0].to_string()
     };
     (
         base(distro.mirror.clone(), false),

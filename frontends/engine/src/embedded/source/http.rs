@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use fs_err as fs;
 use kcompose_core::llb::proto::pb;
+use kcompose_core::model::InvalidValue;
 
 use super::made;
 use crate::digest;
@@ -123,9 +124,12 @@ async fn download(work: &Arc<Work>, vertex: usize, url: &str, sha256: &str) -> R
             help: "build it once without `--offline`".to_owned(),
         });
     }
+    let from = url
+        .parse()
+        .map_err(|error: InvalidValue| Problem::Failed(error.fact))?;
     let progress = |bytes| work.monitor.transfer(vertex, url, bytes, false);
     tokio::select! {
-        kept = work.download.keep(url, sha256, &work.store, &progress) => kept.map_err(|error| failed(&error))?,
+        kept = work.download.keep(&from, sha256, &work.store, &progress) => kept.map_err(|error| failed(&error))?,
         () = work.cancel.cancelled() => return Err(Problem::Cancelled),
     }
     let size = fs::metadata(work.store.blob_path(sha256)).map_or(0, |metadata| metadata.len());

@@ -1,0 +1,10 @@
+//! Package sources that fail, lie, ask who we are or come in rare forms: archives of our own, served on loopback.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod archives;
+mod forms;
+mod logins;
+mod world;
