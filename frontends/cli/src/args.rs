@@ -204,6 +204,14 @@ pub(crate) struct Config {
     pub(crate) format: ConfigFormat,
 }
 
+/// What a build may do beyond its sandbox, in BuildKit's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Entitlement {
+    /// Steps that ask for the network use this machine's.
+    #[value(name = "network.host")]
+    NetworkHost,
+}
+
 /// Which engine builds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineChoice {
@@ -260,6 +268,16 @@ pub(crate) struct Build {
     /// processes=8192, memory and disk, and store=20G for what is kept between builds
     #[arg(long = "limit", value_name = "NAME=VALUE")]
     pub(crate) limits: Vec<String>,
+    /// What steps may do beyond their sandbox (may be given several times): `network.host` lets a `run` with `network #true` use
+    /// this machine's network on the embedded engine
+    #[arg(
+        long = "allow",
+        value_name = "ENTITLEMENT",
+        value_enum,
+        env = "KCOMPOSE_ALLOW",
+        value_delimiter = ','
+    )]
+    pub(crate) allow: Vec<Entitlement>,
     /// Build up to a stage only
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,

@@ -3,12 +3,12 @@
 use std::sync::OnceLock;
 
 use kcompose_core::diagnostic::Diagnostics;
-use kcompose_engine::embedded::{Reach, Settings};
+use kcompose_engine::embedded::{Reach, Settings, StepNetwork};
 use kcompose_engine::store::Store;
 use kcompose_engine::{Address, Bridge, BuildKit, Embedded, EngineError};
 use kcompose_sandbox::{Problem, Standing};
 
-use crate::args::{Build, EngineChoice};
+use crate::args::{Build, EngineChoice, Entitlement};
 use crate::commands::build::engine_failed;
 use crate::failure::{BadFlag, Failure};
 use crate::terminal::Terminal;
@@ -95,6 +95,9 @@ fn embedded(args: &Build, store: &Store) -> Result<Box<dyn Bridge>, Failure> {
     for limit in &args.limits {
         let wrong = |reason: String| BadFlag::new(format!("`--limit {limit}` cannot be read"), reason);
         set(&mut settings, limit).map_err(wrong)?;
+    }
+    if args.allow.contains(&Entitlement::NetworkHost) {
+        settings.network = StepNetwork::Host;
     }
     Ok(Box::new(Embedded::new(settings)))
 }

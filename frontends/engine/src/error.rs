@@ -107,6 +107,22 @@ pub enum EngineError {
         place: Option<SourceSpan>,
     },
 
+    /// A step wants the network, and nobody allowed it.
+    #[error(
+        "`{name}` wants the network, which on the embedded engine is this machine's own, with its loopback services"
+    )]
+    #[diagnostic(
+        code(kcompose::engine::entitlement),
+        help("build with `--allow network.host`, or on a BuildKit, whose steps have a network of their own")
+    )]
+    Entitlement {
+        /// The step's name.
+        name: String,
+        /// The place that asked for it.
+        #[label("asked for here")]
+        place: Option<SourceSpan>,
+    },
+
     /// Something that the build reads could not be had.
     #[error("`{name}` failed: {reason}")]
     #[diagnostic(code(kcompose::engine::source), help("{help}"))]
@@ -211,7 +227,9 @@ impl EngineError {
     /// Who is at fault.
     pub fn fault(&self) -> Fault {
         match self {
-            EngineError::Step { .. } | EngineError::Limit { .. } => Fault::Flavor,
+            EngineError::Step { .. } | EngineError::Limit { .. } | EngineError::Entitlement { .. } => {
+                Fault::Flavor
+            }
             EngineError::Cancelled => Fault::Interrupted,
             EngineError::Unreachable { .. }
             | EngineError::Address { .. }

@@ -66,6 +66,19 @@ pub struct Settings {
     pub limit: u64,
     /// What each step may use up.
     pub steps: StepLimits,
+    /// The network for steps that want one.
+    pub network: StepNetwork,
+}
+
+/// The network of the steps that ask for one. The embedded engine has none of its own for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StepNetwork {
+    /// A graph with such a step is refused.
+    #[default]
+    Refused,
+    /// Such a step is in this machine's network namespace: it reaches services on loopback, abstract sockets, and the metadata
+    /// service of a cloud. `BuildKit`'s entitlement `network.host` is the same.
+    Host,
 }
 
 /// The bytes of trees that are kept if nobody says how many.
@@ -81,6 +94,7 @@ impl Settings {
             parallelism: None,
             limit: LIMIT,
             steps: StepLimits::default(),
+            network: StepNetwork::default(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kcompose_core::llb::proto::pb;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -19,10 +20,10 @@ use super::problem::Problem;
 use super::run::Work;
 use super::store::{Build, Claim, TreeId};
 use super::unmounting::Unmounting;
-use super::{Embedded, cachekey::Key};
+use super::{Embedded, StepNetwork, cachekey::Key};
 use crate::background::{GRACE, processors};
 use crate::bridge::{Job, Solved};
-use crate::error::EngineError;
+use crate::error::{EngineError, place};
 use crate::event::{Events, State};
 use crate::fetch::Download;
 
@@ -41,6 +42,7 @@ pub(super) async fn solve(
         });
     }
     let graph = Graph::decode(&job.definition)?;
+    check_network(&graph, engine.settings.network)?;
     match attempt(engine, &graph, job, events, cancel).await {
         Outcome::Healed => match attempt(engine, &graph, job, events, cancel).await {
             Outcome::Ended(result) => result,
@@ -51,6 +53,19 @@ pub(super) async fn solve(
             }),
         },
         Outcome::Ended(result) => result,
+    }
+}
+
+/// Refuses a graph with a step that wants a network which the engine may not give it.
+fn check_network(graph: &Graph, network: StepNetwork) -> Result<(), EngineError> {
+    let wants_one = |op: &Op| matches!(op, Op::Exec(exec) if exec.network != pb::NetMode::None as i32);
+    let vertex = graph.vertices.iter().find(|vertex| wants_one(&vertex.op));
+    match vertex.filter(|_| network == StepNetwork::Refused) {
+        Some(vertex) => Err(EngineError::Entitlement {
+            name: vertex.name.clone(),
+            place: place(vertex.span),
+        }),
+        None => Ok(()),
     }
 }
 

@@ -4,8 +4,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
-use kcompose_core::llb::{Meta, Output as Tree};
-use kcompose_engine::embedded::{Reach, Settings};
+use kcompose_core::llb::{Exec, Meta, Network, Output as Tree};
+use kcompose_engine::embedded::{Reach, Settings, StepNetwork};
 use kcompose_engine::store::Store;
 use kcompose_engine::{Embedded, EngineError, Event};
 
@@ -31,6 +31,40 @@ async fn a_step_that_fails_says_why_and_where() {
     }
     let left = fs::read_dir(test.path("cache/engine/tmp")).unwrap().count();
     assert_eq!(left, 0, "something was left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_reaches_this_machines_loopback_only_where_that_is_allowed() {
+    kcompose_testing::needs!(Root, Program("busybox"));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut test = Test::new();
+    let shell = test.shell();
+    let script = format!("nc -w 5 127.0.0.1 {port} < /dev/null");
+    let mut exec = Exec::new(shell, ["/bin/sh", "-c", script.as_str()]);
+    exec.network = Network::Default;
+    let step = test.graph.exec(&exec, Meta::named("fetch"))[0];
+
+    let refused = test.build(step).await;
+    assert!(
+        matches!(&refused.result, Err(EngineError::Entitlement { name, .. }) if name == "fetch"),
+        "{:?}",
+        refused.result
+    );
+    assert_eq!(
+        refused.ran(),
+        Vec::<String>::new(),
+        "nothing runs before the refusal"
+    );
+
+    // The program of the step ends with the connection.
+    std::thread::spawn(move || drop(listener.accept()));
+    let mut settings = Settings::beside(Store::new(test.path("cache")), Reach::Offline);
+    settings.network = StepNetwork::Host;
+    let built = test
+        .build_with(&Embedded::new(settings), &test.request(step))
+        .await;
+    assert!(built.result.is_ok(), "{:?}", built.result);
 }
 
 #[tokio::test(flavor = "multi_thread")]
