@@ -137,6 +137,9 @@ fn yield_to_the_flavor(
     let is_file = |stock: &Spanned<FileNode>| files.iter().any(|own| own.value.path == stock.value.path);
     distro.services.retain(|stock| !is_service(stock));
     distro.files.retain(|stock| !is_file(stock));
+    for with in &mut distro.with {
+        with.services.retain(|stock| !is_service(stock));
+    }
     for package in distro.packages.iter_mut().chain(&mut distro.core_packages) {
         package.services.retain(|stock| !is_service(stock));
         package.files.retain(|stock| !is_file(stock));

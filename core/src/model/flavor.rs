@@ -89,6 +89,8 @@ pub struct Distro {
     pub core_packages: Vec<StockPackage>,
     /// Packages that must not be in an image.
     pub without: Vec<PackageName>,
+    /// What else images enable and disable that have a package, whoever brings it. It wins over what the distro enables.
+    pub with: Vec<WithPackage>,
     /// Fixed ids of users and groups that packages make.
     pub ids: Ids,
     /// Groups that every image has.
@@ -123,15 +125,18 @@ impl Distro {
         self.core_packages.iter().chain(&self.packages)
     }
 
-    /// The services of the distro and of those of its packages that an image has.
-    pub fn services_of<'a>(
-        &'a self,
-        has: impl Fn(&PackageName) -> bool + 'a,
-    ) -> impl Iterator<Item = &'a Spanned<Service>> {
-        let packages = self.stock_packages().filter(move |package| has(&package.name));
-        self.services
+    /// The services of the distro, of its packages and of others, as far as an image has these packages.
+    pub fn services_of(&self, has: impl Fn(&PackageName) -> bool) -> Vec<&Spanned<Service>> {
+        let with = self.with.iter().filter(|with| has(&with.package));
+        let with: Vec<&Spanned<Service>> = with.flat_map(|with| &with.services).collect();
+        let packages = self.stock_packages().filter(|package| has(&package.name));
+        let stock = self
+            .services
             .iter()
-            .chain(packages.flat_map(|package| &package.services))
+            .chain(packages.flat_map(|package| &package.services));
+        let yields =
+            |stock: &&Spanned<Service>| !with.iter().any(|other| other.value.unit == stock.value.unit);
+        stock.filter(yields).chain(with.iter().copied()).collect()
     }
 
     /// The files of the distro and of those of its packages that an image has.
@@ -172,6 +177,15 @@ impl StockPackage {
             span,
         }
     }
+}
+
+/// What a distro does in images that have a package of any origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WithPackage {
+    /// The package.
+    pub package: PackageName,
+    /// The services that such an image enables, disables or masks.
+    pub services: Vec<Spanned<Service>>,
 }
 
 /// Whether an image can be without a package of its distro.

@@ -30,7 +30,7 @@ pub use certificates::{Certificate, CertificateFile};
 pub use cloud_config::CloudConfig;
 pub use files::{FileBody, FileNode};
 pub use flavor::{
-    Distro, Flavor, Identity, KubernetesNeeds, OnArchitecture, Rank, RuntimeNeeds, StockPackage,
+    Distro, Flavor, Identity, KubernetesNeeds, OnArchitecture, Rank, RuntimeNeeds, StockPackage, WithPackage,
 };
 pub use fragment::Fragment;
 pub use image::{ImageSettings, Label};

@@ -376,7 +376,7 @@ fn services(input: &Input) -> Services {
     let mut services = Services::default();
     let distro = &input.flavor.distro.value;
     let stock = distro.services_of(|name| input.resolved.packages.contains_key(name));
-    for service in stock.chain(&input.flavor.services) {
+    for service in stock.into_iter().chain(&input.flavor.services) {
         let entry = (service.value.unit.value.as_str().to_owned(), unit_origin(service));
         match service.value.verb {
             ServiceVerb::Enable => services.enable.push(entry),
@@ -455,7 +455,7 @@ pub(super) fn origins(flavor: &Flavor) -> BTreeMap<String, Span> {
         .chain(&flavor.files)
         .map(|file| (file_origin(file), file.span));
     let users = flavor.users.iter().map(|user| (user_origin(user), user.span));
-    let services = distro.services_of(|_| true).chain(&flavor.services);
+    let services = distro.services_of(|_| true).into_iter().chain(&flavor.services);
     let services = services.map(|service| (unit_origin(service), service.value.unit.span));
     let checks = checks(flavor)
         .into_iter()

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::model::{FileBody, FileNode, Service, ServiceVerb};
+use crate::model::{FileBody, FileNode, PackageName, Service, ServiceVerb, WithPackage};
 use crate::resolve::tests::{facts, flavor};
 use crate::resolve::{Resolution, resolve};
 
@@ -233,4 +233,32 @@ fn a_setting_of_the_system_makes_nothing_else_again() {
         added(|flavor| flavor.system.locales = vec![Spanned::unplaced("de_DE.UTF-8".parse().unwrap())]),
         ["make the locales"]
     );
+}
+
+#[test]
+fn a_package_that_another_one_brings_turns_a_stock_service_off() {
+    let world = "base 1 | Essential: yes\ndesktop 1 | Depends: manager\nmanager 1";
+    let service = |verb| {
+        Spanned::unplaced(Service {
+            unit: Spanned::unplaced("networkd".parse().unwrap()),
+            verb,
+        })
+    };
+    let services = |wishes: &str| {
+        let (mut flavor, _) = flavor(wishes);
+        let distro = &mut flavor.distro.value;
+        distro.services = vec![service(ServiceVerb::Enable)];
+        distro.with = vec![WithPackage {
+            package: "manager".parse().unwrap(),
+            services: vec![service(ServiceVerb::Disable)],
+        }];
+        let Resolution::Done(done) = resolve(&flavor, &facts(world, "", "")) else {
+            panic!("{wishes} cannot be had")
+        };
+        let has = |name: &PackageName| done.value.packages.contains_key(name);
+        let found = flavor.distro.value.services_of(has);
+        found.iter().map(|service| service.value.verb).collect::<Vec<_>>()
+    };
+    assert_eq!(services(""), [ServiceVerb::Enable]);
+    assert_eq!(services("desktop"), [ServiceVerb::Disable]);
 }

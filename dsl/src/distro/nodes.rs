@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kcompose_core::model::{
     AbsPath, Base, Distro, FileBody, FileNode, PackageName, Rank, Repository, Size, StockPackage, Suite, Url,
+    WithPackage,
 };
 use kcompose_core::source::Spanned;
 
@@ -299,6 +300,25 @@ pub(crate) static ALL: &[Section<Draft>] = &[
             ..NodeSpec::EMPTY
         },
         lower: |node, draft| draft.distro.without.extend(package_names(node)),
+    },
+    Section {
+        spec: NodeSpec {
+            name: "with",
+            doc: "What images enable and disable that have a package, whoever brings it.",
+            arguments: &[ArgumentSpec::one("PACKAGE", &PACKAGE, "The package.")],
+            children: services::SPEC.children,
+            example: "with \"network-manager\" { disable \"systemd-networkd\"; }",
+            ..NodeSpec::EMPTY
+        },
+        lower: |node, draft| {
+            let Some(package) = node.argument(0) else { return };
+            let mut with = WithPackage {
+                package: package.value,
+                services: Vec::new(),
+            };
+            services::lower(node, &mut with.services);
+            draft.distro.with.push(with);
+        },
     },
     Section {
         spec: NodeSpec {

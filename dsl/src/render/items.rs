@@ -39,11 +39,10 @@ pub(super) fn items(flavor: &Flavor, left_out: &LeftOut, sources: &SourceMap) ->
     items.push(layout(flavor, sources));
     items.push(files(flavor, left_out, sources));
     items.push(Item::new("users").children(flavor.users.iter().map(|user| self::user(user, sources))));
-    let stock = flavor
-        .distro
-        .value
-        .services_of(|name| !left_out.contains_key(name));
-    let all = stock.chain(&flavor.services);
+    let stock = flavor.distro.value.services_of(|name| {
+        !left_out.contains_key(name) && (is_stock(flavor, name) || is_asked(flavor, name))
+    });
+    let all = stock.into_iter().chain(&flavor.services);
     items.push(Item::new("services").children(all.map(|service| self::service(service, sources))));
     items.push(sysctl(flavor, sources));
     items.extend(system(flavor, sources));
@@ -153,6 +152,14 @@ fn packages(flavor: &Flavor, left_out: &LeftOut, sources: &SourceMap) -> Item {
         .children(requests(&flavor.block_packages, sources))
         .children(requests(&flavor.packages, sources))
         .children(choices(&flavor.packages, sources))
+}
+
+fn is_stock(flavor: &Flavor, name: &PackageName) -> bool {
+    flavor
+        .distro
+        .value
+        .stock_packages()
+        .any(|package| package.name == *name)
 }
 
 fn is_asked(flavor: &Flavor, name: &PackageName) -> bool {

@@ -126,6 +126,13 @@ fn another_network_manager_takes_the_place_of_networkd() {
     };
     let enabled = "enable \"systemd-networkd.service\"";
     assert!(flavor("").contains(enabled));
+    let managed = flavor("packages { network-manager; }\n");
+    assert!(
+        !managed.contains(enabled) && managed.contains("disable \"systemd-networkd.service\""),
+        "{managed}"
+    );
+    let both = flavor("packages { network-manager; }\nservices { enable \"systemd-networkd\"; }\n");
+    assert!(both.contains(enabled) && !both.contains("disable"), "{both}");
     for verb in ["disable", "mask"] {
         let text = flavor(&format!("services {{ {verb} \"systemd-networkd\"; }}\n"));
         assert!(!text.contains(enabled), "{text}");

@@ -45,8 +45,10 @@ pub(super) fn prove(flavor: &Flavor, layout: &CompiledLayout, packages: &dyn Pac
 
 /// What the distro says of its own units is tested where the distro is.
 fn is_stock(flavor: &Flavor, service: &Spanned<Service>) -> bool {
-    let mut stock = flavor.distro.value.services_of(|_| true);
-    stock.any(|stock| stock == service && stock.span == service.span)
+    let stock = flavor.distro.value.services_of(|_| true);
+    stock
+        .into_iter()
+        .any(|stock| stock == service && stock.span == service.span)
 }
 
 fn known_units(flavor: &Flavor, packages: &dyn PackageFiles) -> BTreeSet<String> {
