@@ -87,6 +87,15 @@ impl Sink {
         self.0.push(Box::new(problem));
     }
 
+    /// Notes a problem as the error that it is, or as a warning if something that is not known may prevent it.
+    pub fn push_if_certain(&mut self, problem: impl Diagnostic + Send + Sync + 'static, certain: bool) {
+        if certain {
+            self.push(problem);
+        } else {
+            self.push(Likely(problem));
+        }
+    }
+
     /// Notes all problems of another stage.
     pub fn extend(&mut self, problems: Diagnostics) {
         self.0.extend(problems.0);
@@ -111,6 +120,40 @@ impl Sink {
             value,
             warnings: self.into_diagnostics(),
         })
+    }
+}
+
+/// A problem with the severity of a warning.
+#[derive(Debug)]
+struct Likely<D>(D);
+
+impl<D: std::fmt::Display> std::fmt::Display for Likely<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<D: std::error::Error> std::error::Error for Likely<D> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl<D: Diagnostic> Diagnostic for Likely<D> {
+    fn code<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
+        self.0.code()
+    }
+
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(miette::Severity::Warning)
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
+        self.0.help()
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = miette::LabeledSpan> + '_>> {
+        self.0.labels()
     }
 }
 

@@ -7,7 +7,7 @@
 //! | [`source`], `diagnostic` | positions in every file of a run; problems with code, place and help |
 //! | `model` | what documents say: `Fragment` of one, `Flavor` of all |
 //! | `compose` | fragments into one flavor |
-//! | `resolve`, [`packages`] | names into exact versions; `Facts` and the lock |
+//! | `resolve`, [`packages`], [`ids`] | names into exact versions and ids; `Facts` and the lock |
 //! | `layout`, [`kairos`] | the immutable layout, proved and rendered; the contract that an image keeps |
 //! | `plan` | the graph of steps, in one stable order |
 //! | `llb`, `image` | BuildKit's low-level build definition, and the OCI config |
@@ -18,6 +18,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::unwrap_used))]
 
+pub mod ids;
 pub mod initrd;
 pub mod kairos;
 pub mod packages;

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::packages::accounts::AccountKind;
+
 /// Where the step binary is mounted (read-only) in every exec.
 pub const BINARY: &str = "/run/kcompose/bin/kcompose-step";
 /// Where the program is mounted (read-only) in every exec.
@@ -93,7 +95,7 @@ pub struct Configure {
     pub merged: bool,
     /// Packages to configure first and alone: the dependency closure of Essential. Empty in a later stratum.
     pub first: Vec<String>,
-    /// Users and groups of packages with their fixed ids; an id that appears and is not listed is an error.
+    /// Users and groups of packages with their fixed ids; others get theirs by the rule of [`crate::ids`].
     pub ids: Ids,
     /// Answers for debconf, as `debconf-set-selections` lines, sorted. Empty in a later stratum: debconf keeps them.
     pub selections: Vec<String>,
@@ -108,6 +110,34 @@ pub struct Ids {
     pub users: BTreeMap<String, u32>,
     /// Group name to gid.
     pub groups: BTreeMap<String, u32>,
+}
+
+impl Ids {
+    /// The ids of one kind, by name.
+    pub fn table(&self, kind: AccountKind) -> &BTreeMap<String, u32> {
+        match kind {
+            AccountKind::Group => &self.groups,
+            AccountKind::User => &self.users,
+        }
+    }
+
+    /// The ids of one kind, to change them.
+    pub fn table_mut(&mut self, kind: AccountKind) -> &mut BTreeMap<String, u32> {
+        match kind {
+            AccountKind::Group => &mut self.groups,
+            AccountKind::User => &mut self.users,
+        }
+    }
+
+    /// The id of an account.
+    pub fn get(&self, kind: AccountKind, name: &str) -> Option<u32> {
+        self.table(kind).get(name).copied()
+    }
+
+    /// All numbers of both kinds.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.users.values().chain(self.groups.values()).copied()
+    }
 }
 
 /// Runs `depmod` of the root for its one kernel, and links `/boot/vmlinuz` to that.
@@ -267,7 +297,9 @@ pub enum FileContent {
 /// Adds users and groups to `/etc/passwd` and its sisters, without a program of the image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accounts {
-    /// Groups to make, with their gid.
+    /// All ids of the lock, for accounts that the image has already.
+    pub ids: Ids,
+    /// Groups to make, with their gid; the plan finds the place of one by `group:NAME`.
     pub groups: BTreeMap<String, u32>,
     /// Users to make or to change.
     pub users: Vec<Account>,

@@ -211,6 +211,29 @@ impl Document {
         self.node(node("users").with_child(keys.fold(node("user").with_argument(name), Node::with_child)))
     }
 
+    /// `groups`: a group, with its number if that matters.
+    #[must_use]
+    pub fn group(self, name: &str, gid: Option<u32>) -> Self {
+        let group = node("group").with_argument(name);
+        let group = match gid {
+            Some(gid) => group.with_property("gid", gid),
+            None => group,
+        };
+        self.node(node("groups").with_child(group))
+    }
+
+    /// `ids`: the number of a user that a package makes.
+    #[must_use]
+    pub fn user_id(self, name: &str, id: u32) -> Self {
+        self.node(node("ids").with_child(node("user").with_argument(name).with_argument(id)))
+    }
+
+    /// `ids`: the number of a group that a package makes.
+    #[must_use]
+    pub fn group_id(self, name: &str, id: u32) -> Self {
+        self.node(node("ids").with_child(node("group").with_argument(name).with_argument(id)))
+    }
+
     /// `services`: units that start at boot.
     #[must_use]
     pub fn enable<'a>(self, units: impl IntoIterator<Item = &'a str>) -> Self {
@@ -295,6 +318,10 @@ mod tests {
             .file("/etc/motd", 0o644, "a \"motd\"\n")
             .directory("/scratch", 0o1777)
             .user("ops", ["ssh-ed25519 AAAA"])
+            .group("gateway", Some(950))
+            .group("readers", None)
+            .user_id("_greetd", 951)
+            .group_id("sambashare", 952)
             .enable(["ssh"])
             .mask(["apt-daily.timer"])
             .sysctl("net.ipv4.ip_forward", 1)
@@ -327,6 +354,8 @@ mod tests {
         assert_eq!(read.layout, built.layout);
         assert_eq!(read.files, built.files);
         assert_eq!(read.users, built.users);
+        assert_eq!(read.groups, built.groups);
+        assert_eq!(read.ids, built.ids);
         assert_eq!(read.services, built.services);
         assert_eq!(read.sysctls, built.sysctls);
         assert_eq!(read.system, built.system);

@@ -164,3 +164,43 @@ fn codes_in(folder: &Path) -> BTreeSet<String> {
     }
     found
 }
+
+/// The library leaves the range of the rule for names without an entry, and gives no number to two names.
+#[test]
+fn ids_of_the_library_are_apart() {
+    use kcompose_core::ids::{FIRST, LAST};
+    use kcompose_core::packages::accounts::AccountKind::{Group, User};
+
+    for release in kcompose_library::distro("debian").unwrap().releases {
+        let text = format!(
+            "flavor \"probe\" version=\"1.0.0\"\nbase \"debian\" release=\"{}\"\nkernel \"linux-image-amd64\"\n",
+            release.name
+        );
+        let mut sources = SourceMap::new();
+        let mut loader = |_: &str| Err(LoadError::Missing);
+        let flavor = load(
+            &mut sources,
+            "flavor.kdl",
+            &text,
+            &mut loader,
+            &Options::default(),
+        )
+        .unwrap();
+        let distro = &flavor.value.distro.value;
+        let mut owners = std::collections::BTreeMap::new();
+        for kind in [User, Group] {
+            for (name, id) in distro.ids.table(kind) {
+                assert!(
+                    !(FIRST..=LAST).contains(id),
+                    "{name} {id} is in the range of the rule"
+                );
+                assert_eq!(*owners.entry(*id).or_insert(name), name, "{id}");
+                assert!(
+                    distro.static_ids.numbers().all(|fixed| fixed != *id),
+                    "{name} {id}"
+                );
+                assert_eq!(distro.static_ids.get(kind, name), None, "{name} is static");
+            }
+        }
+    }
+}

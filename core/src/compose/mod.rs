@@ -24,6 +24,8 @@ pub use certificates::converted;
 
 use std::collections::BTreeSet;
 
+pub use files::copied_accounts;
+
 use crate::diagnostic::{Diagnostics, Sink, Warned};
 use crate::model::{AbsPath, Architecture, Base, Distro, FileNode, Flavor, Fragment, Layout, Service};
 use crate::source::{Span, Spanned};
@@ -62,7 +64,9 @@ pub fn compose(parts: &Parts, distro_of: &mut DistroLookup<'_>) -> Result<Warned
     let (mut packages, block_packages) = packages::compose(parts, &mut sink);
     let repositories = packages::repositories(parts, &mut sink);
     let files = files::compose(parts, &mut sink);
-    let users = accounts::compose(parts, &mut sink);
+    let users = accounts::users(parts, &mut sink);
+    let groups = accounts::groups(parts, &mut sink);
+    let ids = accounts::ids(parts, &mut sink);
     let services = services::compose(parts, &mut sink);
     let sysctls = boot::sysctls(parts, &mut sink);
     let system = system::compose(parts, &mut sink);
@@ -86,6 +90,7 @@ pub fn compose(parts: &Parts, distro_of: &mut DistroLookup<'_>) -> Result<Warned
         system::add_packages(needed, &distro.value, &mut packages, &block_packages, &mut sink);
     }
     let stock = distro.as_ref().map(|distro| &distro.value);
+    accounts::check_ids(&users, &groups, &ids, stock, &mut sink);
     let layout = layout::compose(parts, stock, &files, &mut sink);
     let (Some(identity), Some(kernel), Some(mut distro)) = (identity, kernel, distro) else {
         return Err(sink.into_diagnostics());
@@ -111,6 +116,8 @@ pub fn compose(parts: &Parts, distro_of: &mut DistroLookup<'_>) -> Result<Warned
         layout,
         files,
         users,
+        groups,
+        ids,
         services,
         sysctls,
         system,

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use crate::diagnostic::Diagnostics;
 use crate::kairos::{grub, release};
 use crate::model::{
-    AbsPath, Architecture, Distro, FileBody, FileNode, Flavor, Identity, ImageSettings, Kairos, Kernel,
-    Layout, LayoutRule, OnMissing, OnMissingRule, PackageRequest, Packages, PathClass, Service, ServiceVerb,
-    Size, Sysctl, User,
+    AbsPath, Architecture, Distro, FileBody, FileNode, Flavor, Group, Identity, ImageSettings, Kairos,
+    Kernel, Layout, LayoutRule, OnMissing, OnMissingRule, PackageRequest, Packages, PathClass, Run, Service,
+    ServiceVerb, Size, Sysctl, User,
 };
+use crate::packages::accounts::{SystemAccount, of_sysusers};
 use crate::source::{SourceMap, Span, Spanned};
 use crate::step::{FileContent, FileEntry};
 
@@ -54,6 +56,8 @@ pub(super) fn flavor(stock: &str, own: &str) -> Flavor {
         },
         files: Vec::new(),
         users: Vec::new(),
+        groups: Vec::new(),
+        ids: Vec::new(),
         services: Vec::new(),
         sysctls: Vec::new(),
         system: crate::model::System::default(),
@@ -395,18 +399,28 @@ impl PackageFiles for SomePackages {
         self.units.get(name).map(ToString::to_string)
     }
 
-    fn sysusers(&self, visit: &mut dyn FnMut(&str)) {
-        visit("u app - \"An application\" /var/lib/app");
+    fn accounts(&self, visit: &mut dyn FnMut(&str, &SystemAccount)) {
+        for account in of_sysusers(["u app - \"An application\" /var/lib/app"]) {
+            visit("app", &account);
+        }
+    }
+
+    fn alternatives(&self, visit: &mut dyn FnMut(&str)) {
+        visit("/bin/csh");
     }
 }
 
-#[track_caller]
-fn check_proof(flavor: &Flavor, paths: &[(&'static str, &'static str)], expected: &[&str]) {
+fn proof(flavor: &Flavor, paths: &[(&'static str, &'static str)]) -> Diagnostics {
     let packages = SomePackages {
         paths: paths.to_vec(),
         units: BTreeMap::from([("app.service", "[Service]\nStateDirectory=app\n")]),
     };
-    let problems = prove(flavor, &compile(flavor).unwrap().value, &packages);
+    prove(flavor, &compile(flavor).unwrap().value, &packages)
+}
+
+#[track_caller]
+fn check_proof(flavor: &Flavor, paths: &[(&'static str, &'static str)], expected: &[&str]) {
+    let problems = proof(flavor, paths);
     let said: Vec<String> = problems
         .iter()
         .map(|problem| match problem.help() {
@@ -456,7 +470,7 @@ fn files_of_packages_that_a_partition_hides_are_named_once() {
 
 #[test]
 fn groups_of_users_are_the_distros_the_packages_or_of_a_user() {
-    let mut flavor = flavor(STOCK, "");
+    let mut flavor = flavor(STOCK, "keep /home");
     flavor.distro.value.groups = vec!["adm".to_owned(), "sudo".to_owned()];
     let user = |name: &str, groups: &[&str]| {
         let group = |group: &&str| Spanned::new((*group).to_owned(), Span::new(3, 4));
@@ -476,14 +490,153 @@ fn groups_of_users_are_the_distros_the_packages_or_of_a_user() {
         user("ann", &["sudo", "app", "ben"]),
         user("ben", &["sudu", "wheel"]),
     ];
-    let nothing_near =
-        "administrators are in `sudo` and `adm`; a group that a package makes needs the package";
+    let nothing_near = "administrators are in `sudo` and `adm`; make one of your own with groups { group \"NAME\"; }, or \
+         add the package that makes it";
     let wheel = format!("the image has no group `wheel` | {nothing_near}");
     check_proof(
         &flavor,
         &[],
         &["the image has no group `sudu` | did you mean `sudo`?", &wheel],
     );
+}
+
+fn a_user(name: &str, shell: Option<&str>, home: Option<&str>) -> Spanned<User> {
+    let user = User {
+        name: Spanned::new(name.to_owned(), Span::new(1, 2)),
+        uid: None,
+        groups: Vec::new(),
+        shell: shell.map(|shell| unplaced(path(shell))),
+        home: home.map(|home| unplaced(path(home))),
+        comment: None,
+        password_hash: None,
+        ssh_keys: Vec::new(),
+    };
+    unplaced(user)
+}
+
+#[test]
+fn a_shell_must_be_in_the_image() {
+    let mut flavor = flavor(STOCK, "keep /home");
+    flavor.users = [
+        "/bin/bash",
+        "/usr/bin/bash",
+        "/bin/csh",
+        "/usr/bin/own",
+        "/usr/share/tree/sh",
+        "/bin/zsh",
+    ]
+    .map(|shell| a_user("ops", Some(shell), None))
+    .to_vec();
+    flavor.files = vec![
+        file("/bin/own", FileBody::Text(String::new()), None),
+        file(
+            "/usr/share/tree",
+            FileBody::Copy(unplaced("tree".parse().unwrap())),
+            None,
+        ),
+    ];
+    let paths = [("bash", "/usr/bin/bash"), ("dash", "/usr/bin/sh")];
+    let zsh = "`ops` cannot log in: the image has no `/bin/zsh` | add the package that has it (`zsh`, if it is called so) to \
+        `packages`; the image has /bin/bash, /bin/sh";
+    check_proof(&flavor, &paths, &[zsh]);
+    // A script may bring it.
+    flavor.runs.push(unplaced(Run {
+        name: unplaced("x".to_owned()),
+        script: unplaced("true".to_owned()),
+        network: None,
+        after: Vec::new(),
+    }));
+    let problems = proof(&flavor, &paths);
+    assert_eq!(problems.len(), 1);
+    assert!(!problems.has_errors());
+}
+
+#[test]
+fn a_home_needs_a_place_that_can_be_written_to_or_is_there() {
+    let mut flavor = flavor(STOCK, "ephemeral /scratch");
+    flavor.users = [
+        "/root/ops",
+        "/var/ops",
+        "/scratch/a/b",
+        "/run/ops",
+        "/nonexistent",
+        "/srv/there",
+        "/usr/share/app",
+        "/opt/copied/ops",
+        "/data/ops",
+        "/data",
+    ]
+    .map(|home| a_user("ops", None, Some(home)))
+    .to_vec();
+    // The stock layout of this test keeps no /home.
+    flavor.users.push(a_user("ann", None, None));
+    // A user of a package has its home from there.
+    flavor.users.push(a_user("app", None, None));
+    flavor.files = vec![
+        file("/scratch", FileBody::Directory, None),
+        file("/srv/there", FileBody::Directory, None),
+        file("/opt", FileBody::Copy(unplaced("opt".parse().unwrap())), None),
+    ];
+    let lost = |user: &str, home: &str, top: &str| {
+        format!(
+            "`{user}` gets no home: `{home}` is on the read-only root, and the image has no such directory | make a place that \
+             stays: layout {{ keep \"{top}\"; }} and files {{ directory \"{top}\"; }}; or leave `home=` out, which gives /home/{user}"
+        )
+    };
+    let expected = [
+        lost("ops", "/data/ops", "/data"),
+        lost("ops", "/data", "/data"),
+        lost("ann", "/home/ann", "/home"),
+    ];
+    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+    check_proof(&flavor, &[("app", "/usr/share/app/x")], &expected);
+}
+
+#[test]
+fn owners_of_files_are_known_to_the_image() {
+    let mut flavor = flavor(STOCK, "");
+    let distro = &mut flavor.distro.value;
+    distro.static_ids.users.insert("www-data".to_owned(), 33);
+    distro.static_ids.groups.insert("adm".to_owned(), 4);
+    distro.ids.users.insert("mysql".to_owned(), 142);
+    flavor.groups = vec![unplaced(Group {
+        name: unplaced("gateway".to_owned()),
+        gid: None,
+    })];
+    let owners = [
+        "www-data:adm",
+        "app:app",
+        "1234:gateway",
+        "gateway:adn",
+        "mysql:adm",
+    ];
+    flavor.files = owners
+        .map(|owner| file("/etc/x", FileBody::Directory, Some(owner)))
+        .to_vec();
+    check_proof(
+        &flavor,
+        &[],
+        &[
+            "the image has no user `gateway` | make it: users { user \"gateway\"; }; or add the package that makes it",
+            "the image has no group `adn` | did you mean `adm`?",
+            "no package of the image makes the user `mysql` | add the package that makes it, or make it in the flavor: users { user \"mysql\"; }",
+        ],
+    );
+    // A distro that is described elsewhere may not say which accounts are always there.
+    flavor.distro.value.static_ids = crate::step::Ids::default();
+    check_proof(&flavor, &[], &[]);
+}
+
+/// A file of the flavor; the owner is `USER:GROUP`.
+fn file(at: &str, body: FileBody, owner: Option<&str>) -> Spanned<FileNode> {
+    let owner = owner.and_then(|owner| owner.split_once(':'));
+    unplaced(FileNode {
+        path: unplaced(path(at)),
+        mode: None,
+        user: owner.map(|(user, _)| unplaced(user.to_owned())),
+        group: owner.map(|(_, group)| unplaced(group.to_owned())),
+        body,
+    })
 }
 
 #[test]

@@ -6,8 +6,9 @@ use crate::source::{Span, Spanned};
 use crate::step::{Ids, InitrdRecipe, InlineFile};
 
 use super::{
-    AbsPath, Architecture, Certificate, CloudConfig, FileNode, ImageSettings, Kairos, Kernel, Kubernetes,
-    Layout, PackageName, Packages, Repository, Run, RuntimeSource, Service, Sysctl, System, Url, User,
+    AbsPath, Architecture, Certificate, CloudConfig, FileNode, FixedId, Group, ImageSettings, Kairos, Kernel,
+    Kubernetes, Layout, PackageName, Packages, Repository, Run, RuntimeSource, Service, Sysctl, System, Url,
+    User,
 };
 
 /// The `flavor` node: who the image is.
@@ -46,6 +47,10 @@ pub struct Flavor {
     pub files: Vec<Spanned<FileNode>>,
     /// Users, by name.
     pub users: Vec<Spanned<User>>,
+    /// Groups, by name.
+    pub groups: Vec<Spanned<Group>>,
+    /// Numbers of users and groups that packages make, by name.
+    pub ids: Vec<Spanned<FixedId>>,
     /// Units to enable, disable and mask.
     pub services: Vec<Spanned<Service>>,
     /// Kernel parameters.
@@ -93,6 +98,8 @@ pub struct Distro {
     pub with: Vec<WithPackage>,
     /// Fixed ids of users and groups that packages make.
     pub ids: Ids,
+    /// Users and groups that are in every image, with ids that never change.
+    pub static_ids: Ids,
     /// Groups that every image has.
     pub groups: Vec<String>,
     /// Answers for debconf.

@@ -3,8 +3,8 @@
 use crate::source::{Span, Spanned};
 
 use super::{
-    Base, CertificateFile, CloudConfig, FileNode, Identity, ImageSettings, Kairos, KernelPart, Layout,
-    Packages, Repository, Run, Service, Size, Sysctl, SystemPart, Use, User,
+    Base, CertificateFile, CloudConfig, FileNode, FixedId, Group, Identity, ImageSettings, Kairos,
+    KernelPart, Layout, Packages, Repository, Run, Service, Size, Sysctl, SystemPart, Use, User,
 };
 
 /// Everything that one document says; nothing is required, nothing is merged.
@@ -28,6 +28,10 @@ pub struct Fragment {
     pub files: Vec<Spanned<FileNode>>,
     /// Entries of `users` nodes.
     pub users: Vec<Spanned<User>>,
+    /// Entries of `groups` nodes.
+    pub groups: Vec<Spanned<Group>>,
+    /// Entries of `ids` nodes.
+    pub ids: Vec<Spanned<FixedId>>,
     /// Entries of `services` nodes.
     pub services: Vec<Spanned<Service>>,
     /// Entries of `sysctl` nodes.

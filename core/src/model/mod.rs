@@ -10,6 +10,8 @@ mod cloud_config;
 mod files;
 mod flavor;
 mod fragment;
+mod groups;
+mod ids;
 mod image;
 mod kairos;
 mod kernel;
@@ -33,6 +35,8 @@ pub use flavor::{
     Distro, Flavor, Identity, KubernetesNeeds, OnArchitecture, Rank, RuntimeNeeds, StockPackage, WithPackage,
 };
 pub use fragment::Fragment;
+pub use groups::Group;
+pub use ids::FixedId;
 pub use image::{ImageSettings, Label};
 pub use kairos::{Kairos, Kubernetes, Runtime, RuntimeSource, Variant};
 pub use kernel::{Kernel, KernelPart};

@@ -6,6 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
+pub mod accounts;
 pub mod deb;
 pub mod decompress;
 pub mod hex;

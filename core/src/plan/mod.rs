@@ -198,7 +198,7 @@ impl Planner<'_> {
         }
         let inputs: Vec<StepId> = std::iter::once(core).chain(groups.iter().copied()).collect();
         let merged = self.merge("merge rest", &inputs);
-        let program = self.program(programs::configure_rest(self.input, groups.len()));
+        let program = self.program(programs::configure_rest(self.input, groups.len(), strata));
         self.configure("configure rest", merged, &groups, program)
     }
 
@@ -207,9 +207,9 @@ impl Planner<'_> {
     /// The roots: without them, with the first group, and so on.
     fn user(&mut self, below: StepId, strata: &Strata) -> Vec<StepId> {
         let mut roots = vec![below];
-        for group in &strata.user {
+        for (index, group) in strata.user.iter().enumerate() {
             let fetched = self.fetch(&group.packages);
-            let program = self.program(programs::user(self.input, group));
+            let program = self.program(programs::user(self.input, strata, index));
             let mut links = vec![(roots[roots.len() - 1], Role::Root)];
             links.extend(archive_mounts("/run/kcompose/debs", &fetched));
             let exec = StepKind::exec(program, ["/"]);

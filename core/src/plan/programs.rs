@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use crate::kairos::{grub, release};
 use crate::layout::{IMAGE_ID, SEED_MANIFEST};
 use crate::model::{AbsPath, Distro, FileBody, FileNode, Flavor, Run, Service, ServiceVerb, User};
-use crate::resolve::{LockedUpstream, NOT_FOR_INITRD, PROVIDER_STEP, SKIPPED};
+use crate::packages::accounts::AccountKind;
+use crate::resolve::{LockedPackage, LockedUpstream, NOT_FOR_INITRD, PROVIDER_STEP, SKIPPED};
 use crate::source::{Span, Spanned};
 use crate::step::{
-    Account, Accounts, Action, Brand, Clean, Configure, Depmod, Dracut, FileContent, FileEntry, Files,
+    Account, Accounts, Action, Brand, Clean, Configure, Depmod, Dracut, FileContent, FileEntry, Files, Ids,
     Initrd, KairosInit, KubernetesProgram, RunScript, Seed, Services, Stamp, Times, Unpack, Verify,
 };
 
@@ -34,9 +35,8 @@ pub(super) fn unpack(group: &Group) -> Vec<Action> {
 }
 
 fn archives(below: &str, group: &Group) -> Vec<String> {
-    let file = |(index, package): (usize, &crate::resolve::LockedPackage)| {
-        format!("{below}/{index}/{}", file_name(&package.path))
-    };
+    let file =
+        |(index, package): (usize, &LockedPackage)| format!("{below}/{index}/{}", file_name(&package.path));
     group.packages.iter().enumerate().map(file).collect()
 }
 
@@ -54,7 +54,7 @@ pub(super) fn configure_core(input: &Input, strata: &Strata) -> Vec<Action> {
             .collect(),
         // debconf keeps them for the strata above.
         selections: input.flavor.distro.value.selections.clone(),
-        ..configure(input, parts(strata.core.len()))
+        ..configure(input, parts(strata.core.len()), &strata.core)
     };
     // base-files makes this link when it is configured; the persistent partition at /usr/local would hide it.
     let delete = vec!["/usr/local/man".to_owned()];
@@ -68,8 +68,9 @@ fn tidied(delete: Vec<String>) -> [Action; 2] {
     [Action::Clean(Clean { delete }), Action::Times(Times::default())]
 }
 
-pub(super) fn configure_rest(input: &Input, groups: usize) -> Vec<Action> {
-    let mut actions = vec![Action::Configure(configure(input, parts(groups)))];
+pub(super) fn configure_rest(input: &Input, groups: usize, strata: &Strata) -> Vec<Action> {
+    let there = strata.core.iter().chain(&strata.kernel).chain(&strata.rest);
+    let mut actions = vec![Action::Configure(configure(input, parts(groups), there))];
     actions.extend(tidied(Vec::new()));
     actions
 }
@@ -78,18 +79,42 @@ fn parts(groups: usize) -> Vec<String> {
     (0..groups).map(part).collect()
 }
 
-fn configure(input: &Input, parts: Vec<String>) -> Configure {
+fn configure<'a>(input: &Input, parts: Vec<String>, there: impl IntoIterator<Item = &'a Group>) -> Configure {
     Configure {
         parts,
         merged: true,
         first: Vec::new(),
-        ids: input.resolved.ids.clone(),
+        ids: ids(input, there),
         selections: Vec::new(),
         stub_depmod: true,
     }
 }
 
-pub(super) fn user(input: &Input, group: &Group) -> Vec<Action> {
+/// The ids that a step needs where some groups are there: those that the distro knows, and those of their packages.
+///
+/// All others are left out, so that a package on top does not run the steps below it again.
+fn ids<'a>(input: &Input, there: impl IntoIterator<Item = &'a Group>) -> Ids {
+    let distro = &input.flavor.distro.value.ids;
+    let packages: Vec<&LockedPackage> = there.into_iter().flat_map(|group| &group.packages).collect();
+    let mut ids = Ids::default();
+    for kind in [AccountKind::User, AccountKind::Group] {
+        let made = packages.iter().flat_map(|package| match kind {
+            AccountKind::User => &package.users,
+            AccountKind::Group => &package.groups,
+        });
+        for name in distro.table(kind).keys().chain(made) {
+            if let Some(id) = input.resolved.ids.get(kind, name) {
+                ids.table_mut(kind).insert(name.clone(), id);
+            }
+        }
+    }
+    ids
+}
+
+pub(super) fn user(input: &Input, strata: &Strata, group: usize) -> Vec<Action> {
+    let below = strata.core.iter().chain(&strata.kernel).chain(&strata.rest);
+    let there = below.chain(&strata.user[..=group]);
+    let group = &strata.user[group];
     const PARTS: &str = "/run/kcompose/user-parts";
     vec![
         Action::Unpack(Unpack {
@@ -100,7 +125,7 @@ pub(super) fn user(input: &Input, group: &Group) -> Vec<Action> {
         }),
         Action::Configure(Configure {
             merged: false,
-            ..configure(input, vec![PARTS.to_owned()])
+            ..configure(input, vec![PARTS.to_owned()], there)
         }),
         Action::Clean(Clean::default()),
         Action::Times(Times {
@@ -343,8 +368,16 @@ fn accounts(input: &Input) -> Accounts {
         .map(|spanned| {
             let user = &spanned.value;
             let name = user.name.value.clone();
+            // A user that a package makes keeps the number that it has there.
+            let of_package = input
+                .resolved
+                .ids
+                .users
+                .get(&name)
+                .filter(|_| user.uid.is_none() && input.resolved.is_made(AccountKind::User, &name));
+            let own = input.resolved.accounts.get(&name);
             Account {
-                uid: input.resolved.accounts.get(&name).copied().unwrap_or(1000),
+                uid: of_package.or(own).copied().unwrap_or(1000),
                 groups: user.groups.iter().map(|group| group.value.clone()).collect(),
                 home: user
                     .home
@@ -366,8 +399,15 @@ fn accounts(input: &Input) -> Accounts {
             }
         })
         .collect();
+    let statics = &input.flavor.distro.value.static_ids;
+    let groups = input.flavor.groups.iter().filter_map(|group| {
+        let name = &group.value.name.value;
+        let known = statics.groups.get(name).or(input.resolved.ids.groups.get(name));
+        Some((name.clone(), *known?))
+    });
     Accounts {
-        groups: BTreeMap::new(),
+        ids: input.resolved.ids.clone(),
+        groups: groups.collect(),
         users,
     }
 }
@@ -441,8 +481,19 @@ fn checks(flavor: &Flavor) -> BTreeMap<&'static str, Span> {
         ("release", flavor.kairos.span),
         ("identity", flavor.identity.name.span),
         ("os-release", flavor.distro.span),
+        ("accounts", accounts_span(flavor)),
         ("layout", layout),
     ])
+}
+
+/// The first file of the flavor that takes the place of a table of accounts, or a folder that may hold one.
+fn accounts_span(flavor: &Flavor) -> Span {
+    let replaces = |file: &&Spanned<FileNode>| {
+        let path = &file.value.path.value;
+        matches!(file.value.body, FileBody::Copy(_)) && matches!(path.as_str(), "/" | "/etc")
+    };
+    let folder = flavor.files.iter().find(replaces);
+    folder.map_or(flavor.identity.name.span, |file| file.span)
 }
 
 /// Where each thing is said that a program may complain about, by the name that the program knows it by.
@@ -455,6 +506,10 @@ pub(super) fn origins(flavor: &Flavor) -> BTreeMap<String, Span> {
         .chain(&flavor.files)
         .map(|file| (file_origin(file), file.span));
     let users = flavor.users.iter().map(|user| (user_origin(user), user.span));
+    let groups = flavor
+        .groups
+        .iter()
+        .map(|group| (format!("group:{}", group.value.name.value), group.span));
     let services = distro.services_of(|_| true).into_iter().chain(&flavor.services);
     let services = services.map(|service| (unit_origin(service), service.value.unit.span));
     let checks = checks(flavor)
@@ -462,6 +517,7 @@ pub(super) fn origins(flavor: &Flavor) -> BTreeMap<String, Span> {
         .map(|(subject, span)| (check_origin(subject), span));
     files
         .chain(users)
+        .chain(groups)
         .chain(services)
         .chain(system::origins(flavor))
         .chain(checks)

@@ -262,3 +262,55 @@ fn a_package_that_another_one_brings_turns_a_stock_service_off() {
     assert_eq!(services(""), [ServiceVerb::Enable]);
     assert_eq!(services("desktop"), [ServiceVerb::Disable]);
 }
+
+/// The configure steps of a plan with the ids that each is told, of users.
+fn told(plan: &Plan) -> Vec<String> {
+    let mut told = Vec::new();
+    for (_, step) in plan.steps() {
+        let StepKind::Exec { program, .. } = &step.kind else {
+            continue;
+        };
+        for action in &program.actions {
+            let (word, ids) = match action {
+                Action::Configure(configure) => ("configures", &configure.ids),
+                Action::Accounts(accounts) => ("settles", &accounts.ids),
+                _ => continue,
+            };
+            let names: Vec<&str> = ids.users.keys().map(String::as_str).collect();
+            told.push(format!("{word} with {}", names.join(" ")));
+        }
+    }
+    told
+}
+
+#[test]
+fn a_step_is_told_the_ids_of_its_own_packages_and_those_below() {
+    let (flavor, mut resolved) = resolved("distro system\naa\nbb", &["bb"]);
+    let (mut made, mut id) = (
+        vec![("base", "b"), ("system", "s"), ("aa", "a"), ("bb", "x")],
+        300,
+    );
+    made.push(("aa", "s"));
+    for (package, user) in made {
+        let package = resolved.packages.get_mut(&package.parse().unwrap()).unwrap();
+        package.users.insert(user.to_owned());
+        id += 1;
+        resolved.ids.users.entry(user.to_owned()).or_insert(id);
+    }
+    resolved.ids.users.insert("gone".to_owned(), 299);
+    let plan = plan(&Input {
+        flavor: &flavor,
+        resolved: &resolved,
+        image_files: &Files::default(),
+        kept: &[],
+        epoch: 0,
+    });
+    let expected = [
+        "configures with b",
+        "configures with b s",
+        "configures with a b s",
+        "configures with a b s x",
+        "settles with a b gone s x",
+    ];
+    assert_eq!(told(&plan), expected);
+}

@@ -9,6 +9,7 @@ use crate::packages::deb::relation::{self, Atom};
 use crate::packages::hex;
 use crate::source::Span;
 
+use super::accounts::Numbers;
 use super::facts::Facts;
 use super::problems::{KernelMissing, KernelNotOne, ProviderByName, Unsound, listed};
 use super::solve::{Root, solve};
@@ -246,7 +247,11 @@ impl<'a> Answer<'a> {
                 .lock
                 .as_ref()
                 .and_then(|lock| lock.resolved.packages.get(&package.name));
-            package.plain = before.is_some_and(|before| before.plain && before.sha256 == package.sha256);
+            if let Some(before) = before.filter(|before| before.sha256 == package.sha256) {
+                package.plain = before.plain;
+                package.users.clone_from(&before.users);
+                package.groups.clone_from(&before.groups);
+            }
         }
         let used: BTreeSet<(&str, &str)> = packages
             .iter()
@@ -267,12 +272,12 @@ impl<'a> Answer<'a> {
             })
             .collect();
         indexes.sort();
-        let ids = accounts::ids(flavor, facts.lock.as_ref());
+        let Numbers { ids, accounts } = accounts::numbers(flavor, facts.lock.as_ref());
         Resolved {
             architecture: flavor.architecture,
             epoch: indexes.iter().map(|index| index.date).max().unwrap_or(0),
             indexes,
-            accounts: accounts::accounts(flavor, facts.lock.as_ref(), &ids),
+            accounts,
             ids,
             left_out: BTreeMap::new(),
             upstream: None,
@@ -300,6 +305,8 @@ impl<'a> Answer<'a> {
             installed_size: u64::from(package.installed_size),
             depends: self.depends(place),
             plain: false,
+            users: BTreeSet::new(),
+            groups: BTreeSet::new(),
         }
     }
 }

@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::{Diagnostics, Sink, Warned};
 use crate::model::{Architecture, Flavor, PackageName};
+use crate::packages::accounts::{AccountKind, SystemAccount};
 use crate::packages::deb::facts::PackageFacts;
 use crate::step::Ids;
 
@@ -63,6 +64,10 @@ pub struct LockedPackage {
     pub depends: BTreeSet<PackageName>,
     /// Whether its archive was seen to be [plain](PackageFacts::is_plain); false for one that nobody has looked into.
     pub plain: bool,
+    /// Users that it makes, as its archive says.
+    pub users: BTreeSet<String>,
+    /// Groups that it makes, as its archive says.
+    pub groups: BTreeSet<String>,
 }
 
 /// An index that was read: what the lock says about it.
@@ -91,7 +96,7 @@ pub struct Resolved {
     pub indexes: Vec<LockedIndex>,
     /// Seconds since 1970: the newest index date.
     pub epoch: i64,
-    /// Fixed ids of users and groups: the distro's, completed append-only.
+    /// Fixed ids of users and groups: the distro's, those of the flavor's groups, and what packages make; append-only.
     pub ids: Ids,
     /// Ids of the flavor's own users, by name.
     pub accounts: BTreeMap<String, u32>,
@@ -104,13 +109,19 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// Notes which packages are plain, as their archives say.
-    pub fn look_into(&mut self, archives: &BTreeMap<PackageName, PackageFacts>) {
+    /// Notes what the archives say of the packages, and gives ids to the accounts that they make.
+    pub fn look_into(&mut self, flavor: &Flavor, archives: &BTreeMap<PackageName, PackageFacts>) {
+        let mut accounts = Vec::new();
         for (name, facts) in archives {
             if let Some(package) = self.packages.get_mut(name) {
+                let made = &facts.head().accounts;
                 package.plain = facts.is_plain();
+                package.users = names_of(made, AccountKind::User);
+                package.groups = names_of(made, AccountKind::Group);
+                accounts.extend(made.iter().cloned());
             }
         }
+        self.number(flavor, &accounts);
     }
 
     /// The programs that are no packages.
@@ -134,6 +145,11 @@ impl Resolved {
         }
         found
     }
+}
+
+fn names_of(accounts: &[SystemAccount], kind: AccountKind) -> BTreeSet<String> {
+    let accounts = accounts.iter().filter(|account| account.kind == kind);
+    accounts.map(|account| account.name.clone()).collect()
 }
 
 /// What resolving comes to.
@@ -208,6 +224,7 @@ pub fn resolve_anew(flavor: &Flavor, facts: &Facts, recommends: Recommends) -> R
         return Resolution::Failed(explain::no_solution(&choice, &wishes));
     };
     answer::judge(&answer, flavor, &mut sink);
+    accounts::judge(flavor, facts.lock.as_ref(), &mut sink);
     let left_out = explain::left_out(answer.choice(), &wishes, answer.left_out(), &mut sink);
     let (init, kubernetes): (Vec<_>, Vec<_>) = upstream
         .into_iter()

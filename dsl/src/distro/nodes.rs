@@ -7,6 +7,7 @@ use kcompose_core::model::{
     WithPackage,
 };
 use kcompose_core::source::Spanned;
+use kcompose_core::step::Ids;
 
 use super::runtime;
 use crate::nodes::kairos::KUBERNETES;
@@ -381,37 +382,21 @@ pub(crate) static ALL: &[Section<Draft>] = &[
         spec: NodeSpec {
             name: "ids",
             doc: "Fixed numbers of users and groups that packages make.",
-            children: Children::Known(&[
-                NodeSpec {
-                    name: "user",
-                    doc: "A user, and the group of the same name.",
-                    arguments: &[
-                        ArgumentSpec::one("NAME", &SYSTEM_ACCOUNT, "Its name."),
-                        ArgumentSpec::one("ID", &SYSTEM_ID, "Its uid."),
-                    ],
-                    properties: Properties::Known(&[PropertySpec::optional(
-                        "group",
-                        &SYSTEM_ID,
-                        "The gid of its own group; 65534 and others that have a name already are no group of its own.",
-                    )]),
-                    example: "user \"messagebus\" 981",
-                    ..NodeSpec::EMPTY
-                },
-                NodeSpec {
-                    name: "group",
-                    doc: "A group.",
-                    arguments: &[
-                        ArgumentSpec::one("NAME", &SYSTEM_ACCOUNT, "Its name."),
-                        ArgumentSpec::one("ID", &SYSTEM_ID, "Its gid."),
-                    ],
-                    example: "group \"_ssh\" 101",
-                    ..NodeSpec::EMPTY
-                },
-            ]),
+            children: Children::Known(NUMBERED),
             example: "ids {\n    user \"messagebus\" 981\n}",
             ..NodeSpec::EMPTY
         },
-        lower: lower_ids,
+        lower: |node, draft| lower_ids(node, &mut draft.distro.ids),
+    },
+    Section {
+        spec: NodeSpec {
+            name: "static-ids",
+            doc: "Users and groups that every image has, with the numbers that the distro gives them for ever.",
+            children: Children::Known(NUMBERED),
+            example: "static-ids {\n    user \"root\" 0 group=0\n}",
+            ..NodeSpec::EMPTY
+        },
+        lower: |node, draft| lower_ids(node, &mut draft.distro.static_ids),
     },
     Section {
         spec: NodeSpec {
@@ -561,19 +546,48 @@ pub(super) fn named_files(nodes: &[Node]) -> impl Iterator<Item = Spanned<String
     })
 }
 
-fn lower_ids(node: &Node, draft: &mut Draft) {
+/// Users and groups with their numbers.
+const NUMBERED: &[NodeSpec] = &[
+    NodeSpec {
+        name: "user",
+        doc: "A user, and the group of the same name.",
+        arguments: &[
+            ArgumentSpec::one("NAME", &SYSTEM_ACCOUNT, "Its name."),
+            ArgumentSpec::one("ID", &SYSTEM_ID, "Its uid."),
+        ],
+        properties: Properties::Known(&[PropertySpec::optional(
+            "group",
+            &SYSTEM_ID,
+            "The gid of its own group; 65534 and others that have a name already are no group of its own.",
+        )]),
+        example: "user \"messagebus\" 981",
+        ..NodeSpec::EMPTY
+    },
+    NodeSpec {
+        name: "group",
+        doc: "A group.",
+        arguments: &[
+            ArgumentSpec::one("NAME", &SYSTEM_ACCOUNT, "Its name."),
+            ArgumentSpec::one("ID", &SYSTEM_ID, "Its gid."),
+        ],
+        example: "group \"_ssh\" 101",
+        ..NodeSpec::EMPTY
+    },
+];
+
+fn lower_ids(node: &Node, ids: &mut Ids) {
     for child in node.children() {
         let (Some(name), Some(id)) = (child.argument::<String>(0), child.argument::<u32>(1)) else {
             continue;
         };
         if child.name.value == "group" {
-            draft.distro.ids.groups.insert(name.value, id.value);
+            ids.groups.insert(name.value, id.value);
             continue;
         }
         if let Some(group) = child.value::<u32>("group") {
-            draft.distro.ids.groups.insert(name.value.clone(), group.value);
+            ids.groups.insert(name.value.clone(), group.value);
         }
-        draft.distro.ids.users.insert(name.value, id.value);
+        ids.users.insert(name.value, id.value);
     }
 }
 

@@ -8,6 +8,8 @@ mod certificates;
 mod cloud_config;
 pub(crate) mod files;
 mod flavor;
+mod groups;
+mod ids;
 mod image;
 pub(crate) mod kairos;
 mod kernel;
@@ -45,6 +47,8 @@ pub static ALL: &[Section<Fragment>] = &[
     layout::NODE,
     files::NODE,
     users::NODE,
+    groups::NODE,
+    ids::NODE,
     services::NODE,
     sysctl::NODE,
     system::HOSTNAME,

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use kcompose_core::kairos::grub;
 use kcompose_core::model::{
-    Certificate, FileBody, FileNode, Flavor, Keyboard, OnMissing, PackageName, PackageRequest, Packages,
-    PathClass, Repository, Run, Runtime, Service, ServiceVerb, StockPackage, User, Variant,
+    Certificate, FileBody, FileNode, FixedId, Flavor, Group, Keyboard, OnMissing, PackageName,
+    PackageRequest, Packages, PathClass, Repository, Run, Runtime, Service, ServiceVerb, StockPackage, User,
+    Variant,
 };
 use kcompose_core::source::{SourceMap, Span, Spanned};
 
@@ -39,6 +40,8 @@ pub(super) fn items(flavor: &Flavor, left_out: &LeftOut, sources: &SourceMap) ->
     items.push(layout(flavor, sources));
     items.push(files(flavor, left_out, sources));
     items.push(Item::new("users").children(flavor.users.iter().map(|user| self::user(user, sources))));
+    items.push(Item::new("groups").children(flavor.groups.iter().map(|group| self::group(group, sources))));
+    items.push(Item::new("ids").children(flavor.ids.iter().map(|fixed| fixed_id(fixed, sources))));
     let stock = flavor.distro.value.services_of(|name| {
         !left_out.contains_key(name) && (is_stock(flavor, name) || is_asked(flavor, name))
     });
@@ -329,11 +332,9 @@ fn user(user: &Spanned<User>, sources: &SourceMap) -> Item {
         ssh_keys,
     } = &user.value;
     let groups: Vec<&str> = groups.iter().map(|group| group.value.as_str()).collect();
-    let mut item = Item::new("user").argument(&name.value);
-    if let Some(uid) = uid {
-        item.properties
-            .push(("uid".to_owned(), Value::Integer(uid.value.into())));
-    }
+    let item = Item::new("user")
+        .argument(&name.value)
+        .number("uid", uid.as_ref());
     let default_home = format!("/home/{}", name.value);
     item.optional(
         "groups",
@@ -356,6 +357,21 @@ fn user(user: &Spanned<User>, sources: &SourceMap) -> Item {
             .map(|key| Item::new("ssh-key").argument(&key.value).from(key.span, sources)),
     )
     .from(user.span, sources)
+}
+
+fn group(group: &Spanned<Group>, sources: &SourceMap) -> Item {
+    let Group { name, gid } = &group.value;
+    Item::new("group")
+        .argument(&name.value)
+        .number("gid", gid.as_ref())
+        .from(group.span, sources)
+}
+
+fn fixed_id(fixed: &Spanned<FixedId>, sources: &SourceMap) -> Item {
+    let FixedId { kind, name, id } = &fixed.value;
+    let mut item = Item::new(kind.word()).argument(&name.value);
+    item.arguments.push(Value::Integer(id.value.into()));
+    item.from(fixed.span, sources)
 }
 
 fn service(service: &Spanned<Service>, sources: &SourceMap) -> Item {

@@ -9,7 +9,7 @@ mod kdl;
 use std::collections::BTreeMap;
 
 use kcompose_core::model::{Flavor, PackageName};
-use kcompose_core::source::{SourceMap, Span};
+use kcompose_core::source::{SourceMap, Span, Spanned};
 use serde_json::{Value as Json, json};
 
 use crate::syntax::{Node, Value};
@@ -155,6 +155,12 @@ impl Item {
     fn property(mut self, name: &str, text: impl ToString) -> Self {
         self.properties
             .push((name.to_owned(), Value::Text(text.to_string())));
+        self
+    }
+
+    fn number(mut self, name: &str, number: Option<&Spanned<u32>>) -> Self {
+        let property = number.map(|number| (name.to_owned(), Value::Integer(number.value.into())));
+        self.properties.extend(property);
         self
     }
 

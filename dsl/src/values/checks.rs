@@ -21,6 +21,26 @@ pub(super) fn check_user_id(text: &str) -> Result<(), InvalidValue> {
     }
 }
 
+pub(super) fn check_group_id(text: &str) -> Result<(), InvalidValue> {
+    match text.parse::<u32>() {
+        Ok(1..=59999) => Ok(()),
+        _ => refuse(
+            format!("`{text}` is not a group id"),
+            "choose a number from 200 to 59999",
+        ),
+    }
+}
+
+pub(super) fn check_package_id(text: &str) -> Result<(), InvalidValue> {
+    match text.parse::<u32>() {
+        Ok(1..=65533) => Ok(()),
+        _ => refuse(
+            format!("`{text}` is not a number that a package's user or group can have"),
+            "choose a number from 200 to 899",
+        ),
+    }
+}
+
 pub(super) fn check_system_id(text: &str) -> Result<(), InvalidValue> {
     if text.parse::<u16>().is_ok() {
         return Ok(());

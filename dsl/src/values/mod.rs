@@ -151,6 +151,16 @@ pub static USER_ID: ValueType = ValueType {
     kind: Kind::Integer,
     ..ValueType::checked("uid", "a user id", "A number from 1 to 59999.", check_user_id)
 };
+/// A group's number.
+pub static GROUP_ID: ValueType = ValueType {
+    kind: Kind::Integer,
+    ..ValueType::checked("gid", "a group id", "A number from 1 to 59999.", check_group_id)
+};
+/// The number of a user or group that a package makes.
+pub static PACKAGE_ID: ValueType = ValueType {
+    kind: Kind::Integer,
+    ..ValueType::checked("id", "a number", "A number from 1 to 65533.", check_package_id)
+};
 /// The number of a system user or group.
 pub static SYSTEM_ID: ValueType = ValueType {
     kind: Kind::Integer,

@@ -8,7 +8,7 @@ use crate::failure::{Failure, FileFailed};
 use crate::project::Project;
 use crate::terminal::Terminal;
 use crate::world::{World, fetch_failed};
-use kcompose_core::model::PackageName;
+use kcompose_core::model::{Flavor, PackageName};
 use kcompose_core::packages::deb::facts::PackageFacts;
 use kcompose_core::resolve::lock::{self, Lock};
 use kcompose_core::resolve::{Movement, Resolution, Resolved, resolve};
@@ -49,12 +49,12 @@ pub(crate) struct Pinned {
 
 impl Pinned {
     /// Notes what the archives say of the packages, in a lock that may change.
-    pub(crate) fn look_into(&mut self, archives: &BTreeMap<PackageName, PackageFacts>) {
+    pub(crate) fn look_into(&mut self, flavor: &Flavor, archives: &BTreeMap<PackageName, PackageFacts>) {
         if self.fixed {
             return;
         }
-        self.resolved.look_into(archives);
-        self.lock.resolved.look_into(archives);
+        self.resolved.look_into(flavor, archives);
+        self.lock.resolved.look_into(flavor, archives);
     }
 
     /// Whether the lock on disk has to be written.

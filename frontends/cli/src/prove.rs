@@ -8,6 +8,7 @@ use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::layout::CompiledLayout;
 use kcompose_core::layout::prove::{PackageFiles, Shipped, ShippedKind};
 use kcompose_core::model::PackageName;
+use kcompose_core::packages::accounts::SystemAccount;
 use kcompose_core::packages::deb::facts::{PackageFacts, PathFact, PathKind, UnitFacts};
 use kcompose_core::resolve::lock::Lock;
 use kcompose_core::resolve::{Resolved, judge_modules};
@@ -42,7 +43,7 @@ pub(crate) fn prove(
     terminal: &Terminal,
 ) -> Result<(), Failure> {
     let proof = proof(project, layout, contents(world, &pinned.resolved)?);
-    pinned.look_into(&proof.archives);
+    pinned.look_into(&project.flavor, &proof.archives);
     if proof.problems.has_errors() {
         return Err(Failure::Wrong(proof.problems));
     }
@@ -128,9 +129,17 @@ impl PackageFiles for Files<'_> {
             .map(unit_text)
     }
 
-    fn sysusers(&self, visit: &mut dyn FnMut(&str)) {
-        let lines = self.0.values().flat_map(|facts| &facts.head().sysusers);
-        lines.for_each(|line| visit(line));
+    fn accounts(&self, visit: &mut dyn FnMut(&str, &SystemAccount)) {
+        for (name, facts) in self.0 {
+            for account in &facts.head().accounts {
+                visit(name.as_str(), account);
+            }
+        }
+    }
+
+    fn alternatives(&self, visit: &mut dyn FnMut(&str)) {
+        let links = self.0.values().flat_map(|facts| &facts.head().alternatives);
+        links.for_each(|link| visit(link));
     }
 }
 

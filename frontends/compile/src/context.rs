@@ -1,5 +1,6 @@
 //! The build context: what the flavor takes from the folder it is in.
 
+use kcompose_core::compose::copied_accounts;
 use kcompose_core::diagnostic::{Diagnostics, Problem};
 use kcompose_core::model::{FileBody, Flavor, PathPattern};
 use kcompose_core::source::{Span, Spanned};
@@ -20,7 +21,7 @@ struct NotFound {
     span: Span,
 }
 
-/// What the flavor takes from its folder and is not there.
+/// What the flavor takes from its folder and is not there, and tables of accounts that it must not take.
 ///
 /// `is_there` says whether a path of the build context exists, and `shown` how a report names it.
 pub fn missing(
@@ -28,8 +29,8 @@ pub fn missing(
     is_there: &dyn Fn(&str) -> bool,
     shown: &dyn Fn(&str) -> String,
 ) -> Diagnostics {
-    taken(flavor)
-        .filter(|path| !is_there(path.value.as_str()))
+    let missing = taken(flavor).filter(|path| !is_there(path.value.as_str()));
+    let mut problems: Diagnostics = missing
         .map(|path| -> Problem {
             Box::new(NotFound {
                 path: path.value.as_str().to_owned(),
@@ -37,7 +38,9 @@ pub fn missing(
                 span: path.span,
             })
         })
-        .collect()
+        .collect();
+    problems.extend(copied_accounts(flavor, is_there));
+    problems
 }
 
 /// The paths of the build context that the flavor takes, in order.

@@ -9,6 +9,7 @@ use std::path::Path;
 use kcompose_core::step::{Account, Accounts};
 
 use crate::fs::{self, Meta};
+use crate::ids;
 use crate::problem::{Outcome, Problem, Problems};
 use crate::say;
 
@@ -21,10 +22,16 @@ const SSHD: &str = "etc/ssh/sshd_config.d/50-kcompose.conf";
 
 /// Adds the groups and users.
 pub(crate) fn run(accounts: &Accounts, root: &Path, epoch: i64) -> Outcome<()> {
+    let own = accounts
+        .users
+        .iter()
+        .map(|user| user.uid)
+        .chain(accounts.groups.values().copied());
+    ids::settle(root, &accounts.ids, &own.collect())?;
     let mut tables = Tables::read(root)?;
     let mut problems = Problems::default();
     for (name, gid) in &accounts.groups {
-        problems.extend(tables.add_group(name, *gid, ""));
+        problems.extend(tables.add_group(name, *gid, &format!("group:{name}")));
     }
     let mut homes = Vec::new();
     for account in &accounts.users {

@@ -13,6 +13,7 @@ mod depmod;
 mod dracut;
 mod files;
 mod fs;
+mod ids;
 mod initrd;
 mod kairos;
 mod keyboard;

@@ -3,6 +3,7 @@
 //! [`check_all`] runs every item of [`ALL`] over a [`Tree`]: in the last step of a build, and for `kcompose verify` on any
 //! image of any tool. The layout is read from the image itself ([`layout::LayoutData`]).
 
+mod accounts;
 mod boot;
 mod elf;
 mod hygiene;
@@ -86,6 +87,8 @@ pub const ALL: &[Check] = &[
     layout::STAMPS,
     hygiene::IDENTITY,
     hygiene::TRACES,
+    accounts::ACCOUNTS,
+    accounts::OWNERS,
     libraries::LIBRARIES,
     units::UNITS,
     hygiene::SIZE,

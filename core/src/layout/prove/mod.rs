@@ -11,6 +11,7 @@ mod users;
 
 use crate::diagnostic::{Diagnostics, Sink};
 use crate::model::Flavor;
+use crate::packages::accounts::SystemAccount;
 
 use super::CompiledLayout;
 
@@ -53,11 +54,14 @@ pub trait PackageFiles {
     /// The text of a systemd unit file by its name, such as `ssh.service`, if a package ships it as a regular file.
     fn unit(&self, name: &str) -> Option<String>;
 
-    /// Visits every line of the packages' sysusers.d(5) files.
-    fn sysusers(&self, visit: &mut dyn FnMut(&str));
+    /// Visits the users and groups that packages make, each with the package.
+    fn accounts(&self, visit: &mut dyn FnMut(&str, &SystemAccount));
+
+    /// Visits the links that packages make with update-alternatives(1).
+    fn alternatives(&self, visit: &mut dyn FnMut(&str));
 }
 
-/// Proves layout, services, groups, time zone, locales and keyboard against the packages. Errors say what cannot work, warnings what is easily overlooked.
+/// Proves layout, services, users, time zone, locales and keyboard against the packages. Errors say what cannot work, warnings what is easily overlooked.
 pub fn prove(flavor: &Flavor, layout: &CompiledLayout, packages: &dyn PackageFiles) -> Diagnostics {
     let mut sink = Sink::new();
     layout::prove(flavor, layout, packages, &mut sink);

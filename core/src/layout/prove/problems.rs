@@ -108,3 +108,55 @@ pub(super) struct UnknownSetting {
     #[label("unknown")]
     pub(super) span: Span,
 }
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the image has no {word} `{name}`")]
+#[diagnostic(code("kcompose::files::unknown-owner"), help("{help}"))]
+pub(super) struct UnknownOwner {
+    pub(super) word: &'static str,
+    pub(super) name: String,
+    pub(super) help: String,
+    #[label("unknown")]
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("no package of the image makes the {word} `{name}`")]
+#[diagnostic(
+    code("kcompose::users::unmade"),
+    severity(Warning),
+    help("add the package that makes it, or make it in the flavor: {word}s {{ {word} \"{name}\"; }}")
+)]
+pub(super) struct UnmadeAccount {
+    pub(super) word: &'static str,
+    pub(super) name: String,
+    #[label("named here")]
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{user}` cannot log in: the image has no `{shell}`")]
+#[diagnostic(code("kcompose::users::unknown-shell"), help("{help}"))]
+pub(super) struct UnknownShell {
+    pub(super) user: String,
+    pub(super) shell: String,
+    pub(super) help: String,
+    #[label("no package ships it")]
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{user}` gets no home: `{home}` is on the read-only root, and the image has no such directory")]
+#[diagnostic(
+    code("kcompose::users::no-home"),
+    help(
+        "make a place that stays: layout {{ keep \"{top}\"; }} and files {{ directory \"{top}\"; }}; or leave `home=` out, which gives /home/{user}"
+    )
+)]
+pub(super) struct HomelessUser {
+    pub(super) user: String,
+    pub(super) home: String,
+    pub(super) top: String,
+    #[label("the boot cannot make it")]
+    pub(super) span: Span,
+}

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use tar::EntryType;
 use thiserror::Error;
 
+use crate::packages::accounts::{self, SystemAccount};
+
 use super::archive::{ArchiveError, DebArchive};
 
 /// Why an archive cannot be looked into.
@@ -54,8 +56,10 @@ pub struct Head {
     pub triggers: Vec<String>,
     /// Lines of maintainer scripts that move files of other packages away.
     pub diversions: Vec<String>,
-    /// Lines of sysusers.d(5) files: users and groups that the package makes.
-    pub sysusers: Vec<String>,
+    /// Users and groups that the package makes, by its sysusers.d(5) files, `preinst` and `postinst`.
+    pub accounts: Vec<SystemAccount>,
+    /// Links that its `postinst` makes with update-alternatives(1).
+    pub alternatives: Vec<String>,
     /// The system units that it has, by name; links to other units are among the paths.
     pub units: BTreeMap<String, UnitFacts>,
 }
@@ -106,6 +110,7 @@ impl PackageFacts {
             part: "data.tar",
             error,
         })?;
+        facts.head.accounts = accounts::joined(facts.head.accounts);
         Ok(facts)
     }
 
@@ -174,6 +179,11 @@ impl PackageFacts {
                     self.head
                         .diversions
                         .extend(diverts.filter(|line| !line.starts_with('#')).map(str::to_owned));
+                    if matches!(name.as_str(), "preinst" | "postinst") {
+                        let script = accounts::of_script(&text);
+                        self.head.accounts.extend(script.accounts);
+                        self.head.alternatives.extend(script.alternatives);
+                    }
                     self.head.scripts.push(name);
                 }
                 _ => {}
@@ -230,7 +240,7 @@ impl PackageFacts {
         let text = String::from_utf8_lossy(&text);
         match unit {
             Some(name) => drop(self.head.units.insert(name.to_owned(), unit_facts(&text))),
-            None => self.head.sysusers.extend(lines(&text)),
+            None => self.head.accounts.extend(accounts::of_sysusers(text.lines())),
         }
         Ok(())
     }
@@ -427,7 +437,7 @@ mod tests {
             (
                 "./preinst",
                 EntryType::Regular,
-                "#!/bin/sh\ndpkg-divert --add /bin/y\n",
+                "#!/bin/sh\ndpkg-divert --add /bin/y\naddgroup --system y\n",
             ),
             (
                 "./conffiles",
@@ -468,10 +478,13 @@ mod tests {
             )
         );
         assert_eq!(head.conffiles, ["/etc/x", "/etc/old"]);
-        assert_eq!(
-            (&head.triggers[0][..], &head.sysusers[0][..]),
-            ("interest-noawait /usr/share/x", "u x - \"X\"")
-        );
+        assert_eq!(head.triggers, ["interest-noawait /usr/share/x"]);
+        let names: Vec<&str> = head
+            .accounts
+            .iter()
+            .map(|account| account.name.as_str())
+            .collect();
+        assert_eq!(names, ["x", "y", "x"]);
         let unit = &head.units["x.service"];
         assert_eq!(
             unit.install[0],

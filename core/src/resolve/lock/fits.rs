@@ -114,8 +114,11 @@ impl Lock {
 
 /// What a line is about: its kind and the name.
 fn subject(line: &str) -> (&str, &str) {
-    let mut words = line.split(' ');
-    (words.next().unwrap_or_default(), words.next().unwrap_or_default())
+    // `id user NAME NUMBER` has a kind of two words.
+    let first = if line.starts_with("id ") { "id ".len() } else { 0 };
+    let end = line[first..].find(' ').map_or(line.len(), |at| first + at);
+    let name = line[end..].split_whitespace().next().unwrap_or_default();
+    (&line[..end], name)
 }
 
 /// A line as a report writes it: "package `tree`".
@@ -136,6 +139,9 @@ fn in_words(line: &str) -> String {
         ["runtime", name, from] => format!("runtime `{name}` from `{from}`"),
         ["user", name, id] => format!("user `{name}` with id {id}"),
         ["user", name] => format!("user `{name}`"),
+        ["group", name, id] => format!("group `{name}` with id {id}"),
+        ["group", name] => format!("group `{name}`"),
+        ["id", kind, name, id] => format!("id {id} of {kind} `{name}`"),
         ["repository", name, suite, ..] => format!("repository `{name}` with suite `{suite}`"),
         ["base", distro, release, architecture] => format!("base `{distro}` `{release}` for {architecture}"),
         _ => format!("`{line}`"),

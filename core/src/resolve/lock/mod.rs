@@ -8,7 +8,7 @@ mod text;
 
 use std::collections::BTreeMap;
 
-use crate::model::{Flavor, Url};
+use crate::model::{FixedId, Flavor, Group, Url};
 use crate::packages::{hex, sha256};
 use crate::source::Span;
 
@@ -121,6 +121,16 @@ impl Request {
                 .iter()
                 .map(|user| (account_line(flavor, &user.value.name.value), user.span)),
         );
+        for group in &flavor.groups {
+            asked.insert(group_line(&group.value), group.span);
+        }
+        for fixed in &flavor.ids {
+            let FixedId { kind, name, id } = &fixed.value;
+            asked.insert(
+                format!("id {} {} {}", kind.word(), name.value, id.value),
+                fixed.span,
+            );
+        }
         for (part, from) in super::upstream::wanted(flavor) {
             let line = match part {
                 UpstreamPart::KairosInit => format!("runtime immucore {}", from.value),
@@ -173,6 +183,13 @@ fn account_line(flavor: &Flavor, name: &str) -> String {
     match user.and_then(|user| user.value.uid.as_ref()) {
         Some(uid) => format!("user {name} {}", uid.value),
         None => format!("user {name}"),
+    }
+}
+
+fn group_line(group: &Group) -> String {
+    match &group.gid {
+        Some(gid) => format!("group {} {}", group.name.value, gid.value),
+        None => format!("group {}", group.name.value),
     }
 }
 

@@ -139,7 +139,18 @@ fn package_line(package: &LockedPackage) -> Line {
     } else {
         line
     };
+    let line = names(line, "users", &package.users);
+    let line = names(line, "groups", &package.groups);
     line.text("depends", &depends.join(" "))
+}
+
+/// A property with names; none where there are none.
+fn names(line: Line, key: &str, names: &BTreeSet<String>) -> Line {
+    if names.is_empty() {
+        return line;
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    line.text(key, &names.join(" "))
 }
 
 fn line(out: &mut String, Line(text): Line) {
@@ -272,6 +283,16 @@ impl Node {
     /// Whether a property is there and says `#true`.
     fn flag(&self, key: &str) -> bool {
         self.properties.get(key).is_some_and(|value| value == "#true")
+    }
+
+    /// The words of a property; none without it.
+    fn names(&self, key: &str) -> BTreeSet<String> {
+        let words = self
+            .properties
+            .get(key)
+            .map_or("", String::as_str)
+            .split_whitespace();
+        words.map(str::to_owned).collect()
     }
 
     fn text(&self, key: &str) -> Result<&str, String> {
@@ -488,6 +509,8 @@ fn package(node: &Node) -> Result<LockedPackage, String> {
         installed_size: node.number("installed")?,
         depends: depends?,
         plain: node.flag("plain"),
+        users: node.names("users"),
+        groups: node.names("groups"),
     })
 }
 

@@ -3,6 +3,7 @@
 //! A world has a line for each package version: `name version`, then fields behind ` | `, in which `or` stands between
 //! alternatives. A flavor has a line for each wish, as in `packages`. What is compared is what a person would see.
 
+mod accounts;
 mod lock;
 mod solutions;
 mod stories;
@@ -127,6 +128,8 @@ pub(crate) fn flavor(wishes: &str) -> (Flavor, SourceMap) {
         layout: Layout::default(),
         files: Vec::new(),
         users: Vec::new(),
+        groups: Vec::new(),
+        ids: Vec::new(),
         services: Vec::new(),
         sysctls: Vec::new(),
         system: crate::model::System::default(),

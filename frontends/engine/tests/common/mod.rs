@@ -99,6 +99,8 @@ pub fn trixie(packages: &[&str]) -> Flavor {
         layout: Layout::default(),
         files: Vec::new(),
         users: Vec::new(),
+        groups: Vec::new(),
+        ids: Vec::new(),
         services: Vec::new(),
         sysctls: Vec::new(),
         system: kcompose_core::model::System::default(),

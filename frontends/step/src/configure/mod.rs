@@ -4,11 +4,11 @@
 //! would have done while unpacking is done here: the joined `status`, interests in triggers, file triggers, `preinst`.
 
 mod conflicts;
-mod ids;
 mod scripts;
 mod status;
 mod triggers;
 
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,7 @@ use kcompose_core::step::Configure;
 
 use crate::command::{self, Run};
 use crate::fs::{self, Meta};
+use crate::ids;
 use crate::problem::{Doing, Outcome, Problem};
 use crate::syncs;
 use crate::unpack::{ADMIN, DIRECTORIES, STATUS};
@@ -51,7 +52,6 @@ pub(crate) fn listed(root: &Path, parts: &Path) -> Outcome<Vec<PathBuf>> {
 /// Configures everything that is unpacked and not configured.
 pub(crate) fn run(configure: &Configure, epoch: i64) -> Outcome<()> {
     let root = Path::new("/");
-    let known = ids::read(root)?;
     let new = join_parts(root, configure, epoch)?;
     if configure.merged {
         conflicts::check(root, &new, &configure.parts)?;
@@ -75,7 +75,7 @@ pub(crate) fn run(configure: &Configure, epoch: i64) -> Outcome<()> {
     dpkg_configure(&["-a".to_owned()], epoch)?;
     guard.remove()?;
     audit(root, epoch)?;
-    ids::settle(root, &known, &configure.ids)?;
+    ids::settle(root, &configure.ids, &BTreeSet::new())?;
     if bring_libraries(root, &new)? {
         ldconfig(epoch)?;
     }

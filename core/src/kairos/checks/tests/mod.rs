@@ -49,6 +49,10 @@ fn good() -> MemoryTree {
     tree.link("/var/lock", "/run/lock")
         .file("/etc/fstab", 0o644, "# none\n")
         .file("/etc/machine-id", 0o444, "")
+        .file("/etc/passwd", 0o644, USERS)
+        .file("/usr/share/base-passwd/passwd.master", 0o644, USERS)
+        .file("/etc/group", 0o644, GROUPS)
+        .file("/usr/share/base-passwd/group.master", 0o644, GROUPS)
         .link("/etc/hostname", "../usr/local/etc/hostname");
     layout(&mut tree);
     units(&mut tree);
@@ -61,6 +65,9 @@ const RELEASE: &str = "KAIROS_ARCH=\"amd64\"\nKAIROS_BUG_REPORT_URL=\"u\"\nKAIRO
 KAIROS_FLAVOR=\"debian\"\nKAIROS_FLAVOR_RELEASE=13\nKAIROS_HOME_URL=\"u\"\nKAIROS_ID=\"kairos\"\nKAIROS_ID_LIKE=\"n\"\n\
 KAIROS_MODEL=\"generic\"\nKAIROS_NAME=\"n\"\nKAIROS_RELEASE=\"v1.2.3\"\nKAIROS_TARGETARCH=\"amd64\"\n\
 KAIROS_TRUSTED_BOOT=\"false\"\nKAIROS_VARIANT=\"core\"\nKAIROS_VERSION=\"v1.2.3\"\n";
+
+const USERS: &str = "root:*:0:0:::\ndaemon:*:1:1:::\nbin:*:2:2:::\nman:*:6:12:::\nnobody:*:65534:65534:::\n";
+const GROUPS: &str = "root:*:0:\ndaemon:*:1:\nbin:*:2:\nman:*:12:\nshadow:*:42:\nnogroup:*:65534:\n";
 
 const MENU: &str = "menuentry a --id cos {\n}\nmenuentry a --id fallback {\n}\nmenuentry a --id recovery {\n}\nmenuentry a --id statereset {\n}\n";
 
@@ -279,6 +286,42 @@ fn release_quoting() {
         0o644,
         [RELEASE, "GRUB_ENTRY_NAME=\"a \\$b\"\n"].concat(),
     );
+    assert_eq!(failing(&tree), Vec::<&str>::new());
+}
+
+#[test]
+fn accounts_that_a_replaced_table_lacks() {
+    for (path, text) in [
+        ("/etc/passwd", "root:*:0:0:::\n".to_owned()),
+        ("/etc/passwd", USERS.replace("root", "boss")),
+        ("/etc/passwd", USERS.replace("bin", "bean")),
+        ("/etc/group", GROUPS.replace("shadow", "light")),
+    ] {
+        check("accounts", |tree| {
+            tree.file(path, 0o644, text);
+        });
+    }
+    // A static user that owns nothing may go.
+    let mut tree = good();
+    tree.file("/etc/passwd", 0o644, USERS.replace("man:", "moon:"));
+    assert_eq!(failing(&tree), Vec::<&str>::new());
+    tree.file("/var/cache/man", 0o755, "")
+        .entry_mut("/var/cache/man")
+        .unwrap()
+        .uid = 6;
+    assert_eq!(failing(&tree), Vec::<&str>::new(), "`moon` has that id");
+    tree.file("/etc/passwd", 0o644, USERS.replace("man:*:6", "moon:*:7"));
+    assert_eq!(failing(&tree), ["accounts", "accounts-owners"]);
+}
+
+#[test]
+fn accounts_owners() {
+    check("accounts-owners", |tree| {
+        tree.file("/var/x", 0o644, "").entry_mut("/var/x").unwrap().gid = 300;
+    });
+    let mut tree = good();
+    // People and containers need no name.
+    tree.file("/var/x", 0o644, "").entry_mut("/var/x").unwrap().uid = 1234;
     assert_eq!(failing(&tree), Vec::<&str>::new());
 }
 
@@ -583,7 +626,7 @@ fn a_report_says_code_place_fact_and_help() {
       error: it is missing
       help: write the initrd there, without a version in its name
 
-    image.tar does not keep the contract: 34 checks, 1 error, 0 warnings
+    image.tar does not keep the contract: 36 checks, 1 error, 0 warnings
     ");
     let json = json("image.tar", &findings);
     assert_eq!(
