@@ -76,7 +76,7 @@ pub(crate) fn find<'a>(
     recommends: Recommends,
 ) -> Option<Answer<'a>> {
     let asked = asked(choice, wishes);
-    if let Some(answer) = install(choice, asked.clone(), recommends) {
+    if let Some(answer) = install(choice, &asked, recommends) {
         return Some(answer);
     }
     let (defaults, mut kept): (Vec<Asked>, Vec<Asked>) = asked
@@ -88,7 +88,7 @@ pub(crate) fn find<'a>(
     let mut left_out = Vec::new();
     keep_most(choice, &defaults, &mut kept, &mut left_out);
     kept.sort_by_key(|asked| asked.origin);
-    let answer = install(choice, kept, recommends)?;
+    let answer = install(choice, &kept, recommends)?;
     Some(Answer { left_out, ..answer })
 }
 
@@ -119,7 +119,7 @@ fn keep_most(choice: &Choice<'_>, defaults: &[Asked], kept: &mut Vec<Asked>, lef
 }
 
 /// The solution for all that is asked for, if there is one.
-fn install<'a>(choice: &'a Choice<'a>, asked: Vec<Asked>, recommends: Recommends) -> Option<Answer<'a>> {
+fn install<'a>(choice: &'a Choice<'a>, asked: &[Asked], recommends: Recommends) -> Option<Answer<'a>> {
     let roots: Vec<Root> = asked.iter().map(|asked| asked.places.clone()).collect();
     let mut wanted: Vec<Place> = Vec::new();
     loop {
@@ -130,7 +130,7 @@ fn install<'a>(choice: &'a Choice<'a>, asked: Vec<Asked>, recommends: Recommends
             .collect();
         let mut answer = Answer {
             choice,
-            asked: asked.clone(),
+            asked: asked.to_vec(),
             left_out: Vec::new(),
             packages,
         };

@@ -55,7 +55,7 @@ pub struct Location {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
     /// The verified release file of a suite and the indexes of its components.
-    Suite(SuiteNeed),
+    Suite(Box<SuiteNeed>),
     /// A program that is no package.
     Upstream(UpstreamNeed),
 }

@@ -157,7 +157,7 @@ pub(crate) fn needs(flavor: &Flavor, wishes: &Wishes, facts: &Facts, unknown: bo
                 Some(known) if unknown && is_distro => known.release.components.iter().cloned().collect(),
                 _ => BTreeSet::new(),
             };
-            Need::Suite(SuiteNeed {
+            Need::Suite(Box::new(SuiteNeed {
                 location: location(flavor, source, suite.security, is_distro),
                 architecture: flavor.architecture,
                 helpful: helpful.difference(&components).cloned().collect(),
@@ -165,7 +165,7 @@ pub(crate) fn needs(flavor: &Flavor, wishes: &Wishes, facts: &Facts, unknown: bo
                 keys: source.keys.iter().map(|key| key.value.clone()).collect(),
                 not_before: facts.lock.as_ref().and_then(|lock| lock.date(&key)),
                 key,
-            })
+            }))
         })
     });
     suites.filter(|need| !facts.answers(need)).collect()
