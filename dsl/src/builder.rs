@@ -76,6 +76,7 @@ impl Node {
 
 fn argument(value: Value) -> Argument {
     Argument {
+        bare: None,
         value,
         annotation: None,
         span: Span::NONE,

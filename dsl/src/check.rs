@@ -8,7 +8,8 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::schema::{ArgumentSpec, Children, Count, NodeSpec, Properties, PropertySpec, Repeat};
-use crate::syntax::{Argument, Node, Value};
+use crate::synonyms;
+use crate::syntax::{Argument, Node, Property, Value};
 use crate::values::{Kind, Refusal, ValueType};
 
 #[derive(Debug, Error, Diagnostic)]
@@ -40,6 +41,15 @@ struct UnexpectedValue {
     node: String,
     help: String,
     #[label("one too many")]
+    span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("text with spaces stands in quotes")]
+#[diagnostic(code("kcompose::node::words"), help("put it in quotes: \"{text}\""))]
+struct WordsWithoutQuotes {
+    text: String,
+    #[label("several words")]
     span: Span,
 }
 
@@ -127,12 +137,28 @@ pub(crate) fn check_document(
                 }
             }
             None => {
-                meant.extend(suggestions(&node.name.value, table).into_iter().take(1));
+                meant.extend(meant_node(&node.name.value, table));
                 push_unknown_node(node, table, "at the top of a document".to_owned(), table, sink);
             }
         }
     }
     meant
+}
+
+/// The node of a table that an unknown name means.
+fn meant_node(name: &str, known: &[&'static NodeSpec]) -> Option<&'static str> {
+    let name = synonyms::without_colon(name).unwrap_or(name);
+    synonym(name, known)
+        .or_else(|| near(name, known.iter().map(|spec| spec.name)).first().copied())
+}
+
+/// The node of a table that has a name, or for which the name is another word.
+fn synonym(name: &str, known: &[&'static NodeSpec]) -> Option<&'static str> {
+    let other = synonyms::node(name);
+    let is_meant = |spec: &&&NodeSpec| {
+        spec.name == name || spec.aliases.contains(&name) || other == Some(spec.name)
+    };
+    known.iter().find(is_meant).map(|spec| spec.name)
 }
 
 fn check_node(node: &Node, spec: &'static NodeSpec, table: &[&'static NodeSpec], sink: &mut Sink) {
@@ -164,6 +190,17 @@ fn check_annotations(node: &Node, sink: &mut Sink) {
 }
 
 fn check_arguments(node: &Node, spec: &NodeSpec, sink: &mut Sink) {
+    if let Some(words) = words_without_quotes(node, spec) {
+        return sink.push(words);
+    }
+    // Where an argument stands as a property, the others are not where they belong.
+    if node
+        .properties
+        .iter()
+        .any(|property| synonyms::is_argument(spec, &property.name.value))
+    {
+        return;
+    }
     let mut rest = node.arguments.as_slice();
     for wanted in spec.arguments {
         let (taken, behind) = match (wanted.count, rest) {
@@ -171,7 +208,7 @@ fn check_arguments(node: &Node, spec: &NodeSpec, sink: &mut Sink) {
             (Count::One | Count::Optional, []) => (&[][..], &[][..]),
             (Count::One | Count::Optional, [_, behind @ ..]) => (&rest[..1], behind),
         };
-        if taken.is_empty() && wanted.count != Count::Optional {
+        if taken.is_empty() && wanted.count != Count::Optional && !has_unknown_property(node, spec) {
             push_missing(node, spec, format!("the {}", wanted.name.to_lowercase()), sink);
         }
         for argument in taken {
@@ -179,9 +216,38 @@ fn check_arguments(node: &Node, spec: &NodeSpec, sink: &mut Sink) {
         }
         rest = behind;
     }
-    for argument in rest {
-        push_unexpected_value(argument, node, spec, sink);
+    if let [first, ..] = rest {
+        push_unexpected_value(first, node, spec, sink);
     }
+}
+
+/// The bare words at the end of a node that are one text without its quotes: the node has no place for so many, or only
+/// all of them together are what it takes.
+fn words_without_quotes(node: &Node, spec: &NodeSpec) -> Option<WordsWithoutQuotes> {
+    let last = spec.arguments.last()?;
+    if last.value.kind != Kind::Text {
+        return None;
+    }
+    let words = node.arguments.get(spec.arguments.len() - 1..)?;
+    let bare: Option<Vec<&str>> = words.iter().map(|argument| argument.bare.as_deref()).collect();
+    let bare = bare.filter(|bare| bare.len() > 1)?;
+    let text = bare.join(" ");
+    let check = last.value.check;
+    let is_one = last.count != Count::Many || (check(&text).is_ok() && check(bare[0]).is_err());
+    let (first, end) = (words.first()?.span, words.last()?.span);
+    is_one.then(|| WordsWithoutQuotes {
+        text,
+        span: Span::new(first.start, end.start + end.length - first.start),
+    })
+}
+
+/// Whether a node has a property that its table does not know: what it lacks may be said there.
+fn has_unknown_property(node: &Node, spec: &NodeSpec) -> bool {
+    let Properties::Known(known) = spec.properties else {
+        return false;
+    };
+    let mut names = node.properties.iter().map(|property| &property.name.value);
+    names.any(|name| known.iter().all(|property| property.name != name))
 }
 
 /// What messages call an argument: "the path of `file`", or only the node where it says the same.
@@ -238,27 +304,26 @@ fn check_properties(node: &Node, spec: &NodeSpec, known: &'static [PropertySpec]
             None => sink.push(UnknownProperty {
                 node: node.name.value.clone(),
                 name: property.name.value.clone(),
-                help: property_help(&property.name.value, spec, known),
+                help: property_help(property, spec, known),
                 span: property.name.span,
             }),
         }
     }
-    for wanted in known
-        .iter()
-        .filter(|wanted| wanted.required && node.property(wanted.name).is_none())
-    {
-        // A property that is nearly there was reported as unknown.
-        if !node
-            .properties
-            .iter()
-            .any(|property| near(&property.name.value, [wanted.name]).contains(&wanted.name))
-        {
+    if has_unknown_property(node, spec) {
+        return;
+    }
+    for wanted in known.iter().filter(|wanted| wanted.required) {
+        if node.property(wanted.name).is_none() {
             push_missing(node, spec, format!("`{}=`", wanted.name), sink);
         }
     }
 }
 
-fn property_help(name: &str, spec: &NodeSpec, known: &[PropertySpec]) -> String {
+fn property_help(property: &Property, spec: &NodeSpec, known: &[PropertySpec]) -> String {
+    let name = property.name.value.as_str();
+    if let Some(answer) = synonyms::property(spec, name) {
+        return answer;
+    }
     if let Some(child) = spec.children.known().iter().find(|child| child.name == name) {
         return format!(
             "`{name}` is a child: write it in braces, as in {{ {} }}",
@@ -266,7 +331,15 @@ fn property_help(name: &str, spec: &NodeSpec, known: &[PropertySpec]) -> String 
         );
     }
     let names: Vec<&str> = known.iter().map(|property| property.name).collect();
+    let takes_text = spec
+        .arguments
+        .last()
+        .is_some_and(|argument| argument.value.kind == Kind::Text);
     did_you_mean(name, &names, || match names.as_slice() {
+        [] if takes_text => format!(
+            "it has no properties; if text is meant, put it in quotes: \"{name}={}\"",
+            text_of(&property.value.value)
+        ),
         [] => "it has no properties".to_owned(),
         names => format!("its properties are {}", listed(names)),
     })
@@ -335,15 +408,6 @@ fn check_repeated_children(children: &[Node], known: &[NodeSpec], sink: &mut Sin
     }
 }
 
-/// The nodes that an unknown name means: one that has it as another word, else those with a similar name.
-fn suggestions(name: &str, known: &[&'static NodeSpec]) -> Vec<&'static str> {
-    let aliased = known.iter().find(|spec| spec.aliases.contains(&name));
-    match aliased {
-        Some(spec) => vec![spec.name],
-        None => near(name, known.iter().map(|spec| spec.name)),
-    }
-}
-
 fn push_unknown_node(
     node: &Node,
     known: &[&'static NodeSpec],
@@ -351,29 +415,47 @@ fn push_unknown_node(
     table: &[&'static NodeSpec],
     sink: &mut Sink,
 ) {
-    let name = &node.name.value;
-    // A child that stands outside its parent, or a section inside another.
-    let parent = table
-        .iter()
-        .find(|spec| spec.children.known().iter().any(|child| child.name == name));
-    let section = table.iter().any(|spec| spec.name == name);
-    let help = match suggestions(name, known).as_slice() {
-        [] if section => format!("`{name}` stands at the top of a document"),
-        [] => match parent {
-            Some(parent) => format!("`{name}` stands in `{} {{ … }}`", parent.name),
-            None => {
-                let names: Vec<&str> = known.iter().map(|spec| spec.name).collect();
-                format!("known are {}", listed(&names))
-            }
-        },
-        found => format!("did you mean {}?", listed_or(found)),
-    };
     sink.push(UnknownNode {
-        name: name.clone(),
+        name: node.name.value.clone(),
         place,
-        help,
+        help: unknown_node_help(&node.name.value, known, table),
         span: node.name.span,
     });
+}
+
+fn unknown_node_help(name: &str, known: &[&'static NodeSpec], table: &[&'static NodeSpec]) -> String {
+    if let Some(plain) = synonyms::without_colon(name) {
+        return match stands(plain, table) {
+            Some(place) => format!("leave the `:` out; {place}"),
+            None => unknown_node_help(plain, known, table),
+        };
+    }
+    if let Some(answer) = synonyms::answer(name) {
+        return answer.to_owned();
+    }
+    // A child that stands outside its parent, or a section inside another.
+    let meant = stands(name, table).or_else(|| {
+        let meant = synonym(name, known).or_else(|| synonym(name, table));
+        meant
+            .or_else(|| synonyms::node(name))
+            .and_then(|meant| stands(meant, table))
+    });
+    let names = || -> Vec<&str> { known.iter().map(|spec| spec.name).collect() };
+    meant.unwrap_or_else(|| did_you_mean(name, &names(), || format!("known are {}", listed(&names()))))
+}
+
+/// The place of a node that the table knows.
+fn stands(name: &str, table: &[&'static NodeSpec]) -> Option<String> {
+    let section = table.iter().find(|spec| spec.name == name);
+    if let Some(section) = section {
+        let example = one_line(section.example);
+        return Some(format!("`{name}` stands at the top of a document: {example}"));
+    }
+    table.iter().find_map(|parent| {
+        let child = parent.children.known().iter().find(|child| child.name == name)?;
+        let example = one_line(child.example);
+        Some(format!("`{name}` stands in `{} {{ … }}`: {example}", parent.name))
+    })
 }
 
 fn check_value(argument: &Argument, wanted: &ValueType, name: &str, sink: &mut Sink) {
@@ -383,7 +465,7 @@ fn check_value(argument: &Argument, wanted: &ValueType, name: &str, sink: &mut S
             name: name.to_owned(),
             what: wanted.what.to_owned(),
             found: found(&argument.value),
-            help: kind_help(&argument.value, wanted),
+            help: kind_help(argument, wanted),
             span: argument.span,
         }),
         Err(Refusal::Choice) => {
@@ -407,8 +489,8 @@ fn check_value(argument: &Argument, wanted: &ValueType, name: &str, sink: &mut S
     }
 }
 
-fn kind_help(value: &Value, wanted: &ValueType) -> String {
-    match (wanted.kind, value) {
+fn kind_help(argument: &Argument, wanted: &ValueType) -> String {
+    match (wanted.kind, &argument.value) {
         (Kind::Boolean, Value::Text(text)) if text == "yes" || text == "on" || text == "1" => {
             "write `#true`".to_owned()
         }
@@ -416,9 +498,15 @@ fn kind_help(value: &Value, wanted: &ValueType) -> String {
             "write `#false`".to_owned()
         }
         (Kind::Boolean, _) => "write `#true` or `#false`".to_owned(),
-        (Kind::Text, Value::Integer(_) | Value::Float(_)) => "put it in quotes".to_owned(),
+        (Kind::Text, Value::Integer(_) | Value::Float(_)) => {
+            let text = argument.bare.clone().unwrap_or_else(|| text_of(&argument.value));
+            match (wanted.check)(&text) {
+                Ok(()) => format!("put it in quotes: \"{text}\""),
+                Err(refused) => format!("{}, in quotes", refused.help),
+            }
+        }
         (Kind::Integer, _) => "write a whole number, without quotes".to_owned(),
-        (Kind::Text | Kind::IntegerOrText, _) => format!("write {}, in quotes", wanted.what),
+        (Kind::Text | Kind::IntegerOrText | Kind::Scalar, _) => format!("write {}, in quotes", wanted.what),
     }
 }
 
@@ -464,7 +552,7 @@ fn listed_with(word: &str, names: &[&str]) -> String {
 }
 
 /// An example in one line: reports print each help in one.
-fn one_line(example: &str) -> String {
+pub(crate) fn one_line(example: &str) -> String {
     let mut lines = example.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut text = lines.next().unwrap_or_default().to_owned();
     for line in lines {

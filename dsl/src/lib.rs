@@ -27,5 +27,6 @@ pub mod values;
 mod check;
 mod distro;
 mod load;
+mod synonyms;
 
 pub use load::{LoadError, Loader, NOT_TEXT, Options, REPLACED, load};

@@ -1,6 +1,8 @@
-//! The pages of `docs/reference/`, written from the table of nodes.
+//! The pages of `docs/reference/`, written from the tables of nodes and limits.
 
 use std::fmt::Write as _;
+
+use kcompose_core::limits;
 
 use crate::nodes::ALL;
 use crate::schema::{ArgumentSpec, Children, Count, NodeSpec, Properties, PropertySpec, Repeat};
@@ -14,6 +16,7 @@ pub fn pages() -> Vec<(String, String)> {
             .map(|section| (format!("{}.md", section.spec.name), page(&section.spec))),
     );
     pages.push(("types.md".to_owned(), types()));
+    pages.push(("limits.md".to_owned(), limits()));
     pages
 }
 
@@ -29,7 +32,7 @@ fn overview() -> String {
             &format!("| [`{name}`]({name}.md) | {} |", first_sentence(section.spec.doc)),
         );
     }
-    text.push_str("\nThe values that they take: [types](types.md). `kcompose config` prints a composed flavor, with the origin of each\nline and with every default.\n");
+    text.push_str("\nThe values that they take: [types](types.md). Limits on inputs: [limits](limits.md). `kcompose config` prints a composed flavor, with the origin of each\nline and with every default.\n");
     text
 }
 
@@ -143,6 +146,27 @@ fn types() -> String {
     );
     for value in types {
         line(&mut text, &format!("\n## {}\n\n{}", value.name, value.doc));
+    }
+    text
+}
+
+const LIMITS_GENERATED: &str = "<!-- Written from `core/src/limits.rs`. Change it there, then run `UPDATE=1 cargo test -p kcompose-dsl`. -->\n\n";
+
+fn limits() -> String {
+    let mut text = format!(
+        "{LIMITS_GENERATED}# Limits\n\nA file that is over a limit is an error. The limits bound the memory and time that files written by others can cost.\n\n| limit | value | what it bounds | how to raise it |\n| --- | --- | --- | --- |\n"
+    );
+    for limit in limits::ALL {
+        let raise = limit.raise.unwrap_or("fixed");
+        line(
+            &mut text,
+            &format!(
+                "| `{}` | {limit} | {} | {} |",
+                limit.name,
+                cell(limit.bounds),
+                cell(raise)
+            ),
+        );
     }
     text
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kcompose_core::compose::{Part, Parts, compose, converted};
 use kcompose_core::diagnostic::{Diagnostics, Sink, Warned, did_you_mean};
+use kcompose_core::limits;
 use kcompose_core::model::{Architecture, Flavor, Fragment, Use};
 use kcompose_core::packages::deb::signature::{BEGIN_KEY, Keyring, SignatureError};
 use kcompose_core::source::{SourceMap, Span, Spanned};
@@ -37,12 +38,18 @@ impl Default for Options {
     }
 }
 
-/// Why a file cannot be had.
+/// The reason why a loader has no text for a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoadError {
     /// Nothing is at the path.
     Missing,
-    /// Something is there and cannot be read: why.
+    /// A symbolic link leads out of the folder that the path is in.
+    Outside,
+    /// It is no regular file: its kind, such as "a FIFO".
+    Special(&'static str),
+    /// It is over [`limits::TEXT`].
+    TooLarge,
+    /// It cannot be read: the system's reason.
     Unreadable(String),
     /// The file is there, and holds these bytes, which are no text in UTF-8.
     NotText(Vec<u8>),
@@ -137,6 +144,89 @@ struct UsedDifferently {
     second: Span,
 }
 
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{path}` is behind a symbolic link that leaves the folder of the flavor")]
+#[diagnostic(
+    code("kcompose::use::outside"),
+    help("put the file itself there; kcompose follows relative links to files of the same folder only")
+)]
+struct Outside {
+    path: String,
+    #[label("asked for here")]
+    span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{path}` is outside of the folder of the flavor, and its name does not end in `.kdl`")]
+#[diagnostic(
+    code("kcompose::use::outside"),
+    help("move it below the folder of the flavor, or rename it to `{path}.kdl` if it is a document")
+)]
+struct NotADocument {
+    path: String,
+    #[label("asked for here")]
+    span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{path}` is {kind}, not a file")]
+#[diagnostic(code("kcompose::use::special-file"), help("name a regular file"))]
+struct SpecialFile {
+    path: String,
+    kind: &'static str,
+    #[label("asked for here")]
+    span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{path}` is larger than {limit}")]
+#[diagnostic(
+    code("kcompose::use::too-large"),
+    help("a document, key or cloud-config has at most {limit}")
+)]
+struct TooLarge {
+    path: String,
+    limit: limits::Limit,
+    #[label("asked for here")]
+    span: Option<Span>,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the documents, keys and cloud-configs of this flavor are larger than {limit} together")]
+#[diagnostic(
+    code("kcompose::use::too-large"),
+    help("copy large files with `files` in place of naming them here")
+)]
+struct TooLargeTogether {
+    limit: limits::Limit,
+    #[label("the text that exceeds the limit")]
+    span: Option<Span>,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("this is a chain of more than {limit} that use each other")]
+#[diagnostic(
+    code("kcompose::use::too-deep"),
+    help("use the documents side by side, from one document")
+)]
+struct TooDeep {
+    limit: limits::Limit,
+    #[label("the chain goes on here")]
+    span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("this flavor uses more than {limit}")]
+#[diagnostic(
+    code("kcompose::use::too-many"),
+    help("write what belongs together into one document")
+)]
+struct TooMany {
+    limit: limits::Limit,
+    #[label("one too many")]
+    span: Span,
+}
+
 /// Parses, lowers and composes a flavor with everything that it uses.
 ///
 /// `name` is what reports call the flavor, and the path that what it uses is relative to. Every text lands in `sources`.
@@ -159,7 +249,8 @@ pub fn load(
         chosen,
         used: None,
     };
-    let mut loading = Loading::new(sources, loader, folder_of(name), &options.replaced);
+    let context = joined(&folder_of(name), "");
+    let mut loading = Loading::new(sources, loader, context, &options.replaced);
     loading.document(&request);
     let Loading {
         sources,
@@ -219,6 +310,10 @@ struct Loading<'a, 'l> {
     path: Vec<String>,
     /// Every document that was used: the place, and the parameters.
     done: BTreeMap<String, (Span, BTreeMap<String, Spanned<String>>)>,
+    /// The size of all texts that were read.
+    size: usize,
+    /// Whether a limit on all documents was reached; no further document is read.
+    full: bool,
 }
 
 impl<'a, 'l> Loading<'a, 'l> {
@@ -239,11 +334,17 @@ impl<'a, 'l> Loading<'a, 'l> {
             complete: true,
             path: Vec::new(),
             done: BTreeMap::new(),
+            size: 0,
+            full: false,
         }
     }
 
     /// Reads a document, and then what it uses.
     fn document(&mut self, request: &Request) {
+        if !self.fits(&request.name, request.text.len(), request.used) {
+            self.complete = false;
+            return;
+        }
         let shown = request
             .block
             .as_ref()
@@ -278,7 +379,6 @@ impl<'a, 'l> Loading<'a, 'l> {
         let target = &used.value.target;
         let is_document = target.value.starts_with("./") || target.value.starts_with("../");
         let name = if is_document {
-            // What a document of a replaced block uses lies in the same folder.
             joined(&folder_of(&by.name), &target.value)
         } else {
             format!("blocks/{}/block.kdl", target.value)
@@ -306,9 +406,18 @@ impl<'a, 'l> Loading<'a, 'l> {
             }
             return;
         }
+        if !self.may_use(target.span) {
+            self.complete = false;
+            return;
+        }
         self.done
             .insert(name.clone(), (used.span, used.value.parameters.clone()));
-        let Some(text) = self.text_of(&name, target, is_document) else {
+        let text = if is_document {
+            self.document_text(&name, by, target.span)
+        } else {
+            self.block_text(&name, target)
+        };
+        let Some(text) = text else {
             self.complete = false;
             return;
         };
@@ -325,34 +434,92 @@ impl<'a, 'l> Loading<'a, 'l> {
         });
     }
 
-    fn text_of(&mut self, name: &str, target: &Spanned<String>, is_document: bool) -> Option<String> {
-        if !is_document && self.replaced.contains(&target.value) {
-            return self.read(
-                &format!("{REPLACED}{}/block.kdl", target.value),
-                "document",
-                target.span,
-            );
+    /// Whether the limits allow one more document.
+    fn may_use(&mut self, span: Span) -> bool {
+        if self.full {
+            return false;
         }
-        if !is_document {
-            let found = kcompose_library::file(name).map(str::to_owned);
-            if found.is_none() {
-                let blocks = kcompose_library::blocks();
-                let help = did_you_mean(&target.value, &blocks, || {
-                    format!(
-                        "blocks are {}; a document of your own begins with `./`",
-                        crate::check::listed(&blocks)
-                    )
-                });
-                self.sink.push(NotFound {
-                    what: "block",
-                    name: target.value.clone(),
-                    help,
-                    span: target.span,
-                });
-            }
-            return found;
+        if limits::USE_DEPTH.is_exceeded_by(self.path.len() + 1) {
+            self.sink.push(TooDeep {
+                limit: limits::USE_DEPTH,
+                span,
+            });
+            return false;
         }
-        self.read(name, "document", target.span)
+        // The flavor itself is not among those that are done.
+        if limits::DOCUMENTS.is_exceeded_by(self.done.len() + 2) {
+            self.full = true;
+            self.sink.push(TooMany {
+                limit: limits::DOCUMENTS,
+                span,
+            });
+            return false;
+        }
+        true
+    }
+
+    /// Whether the limits allow a text of a size; counts it.
+    fn fits(&mut self, path: &str, size: usize, span: Option<Span>) -> bool {
+        if limits::TEXT.is_exceeded_by(size) {
+            self.sink.push(TooLarge {
+                path: path.to_owned(),
+                limit: limits::TEXT,
+                span,
+            });
+            return false;
+        }
+        self.size = self.size.saturating_add(size);
+        if !limits::TEXTS.is_exceeded_by(self.size) {
+            return true;
+        }
+        if !std::mem::replace(&mut self.full, true) {
+            self.sink.push(TooLargeTogether {
+                limit: limits::TEXTS,
+                span,
+            });
+        }
+        false
+    }
+
+    /// The text of a block of the library, or of the folder in its place.
+    fn block_text(&mut self, name: &str, target: &Spanned<String>) -> Option<String> {
+        if self.replaced.contains(&target.value) {
+            let path = format!("{REPLACED}{}/block.kdl", target.value);
+            return self.read(&path, "document", target.span);
+        }
+        let found = kcompose_library::file(name).map(str::to_owned);
+        if found.is_none() {
+            let blocks = kcompose_library::blocks();
+            let help = did_you_mean(&target.value, &blocks, || {
+                format!(
+                    "blocks are {}; a document of your own begins with `./`",
+                    crate::check::listed(&blocks)
+                )
+            });
+            self.sink.push(NotFound {
+                what: "block",
+                name: target.value.clone(),
+                help,
+                span: target.span,
+            });
+        }
+        found
+    }
+
+    /// The text of a document: of the folder of its block if a block uses it, else of the user.
+    fn document_text(&mut self, name: &str, by: &Request, span: Span) -> Option<String> {
+        if let Some(block) = &by.block {
+            let inside = name.strip_prefix(&format!("blocks/{block}/"));
+            return self.block_file(name, inside.unwrap_or(name), block, "document", span);
+        }
+        if leaves(&self.context, name) && !name.ends_with(".kdl") {
+            self.sink.push(NotADocument {
+                path: name.to_owned(),
+                span,
+            });
+            return None;
+        }
+        self.read(name, "document", span)
     }
 
     /// Asks for a text, and notes when it cannot be had.
@@ -374,6 +541,24 @@ impl<'a, 'l> Loading<'a, 'l> {
             Err(LoadError::NotText(_)) => {
                 let reason = NOT_TEXT.to_owned();
                 self.loaded(Err(LoadError::Unreadable(reason)), path, what, span)
+            }
+            Err(LoadError::Outside) => {
+                let path = path.to_owned();
+                self.sink.push(Outside { path, span });
+                None
+            }
+            Err(LoadError::Special(kind)) => {
+                let path = path.to_owned();
+                self.sink.push(SpecialFile { path, kind, span });
+                None
+            }
+            Err(LoadError::TooLarge) => {
+                self.sink.push(TooLarge {
+                    path: path.to_owned(),
+                    limit: limits::TEXT,
+                    span: Some(span),
+                });
+                None
             }
             Err(LoadError::Missing) => {
                 let help = format!("paths are relative to the folder of the document; looked for {path}");
@@ -418,15 +603,21 @@ impl<'a, 'l> Loading<'a, 'l> {
         }
         for config in &mut fragment.cloud_configs {
             if let Some(text) = &config.value.text {
-                config.value.lines = self.lines_of(text);
+                config.value.lines = self.written_lines(text);
             }
             let (Some(from), None) = (&config.value.from, &config.value.text) else {
                 continue;
             };
             let (path, span) = (from.value.as_str().to_owned(), from.span);
-            config.value.text = self
-                .context_text(&path, "file", span, by)
-                .map(|text| Spanned::new(text, span));
+            if let Some(text) = self.context_text(&path, "file", span, by) {
+                let shown = match &by.block {
+                    None => joined(&self.context, &path),
+                    Some(_) => format!("library:{}", joined(&folder_of(&by.name), &path)),
+                };
+                let file = self.sources.add(shown, text.as_str());
+                config.value.lines = lines_of(file.whole(), text.split('\n'));
+                config.value.text = Some(Spanned::new(text, span));
+            }
         }
         if let Some(overriding) = &mut fragment.overriding {
             self.take_texts(overriding, by);
@@ -435,17 +626,19 @@ impl<'a, 'l> Loading<'a, 'l> {
 
     /// The keys in a file of the build context, armoured.
     fn key_text(&mut self, path: &str, span: Span, by: &Request) -> Option<String> {
-        let (text, keys) = match self.context_path(path, by) {
+        let loaded = match self.context_path(path, by) {
             Some(place) => match (self.loader)(&place) {
-                Ok(text) => (Some(text.clone()), Keyring::of_file(text.as_bytes())),
-                Err(LoadError::NotText(bytes)) => (None, Keyring::of_file(&bytes)),
+                Ok(text) => text.into_bytes(),
+                Err(LoadError::NotText(bytes)) => bytes,
                 other => return self.loaded(other, &place, "key", span),
             },
-            None => {
-                let text = self.context_text(path, "key", span, by)?;
-                (Some(text.clone()), Keyring::of_file(text.as_bytes()))
-            }
+            None => self.context_text(path, "key", span, by)?.into_bytes(),
         };
+        if !self.fits(path, loaded.len(), Some(span)) {
+            return None;
+        }
+        let keys = Keyring::of_file(&loaded);
+        let text = String::from_utf8(loaded).ok();
         match keys {
             Ok(keys) => Some(
                 text.filter(|text| text.contains(BEGIN_KEY))
@@ -465,8 +658,8 @@ impl<'a, 'l> Loading<'a, 'l> {
         }
     }
 
-    /// Where each line of a text is that is written over several lines; nothing for one that is not.
-    fn lines_of(&self, text: &Spanned<String>) -> Vec<Span> {
+    /// The place of each line of a text that is written over several lines; nothing for one that is not.
+    fn written_lines(&self, text: &Spanned<String>) -> Vec<Span> {
         let raw = self.sources.text(text.span).unwrap_or_default();
         let Some(first) = raw
             .find('\n')
@@ -474,29 +667,41 @@ impl<'a, 'l> Loading<'a, 'l> {
         else {
             return Vec::new();
         };
-        let mut place = first + 1;
-        let lines = raw[place..].split('\n').filter_map(|line| {
-            let indent = line.len() - line.trim_start().len();
-            let begin = u32::try_from(place + indent).ok()?;
-            let length = u32::try_from(line.trim().len()).ok()?;
-            place += line.len() + 1;
-            Some(Span::new(text.span.start + begin, length))
-        });
-        lines.collect()
+        let body = first + 1;
+        let start = text.span.start + u32::try_from(body).expect("a source file is under 4 GiB");
+        lines_of(Span::new(start, text.span.length), raw[body..].split('\n'))
     }
 
     /// A file of the build context; for a block of the library, of the block's folder.
     fn context_text(&mut self, path: &str, what: &'static str, span: Span, by: &Request) -> Option<String> {
-        if let Some(place) = self.context_path(path, by) {
-            return self.read(&place, what, span);
+        let text = match &by.block {
+            Some(block) => {
+                let name = joined(&folder_of(&by.name), path);
+                self.block_file(&name, path, block, what, span)
+            }
+            None => self.read(&joined(&self.context.clone(), path), what, span),
+        }?;
+        self.fits(path, text.len(), Some(span)).then_some(text)
+    }
+
+    /// A file of a block: `name` in the library, `inside` in the folder that takes its place.
+    fn block_file(
+        &mut self,
+        name: &str,
+        inside: &str,
+        block: &str,
+        what: &'static str,
+        span: Span,
+    ) -> Option<String> {
+        if self.replaced.contains(block) {
+            return self.read(&format!("{REPLACED}{block}/{inside}"), what, span);
         }
-        let path = joined(&folder_of(&by.name), path);
-        let found = kcompose_library::file(&path).map(str::to_owned);
+        let found = kcompose_library::file(name).map(str::to_owned);
         if found.is_none() {
             self.sink.push(NotFound {
                 what,
-                name: path,
-                help: "this is a mistake of the library".to_owned(),
+                name: name.to_owned(),
+                help: "report this: the library lacks one of its files".to_owned(),
                 span,
             });
         }
@@ -515,6 +720,19 @@ impl Loading<'_, '_> {
     }
 }
 
+/// The place of each of the lines from the beginning of a span, without the spaces around it.
+fn lines_of<'a>(span: Span, lines: impl Iterator<Item = &'a str>) -> Vec<Span> {
+    let mut place = 0;
+    let lines = lines.filter_map(|line| {
+        let indent = line.len() - line.trim_start().len();
+        let begin = u32::try_from(place + indent).ok()?;
+        let length = u32::try_from(line.trim().len()).ok()?;
+        place += line.len() + 1;
+        Some(Span::new(span.start + begin, length))
+    });
+    lines.collect()
+}
+
 fn all_uses(fragment: &Fragment) -> Vec<Spanned<Use>> {
     let mut uses = fragment.uses.clone();
     uses.extend(fragment.overriding.iter().flat_map(|fragment| all_uses(fragment)));
@@ -530,6 +748,17 @@ fn folder_of(path: &str) -> String {
             folder.to_owned()
         }
     })
+}
+
+/// Whether a path is outside of a folder; both are as [`joined`] returns them.
+fn leaves(folder: &str, path: &str) -> bool {
+    match folder {
+        "" => path == ".." || path.starts_with("../"),
+        "/" => false,
+        _ => path
+            .strip_prefix(folder)
+            .is_none_or(|rest| !rest.starts_with('/')),
+    }
 }
 
 /// A relative path behind a folder, without `.` and with `..` taken back where possible.
@@ -556,5 +785,22 @@ mod tests {
         assert_eq!(joined(&folder_of("flavor.kdl"), "../b.kdl"), "../b.kdl");
         assert_eq!(joined(&folder_of("/a/b/flavor.kdl"), "../c.kdl"), "/a/c.kdl");
         assert_eq!(joined(&folder_of("/flavor.kdl"), "./c.kdl"), "/c.kdl");
+    }
+
+    #[test]
+    fn paths_outside_of_a_folder_are_seen() {
+        for (folder, path, outside) in [
+            ("", "a/b.kdl", false),
+            ("", "../b.kdl", true),
+            ("a", "a/b.kdl", false),
+            ("a", "ab.kdl", true),
+            ("a", "b.kdl", true),
+            ("/", "/b.kdl", false),
+            ("/a", "/b.kdl", true),
+            ("../a", "../a/b.kdl", false),
+            ("../a", "../b.kdl", true),
+        ] {
+            assert_eq!(leaves(folder, path), outside, "{folder} {path}");
+        }
     }
 }

@@ -153,6 +153,7 @@ fn substitute(node: &mut Node, values: &BTreeMap<&str, &str>, names: &[&str], si
             continue;
         };
         argument.annotation = None;
+        argument.bare = None;
         if let Some(value) = values.get(name.as_str()) {
             argument.value = value_of(value);
         } else if !names.contains(&name.as_str()) {

@@ -5,7 +5,7 @@ use kcompose_core::source::Spanned;
 
 use crate::schema::{ArgumentSpec, NodeSpec, Properties, PropertySpec, Section};
 use crate::syntax::Node;
-use crate::values::{ARCHIVE_URL, WORD};
+use crate::values::{ARCHIVE_URL, DISTRO, WORD};
 
 pub(super) const NODE: Section<Fragment> = Section {
     spec: NodeSpec {
@@ -13,7 +13,7 @@ pub(super) const NODE: Section<Fragment> = Section {
         doc: "The distro that the image builds on, from the library. Exactly one.",
         arguments: &[ArgumentSpec::one(
             "DISTRO",
-            &WORD,
+            &DISTRO,
             "A distro of the library, such as `debian`.",
         )],
         properties: Properties::Known(&[
@@ -40,7 +40,10 @@ pub(super) const NODE: Section<Fragment> = Section {
 };
 
 fn lower(node: &Node, fragment: &mut Fragment) {
-    let Some(distro) = node.argument(0) else { return };
+    let distro: Option<Spanned<String>> = node.argument(0);
+    let Some(distro) = distro.filter(|distro| (DISTRO.check)(&distro.value).is_ok()) else {
+        return;
+    };
     let base = Base {
         distro,
         release: node.value("release"),

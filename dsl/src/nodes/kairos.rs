@@ -91,7 +91,7 @@ pub(super) const NODE: Section<Fragment> = Section {
             NodeSpec {
                 name: "trusted-boot",
                 doc: "Whether the image must boot from a signed unified kernel image; it is refused where that cannot be built.",
-                arguments: &[ArgumentSpec::one("ASKED", &BOOLEAN, "`#true` to ask for it.")],
+                arguments: &[ArgumentSpec::one("VALUE", &BOOLEAN, "`#true` to ask for it.")],
                 repeat: Repeat::Once,
                 example: "trusted-boot #false",
                 ..NodeSpec::EMPTY
@@ -99,7 +99,7 @@ pub(super) const NODE: Section<Fragment> = Section {
             NodeSpec {
                 name: "fips",
                 doc: "Whether the image must have cryptography by FIPS 140; it is refused where the distro has none.",
-                arguments: &[ArgumentSpec::one("ASKED", &BOOLEAN, "`#true` to ask for it.")],
+                arguments: &[ArgumentSpec::one("VALUE", &BOOLEAN, "`#true` to ask for it.")],
                 repeat: Repeat::Once,
                 example: "fips #false",
                 ..NodeSpec::EMPTY

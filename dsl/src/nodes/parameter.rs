@@ -5,7 +5,7 @@ use kcompose_core::source::{Span, Spanned};
 
 use crate::schema::{ArgumentSpec, Children, NodeSpec, Properties, PropertySpec, Repeat, Section};
 use crate::syntax::Node;
-use crate::values::{LINE, PARAMETER_VALUE, WORD};
+use crate::values::{PARAMETER_VALUE, WORD, scalar};
 
 pub(super) const NODE: Section<Fragment> = Section {
     spec: NodeSpec {
@@ -21,7 +21,7 @@ pub(super) const NODE: Section<Fragment> = Section {
         children: Children::Known(&[NodeSpec {
             name: "choices",
             doc: "The only values that it may have.",
-            arguments: &[ArgumentSpec::many("VALUE", &LINE, "A value.")],
+            arguments: &[ArgumentSpec::many("VALUE", &PARAMETER_VALUE, "A value.")],
             repeat: Repeat::Once,
             example: "choices \"stable\" \"edge\"",
             ..NodeSpec::EMPTY
@@ -53,11 +53,13 @@ pub fn parameters(nodes: &[Node]) -> Vec<Parameter> {
         .filter_map(|node| {
             Some(Parameter {
                 name: node.argument(0)?,
-                default: node.value::<String>("default").map(|default| default.value),
+                default: node
+                    .property("default")
+                    .and_then(|default| scalar(&default.value)),
                 choices: node
-                    .child_values::<String>("choices")
-                    .into_iter()
-                    .map(|choice| choice.value)
+                    .children_named("choices")
+                    .flat_map(|choices| &choices.arguments)
+                    .filter_map(|choice| scalar(&choice.value))
                     .collect(),
                 span: node.span,
             })

@@ -5,14 +5,14 @@ use kcompose_core::source::Spanned;
 
 use crate::schema::{ArgumentSpec, Children, NodeSpec, Section};
 use crate::syntax::Node;
-use crate::values::{PARAMETER_VALUE, SYSCTL_KEY};
+use crate::values::{SYSCTL_KEY, SYSCTL_VALUE};
 
 static PARAMETER: NodeSpec = NodeSpec {
     name: "KEY",
     doc: "A kernel parameter and its value.",
     arguments: &[ArgumentSpec::one(
         "VALUE",
-        &PARAMETER_VALUE,
+        &SYSCTL_VALUE,
         "The value, as it is written to `/proc/sys`.",
     )],
     example: "net.ipv4.ip_forward 1",

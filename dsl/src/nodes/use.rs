@@ -5,13 +5,14 @@ use kcompose_core::source::Spanned;
 
 use crate::schema::{ArgumentSpec, NodeSpec, Properties, Section};
 use crate::syntax::Node;
-use crate::values::{PARAMETER_VALUE, Readable, USE_TARGET};
+use crate::values::{PARAMETER_VALUE, USE_TARGET, scalar};
 
 pub(super) const NODE: Section<Fragment> = Section {
     spec: NodeSpec {
         name: "use",
         doc: "Adds what another document says: a block of the library, or a document of one's own. A document that is used \
-              twice counts once.",
+              twice counts once. Below the folder of the flavor, symbolic links may lead to files of that folder. Outside of \
+              it, a path begins with `../`, the file's name ends in `.kdl`, and no link is followed.",
         arguments: &[ArgumentSpec::one(
             "DOCUMENT",
             &USE_TARGET,
@@ -30,8 +31,7 @@ fn lower(node: &Node, fragment: &mut Fragment) {
         .filter(|target| (USE_TARGET.check)(&target.value).is_ok());
     let Some(target) = target else { return };
     let parameters = node.properties.iter().filter_map(|property| {
-        let value =
-            String::read(&property.value.value).filter(|text| (PARAMETER_VALUE.check)(text).is_ok())?;
+        let value = scalar(&property.value.value).filter(|text| (PARAMETER_VALUE.check)(text).is_ok())?;
         Some((property.name.value.clone(), Spanned::new(value, property.span)))
     });
     fragment.uses.push(Spanned::new(

@@ -1,22 +1,21 @@
 //! Syntax errors as people meet them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use kcompose_core::diagnostic::{Diagnostics, Sink};
-use kcompose_core::source::{SourceFile, Span};
-use miette::Diagnostic;
+use kcompose_core::diagnostic::Sink;
+use kcompose_core::limits::Limit;
+use kcompose_core::source::Span;
+use miette::{Diagnostic, LabeledSpan};
 use thiserror::Error;
-
-use super::scan::{Opener, Unclosed, unclosed};
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("this `{{` is never closed")]
 #[diagnostic(code("kcompose::syntax::unclosed"), help("add the missing `}}`"))]
-struct UnclosedBrace {
+pub(super) struct UnclosedBrace {
     #[label(primary, "opened here")]
-    opened: Span,
+    pub(super) opened: Span,
     #[label("the text ends here")]
-    end: Span,
+    pub(super) end: Span,
 }
 
 #[derive(Debug, Error, Diagnostic)]
@@ -27,17 +26,40 @@ struct UnclosedBrace {
         "close it with `\"` on the same line; text of many lines stands between `\"\"\"` and `\"\"\"`, each on a line of its own"
     )
 )]
-struct UnclosedText {
+pub(super) struct UnclosedText {
     #[label("opened here")]
-    opened: Span,
+    pub(super) opened: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("this text of many lines is never closed")]
+#[diagnostic(
+    code("kcompose::syntax::unclosed"),
+    help("close it with `\"\"\"` on a line of its own")
+)]
+pub(super) struct UnclosedLines {
+    #[label("opened here")]
+    pub(super) opened: Span,
 }
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("this comment is never closed")]
 #[diagnostic(code("kcompose::syntax::unclosed"), help("close it with `*/`"))]
-struct UnclosedComment {
+pub(super) struct UnclosedComment {
     #[label("opened here")]
-    opened: Span,
+    pub(super) opened: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("more than {limit} are inside each other here")]
+#[diagnostic(
+    code("kcompose::syntax::too-deep"),
+    help("take blocks or comments apart that need not be inside each other")
+)]
+pub(super) struct TooDeep {
+    pub(super) limit: Limit,
+    #[label("one level too many")]
+    pub(super) span: Span,
 }
 
 #[derive(Debug, Error, Diagnostic)]
@@ -46,40 +68,165 @@ struct UnclosedComment {
     code("kcompose::syntax::keyword"),
     help("write `#{word}`, or `\"{word}\"` if text is meant")
 )]
-struct BareKeyword {
-    word: String,
+pub(super) struct BareKeyword {
+    pub(super) word: String,
     #[label("needs a `#`")]
-    span: Span,
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("there is no keyword `#{word}`")]
+#[diagnostic(code("kcompose::syntax::keyword"), help("{help}"))]
+pub(super) struct UnknownKeyword {
+    pub(super) word: String,
+    pub(super) help: String,
+    #[label("keywords are #true, #false and #null")]
+    pub(super) span: Span,
 }
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("a bare name cannot begin with a digit")]
 #[diagnostic(code("kcompose::syntax::digit"), help("put it in quotes: \"{word}\""))]
-struct LeadingDigit {
-    word: String,
+pub(super) struct LeadingDigit {
+    pub(super) word: String,
     #[label("begins with a digit")]
+    pub(super) span: Span,
+}
+
+/// A bare word that needs quotes.
+#[derive(Debug, Error, Diagnostic)]
+#[error("{fact}")]
+#[diagnostic(code("kcompose::syntax::bare"), help("{help}"))]
+pub(super) struct NeedsQuotes {
+    fact: String,
+    help: String,
+    label: &'static str,
+    #[label("{label}")]
     span: Span,
 }
 
+impl NeedsQuotes {
+    /// A word with signs that only text in quotes may have, or one that begins like a number and is none.
+    pub(super) fn of(word: String, is_number: bool, span: Span) -> Self {
+        let (fact, label) = if is_number {
+            ("is not a number, and stands without quotes", "not a number")
+        } else {
+            (
+                "cannot stand without quotes",
+                "has a character that means something in KDL",
+            )
+        };
+        NeedsQuotes {
+            fact: format!("`{word}` {fact}"),
+            help: format!("put it in quotes: \"{word}\""),
+            label,
+            span,
+        }
+    }
+
+    /// A word in front of a `"` that belongs to nothing.
+    pub(super) fn opening(word: String, span: Span) -> Self {
+        NeedsQuotes {
+            fact: format!("the quote behind `{word}` closes nothing"),
+            help: format!("put the text in quotes: \"{word}\""),
+            label: "the opening quote is missing",
+            span,
+        }
+    }
+
+    /// A `"` that belongs to nothing.
+    pub(super) fn unpaired(span: Span) -> Self {
+        NeedsQuotes {
+            fact: "this quote closes nothing".to_owned(),
+            help: "put each text in quotes of its own".to_owned(),
+            label: "no text ends here",
+            span,
+        }
+    }
+}
+
 #[derive(Debug, Error, Diagnostic)]
-#[error("`{word}` cannot stand without quotes")]
-#[diagnostic(code("kcompose::syntax::bare"), help("put it in quotes: \"{word}\""))]
-struct NeedsQuotes {
-    word: String,
-    #[label("has a character that means something in KDL")]
+#[error("the quotes of this line do not pair up")]
+#[diagnostic(
+    code("kcompose::syntax::quotes"),
+    help("put each text in quotes of its own, and a space between two of them")
+)]
+pub(super) struct UnpairedQuotes {
+    #[label("a quote is missing or too much near here")]
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{word}` is no value")]
+#[diagnostic(
+    code("kcompose::syntax::invalid"),
+    help("put text in quotes, and a space between two values")
+)]
+pub(super) struct InvalidWord {
+    pub(super) word: String,
+    #[label("not a value")]
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the character U+{number:04X} cannot stand here")]
+#[diagnostic(
+    code("kcompose::syntax::character"),
+    help("delete it, or write it as `\\u{{{number:x}}}` in a text; editors do not show it")
+)]
+pub(super) struct Forbidden {
+    number: u32,
+    #[label("an invisible character")]
     span: Span,
+}
+
+impl Forbidden {
+    pub(super) fn new(character: char, span: Span) -> Self {
+        Forbidden {
+            number: character.into(),
+            span,
+        }
+    }
 }
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("the value of `{name}` is missing")]
-#[diagnostic(
-    code("kcompose::syntax::missing-value"),
-    help("write `{name}=\"…\"`, without a space behind `=`")
-)]
-struct MissingValue {
-    name: String,
+#[diagnostic(code("kcompose::syntax::missing-value"), help("write `{name}=\"…\"`"))]
+pub(super) struct MissingValue {
+    pub(super) name: String,
     #[label("no value behind `=`")]
-    span: Span,
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{name}` is a node, and a node has no `=`")]
+#[diagnostic(code("kcompose::syntax::assignment"), help("{help}"))]
+pub(super) struct Assignment {
+    pub(super) name: String,
+    pub(super) help: String,
+    #[label("not a node")]
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("a node begins with its name")]
+#[diagnostic(
+    code("kcompose::syntax::missing-name"),
+    help("write a name in front of it, as in: packages {{ curl; }}")
+)]
+pub(super) struct MissingName {
+    #[label("the name is missing")]
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{sign}` cannot stand here")]
+#[diagnostic(code("kcompose::syntax::invalid"), help("{help}"))]
+pub(super) struct StraySign {
+    pub(super) sign: char,
+    pub(super) help: &'static str,
+    #[label("unexpected")]
+    pub(super) span: Span,
 }
 
 #[derive(Debug, Error, Diagnostic)]
@@ -88,149 +235,155 @@ struct MissingValue {
     code("kcompose::syntax::stray-brace"),
     help("take it out, or add the `{{` that it closes")
 )]
-struct StrayBrace {
+pub(super) struct StrayBrace {
     #[label("nothing is open here")]
-    span: Span,
+    pub(super) span: Span,
 }
 
 #[derive(Debug, Error, Diagnostic)]
+#[error("text and `\"\"\"` are on one line")]
+#[diagnostic(code("kcompose::syntax::lines"), help("{help}"))]
+pub(super) struct TextOnQuotes {
+    pub(super) help: &'static str,
+    #[label("here")]
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("this line begins further left than the `\"\"\"` that closes the text")]
+#[diagnostic(
+    code("kcompose::syntax::lines"),
+    help("indent it, or move the closing `\"\"\"` to the left: its indent is taken off each line")
+)]
+pub(super) struct Undented {
+    #[label(primary, "begins here")]
+    pub(super) span: Span,
+    #[label("the indent of all lines")]
+    pub(super) closing: Span,
+}
+
+/// Escapes of one text that mean nothing.
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{escape}` is no escape")]
+#[diagnostic(code("kcompose::syntax::escape"), help("{help}"))]
+pub(super) struct BadEscape {
+    escape: String,
+    help: String,
+    #[label(primary, "unknown")]
+    first: Span,
+    #[label(collection)]
+    others: Vec<LabeledSpan>,
+}
+
+/// More places of one mistake are not marked.
+const MARKED: usize = 3;
+
+impl BadEscape {
+    /// From the first of the escapes and the places of all.
+    pub(super) fn new(escape: String, places: Vec<Span>, has_lines: bool) -> Self {
+        let raw = if has_lines {
+            "`#\"\"\"` and `\"\"\"#`"
+        } else {
+            "`#\"` and `\"#`"
+        };
+        let help = format!("write `\\{escape}`; between {raw} a backslash is a backslash");
+        let (first, others) = marks(&places, "unknown");
+        BadEscape {
+            escape,
+            help,
+            first,
+            others,
+        }
+    }
+}
+
+fn marks(places: &[Span], label: &str) -> (Span, Vec<LabeledSpan>) {
+    let first = places.first().copied().unwrap_or_default();
+    let others = places.iter().skip(1).take(MARKED - 1);
+    let others = others.map(|span| LabeledSpan::new_with_span(Some(label.to_owned()), *span));
+    (first, others.collect())
+}
+
+/// A habit of another language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Habit {
+    /// `# comment`
+    HashComment,
+    /// `a, b`
+    Comma,
+    /// `- a`
+    Dash,
+    /// `'a'` and typographic quotes.
+    OtherQuotes,
+}
+
+/// The places of habits: each habit is one problem, however often it shows.
+#[derive(Debug, Default)]
+pub(super) struct Habits(BTreeMap<Habit, Vec<Span>>);
+
+#[derive(Debug, Error, Diagnostic)]
 #[error("{fact}")]
-#[diagnostic(code("kcompose::syntax::invalid"), help("{advice}"))]
-struct Invalid {
-    fact: String,
-    advice: String,
-    #[label("{label}")]
-    span: Span,
-    label: String,
+#[diagnostic(code("kcompose::syntax::habit"), help("{help}"))]
+struct OtherLanguage {
+    fact: &'static str,
+    help: &'static str,
+    label: &'static str,
+    #[label(primary, "{label}")]
+    first: Span,
+    #[label(collection)]
+    others: Vec<LabeledSpan>,
 }
 
-/// What a node looks like, for errors that the parser has no advice for.
-const SHAPE: &str =
-    "a node is a name, then values and name=value pairs, then children in braces; text stands in quotes";
+impl Habits {
+    /// Notes a place.
+    pub(super) fn note(&mut self, habit: Habit, span: Span) {
+        self.0.entry(habit).or_default().push(span);
+    }
 
-/// The problems of a text that is no KDL: what is left open first, then what the parser says beside it.
-pub(super) fn syntax_problems(file: &SourceFile, text: &str, error: &kdl::KdlError) -> Diagnostics {
-    let mut sink = Sink::new();
-    let mut open = unclosed(text);
-    // Behind a text or comment that does not end nothing is known of braces.
-    if open.last().is_some_and(|last| last.what != Opener::Brace) {
-        open.drain(..open.len() - 1);
-    }
-    for unclosed in &open {
-        push_unclosed(&mut sink, file, *unclosed);
-    }
-    let first_open = open.first().map_or(usize::MAX, |unclosed| unclosed.offset);
-    let mut places = BTreeSet::new();
-    for diagnostic in &error.diagnostics {
-        // The parser says some places twice.
-        if !places.insert(diagnostic.span.offset()) {
-            continue;
-        }
-        // What follows an opening that never closes is the parser's guesswork.
-        if diagnostic.span.offset() < first_open && !is_follow_up(diagnostic, text, &open) {
-            push_invalid(&mut sink, file, text, diagnostic);
-        }
-    }
-    if !sink.has_errors() {
-        // Never silent: the parser refused the text, so something is said.
-        for diagnostic in &error.diagnostics {
-            push_invalid(&mut sink, file, text, diagnostic);
-        }
-    }
-    sink.into_diagnostics()
-}
-
-/// Whether an error that begins before the first opening reaches over it, as those of the whole document do.
-fn is_follow_up(diagnostic: &kdl::KdlDiagnostic, text: &str, open: &[Unclosed]) -> bool {
-    let end = diagnostic.span.offset() + diagnostic.span.len();
-    let whole = diagnostic.span.offset() == 0 && end >= text.trim_end().len();
-    !open.is_empty() && (whole || open.iter().any(|unclosed| end > unclosed.offset))
-}
-
-fn push_unclosed(sink: &mut Sink, file: &SourceFile, unclosed: Unclosed) {
-    let opened = file.span(unclosed.offset, 1);
-    match unclosed.what {
-        Opener::Brace => sink.push(UnclosedBrace {
-            opened,
-            end: file.span(file.text.trim_end().len(), 0),
-        }),
-        Opener::Text => sink.push(UnclosedText { opened }),
-        Opener::Comment => sink.push(UnclosedComment {
-            opened: file.span(unclosed.offset, 2),
-        }),
-    }
-}
-
-fn push_invalid(sink: &mut Sink, file: &SourceFile, text: &str, diagnostic: &kdl::KdlDiagnostic) {
-    let (offset, length) = (diagnostic.span.offset(), diagnostic.span.len());
-    let marked = text.get(offset..offset + length).unwrap_or_default();
-    if marked.contains('\n')
-        && let Some((name, place)) = property_without_value(text)
-    {
-        return sink.push(MissingValue {
-            span: file.span(place, name.len() + 1),
-            name,
-        });
-    }
-    // The first line of a mark says enough; behind its last character there may be no text at all.
-    let line = marked.trim_start().lines().next().unwrap_or_default().trim_end();
-    let offset = offset + (marked.len() - marked.trim_start().len());
-    let span = file.span(offset.min(text.len()), line.len());
-    let digits = line.starts_with(|first: char| first.is_ascii_digit());
-    match line {
-        "true" | "false" | "null" | "inf" | "-inf" | "nan" => sink.push(BareKeyword {
-            word: line.to_owned(),
-            span,
-        }),
-        "}" => sink.push(StrayBrace { span }),
-        _ if digits && !line.contains(char::is_whitespace) && line.contains(char::is_alphabetic) => {
-            sink.push(LeadingDigit {
-                word: line.to_owned(),
-                span,
+    /// Reports each habit once.
+    pub(super) fn report(&mut self, sink: &mut Sink) {
+        for (habit, places) in std::mem::take(&mut self.0) {
+            let (fact, help, label) = match habit {
+                Habit::HashComment => (
+                    "`#` begins no comment",
+                    "begin a comment with `//`",
+                    "not a comment",
+                ),
+                Habit::Comma => (
+                    "values and nodes are not separated by commas",
+                    "leave the commas out: values are separated by spaces, nodes by lines or `;`",
+                    "leave it out",
+                ),
+                Habit::Dash => (
+                    "a list has no dashes",
+                    "leave the dashes out: write each entry on a line of its own",
+                    "leave it out",
+                ),
+                Habit::OtherQuotes => (
+                    "these quotes are no quotes of KDL",
+                    "put text between straight double quotes: \"…\"",
+                    "not in quotes",
+                ),
+            };
+            let (first, others) = marks(&places, label);
+            sink.push(OtherLanguage {
+                fact,
+                help,
+                label,
+                first,
+                others,
             });
         }
-        _ if !line.is_empty()
-            && line.starts_with(is_word)
-            && line.chars().all(|c| is_word(c) || "/\\()[]#".contains(c)) =>
-        {
-            sink.push(NeedsQuotes {
-                word: line.to_owned(),
-                span,
-            });
-        }
-        _ => sink.push(Invalid {
-            fact: lower_first(diagnostic.message.as_deref().unwrap_or("this is not KDL")),
-            advice: diagnostic
-                .help
-                .as_deref()
-                .map_or_else(|| SHAPE.to_owned(), lower_first),
-            span,
-            label: diagnostic.label.clone().unwrap_or_else(|| "here".to_owned()),
-        }),
     }
 }
 
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || "-_.+:@%".contains(c)
-}
-
-/// The first property whose value is missing: its name and its offset.
-fn property_without_value(text: &str) -> Option<(String, usize)> {
-    let mut offset = 0;
-    for line in text.split_inclusive('\n') {
-        let trimmed = line.trim_end();
-        if let Some(before) = trimmed.strip_suffix('=') {
-            let start = before.rfind(char::is_whitespace).map_or(0, |space| space + 1);
-            return Some((before[start..].to_owned(), offset + start));
-        }
-        offset += line.len();
-    }
-    None
-}
-
-fn lower_first(text: &str) -> String {
-    let mut characters = text.chars();
-    characters.next().map_or_else(String::new, |first| {
-        first.to_lowercase().chain(characters).collect()
-    })
+/// A document of another language.
+#[derive(Debug, Error, Diagnostic)]
+#[error("this is {what}, not a flavor")]
+#[diagnostic(code("kcompose::syntax::foreign"), help("{help}"))]
+pub(super) struct Foreign {
+    pub(super) what: &'static str,
+    pub(super) help: &'static str,
+    #[label("{what}")]
+    pub(super) span: Span,
 }

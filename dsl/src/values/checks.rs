@@ -68,6 +68,21 @@ pub(super) fn check_word(text: &str) -> Result<(), InvalidValue> {
     )
 }
 
+/// The distro of `base`, which people write as an image's name with its tag.
+pub(super) fn check_distro(text: &str) -> Result<(), InvalidValue> {
+    if let Some((distro, tag)) = text.split_once(':')
+        && is_word(distro, "-_.+/")
+    {
+        let distro = distro.rsplit('/').next().unwrap_or(distro);
+        let release = if is_word(tag, "-_.+") { tag } else { "trixie" };
+        return refuse(
+            format!("`{text}` is the name of an image, not of a distro"),
+            format!("write the release as a property: base \"{distro}\" release=\"{release}\""),
+        );
+    }
+    check_word(text)
+}
+
 pub(super) fn check_flavor_name(text: &str) -> Result<(), InvalidValue> {
     if is_word(text, "-_.") && text.len() <= 64 && !text.contains(|c: char| c.is_ascii_uppercase()) {
         return Ok(());
@@ -83,17 +98,29 @@ pub(super) fn check_version(text: &str) -> Result<(), InvalidValue> {
         return Ok(());
     }
     let bare = text.strip_prefix('v').unwrap_or(text);
-    let dots = bare.matches('.').count();
-    let padded = format!("{bare}{}", ".0".repeat(2usize.saturating_sub(dots)));
-    let example = if semver::Version::parse(&padded).is_ok() {
-        padded
+    let end = bare.find(['-', '+']).unwrap_or(bare.len());
+    let numbers: Vec<&str> = bare[..end].split('.').collect();
+    let without_zeros = |number: &&str| match number.trim_start_matches('0') {
+        "" if !number.is_empty() => "0".to_owned(),
+        rest => rest.to_owned(),
+    };
+    let mut parts: Vec<String> = numbers.iter().map(without_zeros).collect();
+    parts.resize(parts.len().max(3), "0".to_owned());
+    let fixed = format!("{}{}", parts.join("."), &bare[end..]);
+    let fixed = if semver::Version::parse(&fixed).is_ok() {
+        fixed
     } else {
         "1.0.0".to_owned()
     };
-    refuse(
-        format!("`{text}` is not a semantic version"),
-        format!("write three numbers, as in \"{example}\""),
-    )
+    let zeros = numbers
+        .iter()
+        .any(|number| number.len() > 1 && number.starts_with('0'));
+    let help = match numbers.len() {
+        3 if zeros => format!("write the numbers without zeros in front: \"{fixed}\""),
+        4.. => "write three numbers, and what follows behind `+`, as in \"1.2.3+4\"".to_owned(),
+        _ => format!("write three numbers, as in \"{fixed}\""),
+    };
+    refuse(format!("`{text}` is not a semantic version"), help)
 }
 
 pub(super) fn check_link_target(text: &str) -> Result<(), InvalidValue> {

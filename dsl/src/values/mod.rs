@@ -9,7 +9,7 @@ use kcompose_core::model::{
 };
 
 use checks::*;
-pub(crate) use read::{Readable, words};
+pub(crate) use read::{Readable, scalar, words};
 
 use crate::syntax::Value;
 
@@ -50,6 +50,8 @@ pub enum Kind {
     Integer,
     /// A whole number or text.
     IntegerOrText,
+    /// A whole number, text, `#true` or `#false`.
+    Scalar,
 }
 
 /// What is wrong with a value.
@@ -112,9 +114,11 @@ impl ValueType {
     /// Whether a value is of this type.
     pub(crate) fn accept(&self, value: &Value) -> Result<(), Refusal> {
         let text = match (self.kind, value) {
-            (Kind::Text | Kind::IntegerOrText, Value::Text(text)) => text.clone(),
-            (Kind::Integer | Kind::IntegerOrText, Value::Integer(number)) => number.to_string(),
-            (Kind::Boolean, Value::Boolean(_)) => return Ok(()),
+            (Kind::Text | Kind::IntegerOrText | Kind::Scalar, Value::Text(text)) => text.clone(),
+            (Kind::Integer | Kind::IntegerOrText | Kind::Scalar, Value::Integer(number)) => {
+                number.to_string()
+            }
+            (Kind::Boolean | Kind::Scalar, Value::Boolean(_)) => return Ok(()),
             _ => return Err(Refusal::Kind),
         };
         if !self.choices.is_empty() && !self.choices.contains(&text.as_str()) {
@@ -134,6 +138,13 @@ fn parses<T: CheckedBy>(text: &str) -> Result<(), InvalidValue> {
 
 /// Any text.
 pub static TEXT: ValueType = ValueType::text("text", "text", "Any text.");
+/// A distro of the library.
+pub static DISTRO: ValueType = ValueType::checked(
+    "distro",
+    "the name of a distro",
+    "The name of a distro of the library, such as `debian`.",
+    check_distro,
+);
 /// Text of one line.
 pub static LINE: ValueType = ValueType::checked(
     "line",
@@ -166,13 +177,23 @@ pub static SYSTEM_ID: ValueType = ValueType {
     kind: Kind::Integer,
     ..ValueType::checked("id", "a number below 65536", "A number.", check_system_id)
 };
-/// A number or text.
-pub static PARAMETER_VALUE: ValueType = ValueType {
+/// The value of a kernel parameter.
+pub static SYSCTL_VALUE: ValueType = ValueType {
     kind: Kind::IntegerOrText,
     ..ValueType::checked(
-        "value",
+        "sysctl-value",
         "a number or one line of text",
         "A number, or text without a line break.",
+        check_line,
+    )
+};
+/// The value of a parameter.
+pub static PARAMETER_VALUE: ValueType = ValueType {
+    kind: Kind::Scalar,
+    ..ValueType::checked(
+        "value",
+        "a number, a boolean or one line of text",
+        "A number, `#true` or `#false`, or text without a line break.",
         check_line,
     )
 };

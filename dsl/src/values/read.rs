@@ -29,6 +29,14 @@ impl Readable for String {
     }
 }
 
+/// The text of a scalar: of booleans as they are written in KDL.
+pub(crate) fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::Boolean(truth) => Some(format!("#{truth}")),
+        value => String::read(value),
+    }
+}
+
 impl Readable for bool {
     fn read(value: &Value) -> Option<Self> {
         if let Value::Boolean(truth) = value {

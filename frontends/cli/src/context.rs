@@ -4,8 +4,9 @@ use std::path::Path;
 
 use kcompose_core::diagnostic::Diagnostics;
 
-use crate::failure::{Failure, FileFailed};
+use crate::failure::Failure;
 use crate::project::Project;
+use crate::reading;
 
 /// The names of the files that say what is left out of the build context, the first that is there counts.
 fn ignore_files(flavor: &Path) -> [std::path::PathBuf; 2] {
@@ -18,13 +19,8 @@ fn ignore_files(flavor: &Path) -> [std::path::PathBuf; 2] {
 pub(crate) fn ignored(project: &Project) -> Result<Vec<String>, Failure> {
     let [own, common] = ignore_files(&project.file);
     for file in [own, project.context().join(common)] {
-        match std::fs::read_to_string(&file) {
-            Ok(text) => return Ok(kcompose_engine::dockerignore(&text)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => {
-                let what = format!("cannot read `{}`", file.display());
-                return Err(Failure::world(FileFailed::new(what, error)));
-            }
+        if let Some(text) = reading::found(&file)? {
+            return Ok(kcompose_engine::dockerignore(&text));
         }
     }
     Ok(Vec::new())

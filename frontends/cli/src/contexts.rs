@@ -8,6 +8,7 @@ use kcompose_core::plan::CONTEXT;
 use kcompose_dsl::LoadError;
 
 use crate::failure::{BadFlag, Failure};
+use crate::reading;
 
 /// Folders by the names of what they stand for.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +51,7 @@ impl Contexts {
         let (name, path) = kcompose_compile::replaced(path)?;
         let folder = self.0.get(name)?;
         asked.insert(name.to_owned());
-        Some(crate::project::load_file(&folder.join(path)))
+        Some(reading::below(folder, Path::new(path)))
     }
 
     /// Where a path of the build context is, if another folder stands for the one at its top.

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::args::LockMode;
 use crate::failure::{Failure, FileFailed};
 use crate::project::Project;
+use crate::reading;
 use crate::terminal::Terminal;
 use crate::world::{World, fetch_failed};
 use kcompose_core::model::{Flavor, PackageName};
@@ -105,15 +106,8 @@ pub(crate) async fn pin(
 
 /// The lock beside a flavor, if there is one.
 pub(crate) fn read(file: &Path) -> Result<Option<Lock>, Failure> {
-    let text = match std::fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(Failure::world(FileFailed::new(
-                format!("cannot read `{}`", file.display()),
-                error,
-            )));
-        }
+    let Some(text) = reading::found(file)? else {
+        return Ok(None);
     };
     Ok(Some(kcompose_compile::read_lock(
         &file.display().to_string(),

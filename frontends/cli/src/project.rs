@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use kcompose_compile::EPOCH;
+use kcompose_core::compose::ended_holds;
 use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::model::Flavor;
 use kcompose_core::source::SourceMap;
@@ -11,7 +12,8 @@ use kcompose_dsl::{LoadError, Options};
 
 use crate::args::Source;
 use crate::contexts::Contexts;
-use crate::failure::{BadFlag, Failure, FileFailed};
+use crate::failure::{BadFlag, Failure};
+use crate::reading;
 use crate::terminal::Terminal;
 
 /// The name of a flavor's file in its folder.
@@ -49,22 +51,25 @@ impl Project {
         let contexts = Contexts::parse(&source.build_contexts)?;
         let options = options(source, &contexts)?;
         let file = flavor_file(&source.path);
-        let text = fs_err::read_to_string(&file).map_err(|error| no_flavor(&file, error))?;
+        let text = flavor_text(&source.path, &file)?;
         let name = file.display().to_string();
-        let mut asked = BTreeSet::new();
-        let mut read = |path: &str| {
-            let replaced = contexts.read(path, &mut asked);
-            replaced.unwrap_or_else(|| load_file(path.as_ref()))
-        };
-        let loaded = kcompose_dsl::load(sources, &name, &text, &mut read, &options)?;
-        if let Some(unused) = kcompose_compile::unused(&loaded.value, contexts.names(), &asked).pop() {
-            return Err(Failure::usage(unused));
-        }
         let folder = file
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
             .unwrap_or(Path::new("."))
             .to_owned();
+        let mut asked = BTreeSet::new();
+        let mut read = |path: &str| {
+            let replaced = contexts.read(path, &mut asked);
+            replaced.unwrap_or_else(|| reading::document(&folder, Path::new(path)))
+        };
+        let mut loaded = kcompose_dsl::load(sources, &name, &text, &mut read, &options)?;
+        loaded
+            .warnings
+            .extend(ended_holds(&loaded.value, crate::world::now()));
+        if let Some(unused) = kcompose_compile::unused(&loaded.value, contexts.names(), &asked).pop() {
+            return Err(Failure::usage(unused));
+        }
         Ok((
             Project {
                 folder,
@@ -89,11 +94,6 @@ impl Project {
     }
 }
 
-/// The text of a file.
-pub(crate) fn load_file(path: &Path) -> Result<String, LoadError> {
-    LoadError::text(std::fs::read(path)?)
-}
-
 /// The lock beside the flavor that is asked for.
 pub(crate) fn lock_file(source: &Source) -> PathBuf {
     flavor_file(&source.path).with_extension("lock")
@@ -111,17 +111,20 @@ fn flavor_file(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-fn no_flavor(file: &Path, error: std::io::Error) -> Failure {
-    if error.kind() == std::io::ErrorKind::NotFound {
-        return Failure::usage(BadFlag::new(
+/// The text of a flavor. A file that the user names may be a link to anywhere; one that is found in a folder may not.
+fn flavor_text(named: &Path, file: &Path) -> Result<String, Failure> {
+    let text = if named == file {
+        reading::named(file)
+    } else {
+        reading::found(file)?.ok_or(LoadError::Missing)
+    };
+    text.map_err(|error| match error {
+        LoadError::Missing => Failure::usage(BadFlag::new(
             format!("there is no flavor at `{}`", file.display()),
             "name a folder with flavor.kdl or a file; `kcompose new DIR` makes one",
-        ));
-    }
-    Failure::world(FileFailed::new(
-        format!("cannot read `{}`", file.display()),
-        error,
-    ))
+        )),
+        error => reading::failed(file, error),
+    })
 }
 
 fn options(source: &Source, contexts: &Contexts) -> Result<Options, Failure> {

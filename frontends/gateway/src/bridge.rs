@@ -117,14 +117,19 @@ impl Bridge {
         Ok(answer.into_inner().digest)
     }
 
-    /// The content of a file; none if there is no such file.
-    pub(crate) async fn read(&mut self, tree: &Reference, path: &str) -> Result<Option<Vec<u8>>, Status> {
+    /// The content of a file; none if there is no such file. Reading stops soon after `limit` bytes.
+    pub(crate) async fn read(
+        &mut self,
+        tree: &Reference,
+        path: &str,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, Status> {
         let mut content = Vec::new();
         loop {
             let part = self.read_part(tree, path, content.len(), PART).await?;
             let Some(part) = part else { return Ok(None) };
             content.extend_from_slice(&part);
-            if part.len() < PART {
+            if part.len() < PART || content.len() as u64 > limit {
                 return Ok(Some(content));
             }
         }

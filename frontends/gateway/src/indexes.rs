@@ -20,7 +20,7 @@ impl ByDaemon<'_> {
         let (definition, file) = reading::web(&url.to_string(), sha256);
         let read = async {
             let tree = bridge.solve(&definition, &[], Solving::Now).await?;
-            bridge.read(&tree, file).await
+            bridge.read(&tree, file, limit).await
         };
         let bytes = read.await.map_err(|status| failed(url, &status))?;
         let bytes = bytes.ok_or_else(|| FetchError::Unreachable {

@@ -95,12 +95,12 @@ async fn upstream(bridge: &mut Bridge, need: &UpstreamNeed) -> Result<UpstreamFa
         .solve(&definition, &[], Solving::Later)
         .await
         .map_err(said)?;
-    let program = bridge.read(&tree, file).await?.unwrap_or_default();
+    let program = bridge.read(&tree, file, u64::MAX).await?.unwrap_or_default();
     Ok(UpstreamFacts::of(need.part, need.from.clone(), digest, &program))
 }
 
 /// Seconds since 1970 on the engine's clock.
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use kcompose_core::diagnostic::{Diagnostics, Warned};
+use kcompose_core::limits;
 use kcompose_core::llb::{Definition, Folder};
 use kcompose_core::model::Flavor;
 use kcompose_core::source::SourceMap;
@@ -36,6 +37,17 @@ struct NoFlavor {
 struct NotText {
     file: String,
     reason: String,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{file}` is larger than {limit}")]
+#[diagnostic(
+    code("kcompose::context::too-large"),
+    help("a document, lock or key has at most {limit}")
+)]
+struct TooLarge {
+    file: String,
+    limit: limits::Limit,
 }
 
 /// What documents say.
@@ -68,7 +80,8 @@ pub(crate) async fn read(
     files.fetch(bridge, asked, found, first(asked)).await?;
     let text = match &files.0[&asked.file] {
         Ok(text) => text.clone(),
-        Err(error) => return Err(no_flavor(&asked.file, error)),
+        Err(LoadError::Missing) => return Err(no_flavor(&asked.file)),
+        Err(error) => return Err(unreadable(&asked.file, error)),
     };
     let flavor = loop {
         let mut missed = BTreeSet::new();
@@ -84,9 +97,8 @@ pub(crate) async fn read(
     let read = read.map(|(name, _)| name.to_owned()).collect();
     let lock = match files.0.remove(&lock_file) {
         Some(Ok(text)) => Some(text),
-        Some(Err(LoadError::Unreadable(reason))) => return Err(not_text(&lock_file, &reason)),
-        Some(Err(LoadError::NotText(_))) => return Err(not_text(&lock_file, NOT_TEXT)),
         Some(Err(LoadError::Missing)) | None => None,
+        Some(Err(error)) => return Err(unreadable(&lock_file, &error)),
     };
     Ok(Texts {
         flavor,
@@ -100,7 +112,7 @@ pub(crate) async fn read(
 pub(crate) async fn flavor(bridge: &mut Bridge, asked: &Asked) -> Result<String, Failure> {
     let found = crate::folders::find(bridge, asked).await?;
     let text = read_one(bridge, asked, &found.documents, &asked.file).await?;
-    text.ok_or_else(|| no_flavor(&asked.file, &LoadError::Missing))
+    text.ok_or_else(|| no_flavor(&asked.file))
 }
 
 /// One text of a folder, if it is there.
@@ -113,9 +125,8 @@ pub(crate) async fn read_one(
     let mut read = read_all(bridge, asked, folder, &[path.to_owned()]).await?;
     match read.remove(path) {
         Some(Ok(text)) => Ok(Some(text)),
-        Some(Err(LoadError::Unreadable(reason))) => Err(not_text(path, &reason)),
-        Some(Err(LoadError::NotText(_))) => Err(not_text(path, NOT_TEXT)),
         Some(Err(LoadError::Missing)) | None => Ok(None),
+        Some(Err(error)) => Err(unreadable(path, &error)),
     }
 }
 
@@ -130,8 +141,9 @@ async fn read_all(
     let tree = bridge.solve(&definition, &[], Solving::Later).await?;
     let mut read = BTreeMap::new();
     for path in paths {
-        let text = match bridge.read(&tree, path).await? {
+        let text = match bridge.read(&tree, path, limits::TEXT.value).await? {
             None => Err(LoadError::Missing),
+            Some(bytes) if limits::TEXT.is_exceeded_by(bytes.len()) => Err(LoadError::TooLarge),
             Some(bytes) => LoadError::text(bytes),
         };
         read.insert(path.clone(), text);
@@ -208,19 +220,27 @@ pub(crate) fn vertex(asked: &Asked, found: &Found) -> Option<String> {
     definition.vertices().keys().next().cloned()
 }
 
-fn no_flavor(file: &str, error: &LoadError) -> Failure {
+fn no_flavor(file: &str) -> Failure {
+    Failure::of(NoFlavor {
+        file: file.to_owned(),
+    })
+}
+
+fn unreadable(file: &str, error: &LoadError) -> Failure {
+    let (file, limit) = (file.to_owned(), limits::TEXT);
     match error {
-        LoadError::Missing => Failure::of(NoFlavor {
-            file: file.to_owned(),
-        }),
+        LoadError::Missing => no_flavor(&file),
+        LoadError::TooLarge => Failure::of(TooLarge { file, limit }),
+        LoadError::Outside => not_text(file, "a symbolic link leads out of its folder"),
+        LoadError::Special(kind) => not_text(file, &format!("it is {kind}")),
         LoadError::Unreadable(reason) => not_text(file, reason),
         LoadError::NotText(_) => not_text(file, NOT_TEXT),
     }
 }
 
-fn not_text(file: &str, reason: &str) -> Failure {
+fn not_text(file: String, reason: &str) -> Failure {
     Failure::of(NotText {
-        file: file.to_owned(),
+        file,
         reason: reason.to_owned(),
     })
 }
