@@ -99,6 +99,8 @@ pub struct SourceFile {
     /// The whole text.
     pub text: Arc<str>,
     start: u32,
+    /// The offsets of the lines.
+    lines: Arc<[u32]>,
 }
 
 impl SourceFile {
@@ -112,6 +114,16 @@ impl SourceFile {
     /// The span of the whole file.
     pub fn whole(&self) -> Span {
         self.span(0, self.text.len())
+    }
+
+    /// A line by its number, from one, without its line break.
+    pub fn line(&self, number: usize) -> Option<&str> {
+        let start = *self.lines.get(number.checked_sub(1)?)? as usize;
+        let end = self
+            .lines
+            .get(number)
+            .map_or(self.text.len(), |next| *next as usize - 1);
+        self.text.get(start..end)
     }
 
     fn contains(&self, start: u32) -> bool {
@@ -154,9 +166,13 @@ impl SourceMap {
             let length = u32::try_from(last.text.len()).expect("a source file is under 4 GiB");
             last.start + length + 1
         });
+        let text: Arc<str> = text.into();
+        let breaks = memchr::memchr_iter(b'\n', text.as_bytes());
+        let next = |offset: usize| u32::try_from(offset + 1).expect("a source file is under 4 GiB");
         self.files.push(SourceFile {
             name: name.into(),
-            text: text.into(),
+            lines: std::iter::once(0).chain(breaks.map(next)).collect(),
+            text,
             start,
         });
         self.files.last().expect("a file was just added")
@@ -198,12 +214,12 @@ impl SourceMap {
     fn place_of(&self, span: Span, offset: u32) -> Option<Place> {
         let file = self.file(span)?;
         let end = ((offset - file.start) as usize).min(file.text.len());
-        let before = file.text.get(..end)?;
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = file.lines.partition_point(|start| *start as usize <= end);
+        let start = *file.lines.get(line.checked_sub(1)?)? as usize;
         Some(Place {
             file: file.name.clone(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            line,
+            column: file.text.get(start..end)?.chars().count() + 1,
         })
     }
 
@@ -225,6 +241,17 @@ mod tests {
         assert_eq!(map.place(span).unwrap().to_string(), "b.kdl:2:4");
         assert_eq!(map.text(span), Some("z"));
         assert_eq!(map.place(Span::NONE), None);
+    }
+
+    #[test]
+    fn lines_are_found_by_number() {
+        let mut map = SourceMap::new();
+        let file = map.add("a.kdl", "one\n\nthree");
+        assert_eq!(
+            [1, 2, 3, 4].map(|number| file.line(number)),
+            [Some("one"), Some(""), Some("three"), None]
+        );
+        assert_eq!(file.line(0), None);
     }
 
     #[test]

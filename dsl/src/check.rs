@@ -148,16 +148,14 @@ pub(crate) fn check_document(
 /// The node of a table that an unknown name means.
 fn meant_node(name: &str, known: &[&'static NodeSpec]) -> Option<&'static str> {
     let name = synonyms::without_colon(name).unwrap_or(name);
-    synonym(name, known)
-        .or_else(|| near(name, known.iter().map(|spec| spec.name)).first().copied())
+    synonym(name, known).or_else(|| near(name, known.iter().map(|spec| spec.name)).first().copied())
 }
 
 /// The node of a table that has a name, or for which the name is another word.
 fn synonym(name: &str, known: &[&'static NodeSpec]) -> Option<&'static str> {
     let other = synonyms::node(name);
-    let is_meant = |spec: &&&NodeSpec| {
-        spec.name == name || spec.aliases.contains(&name) || other == Some(spec.name)
-    };
+    let is_meant =
+        |spec: &&&NodeSpec| spec.name == name || spec.aliases.contains(&name) || other == Some(spec.name);
     known.iter().find(is_meant).map(|spec| spec.name)
 }
 

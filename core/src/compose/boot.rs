@@ -195,15 +195,16 @@ pub(super) fn cloud_configs(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<Cloud
     let read = immucore || parts.blocks().iter().any(|block| block == "cloud-init");
     for config in &chosen {
         check_text(config, sink);
+        let yaml = stages::parsed(config.value, sink);
         if immucore {
-            stages::check(config.value, sink);
+            stages::check(config.value, yaml.as_ref(), sink);
         }
         if !read && parts.complete {
             sink.push(NoReader {
                 name: config.value.name.value.clone(),
                 span: config.value.name.span,
             });
-        } else if !immucore && has_stages(config.value) {
+        } else if !immucore && yaml.as_ref().is_some_and(stages::has_stages) {
             sink.push(Stages {
                 name: config.value.name.value.clone(),
                 span: config.value.name.span,
@@ -248,13 +249,6 @@ fn check_text(config: &Said<'_, CloudConfig>, sink: &mut Sink) {
         span: config.span,
         count,
     });
-}
-
-fn has_stages(config: &CloudConfig) -> bool {
-    config
-        .text
-        .as_ref()
-        .is_some_and(|text| text.value.lines().any(|line| line.starts_with("stages:")))
 }
 
 /// Repository and labels.

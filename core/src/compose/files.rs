@@ -1,5 +1,7 @@
 //! What the flavor writes itself.
 
+use std::collections::BTreeMap;
+
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -104,21 +106,24 @@ pub(super) fn compose(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<FileNode>> 
 }
 
 fn check_nesting(files: &[Spanned<FileNode>], sink: &mut Sink) {
-    let leaves = files
+    let leaves: BTreeMap<&str, Span> = files
         .iter()
-        .filter(|file| matches!(file.value.body, FileBody::Text(_)));
-    for leaf in leaves {
-        let path = &leaf.value.path;
-        let below = files.iter().filter(|file| {
-            file.value.path.value != path.value && file.value.path.value.is_within(&path.value)
-        });
-        for file in below {
-            sink.push(BelowFile {
-                file: file.value.path.value.clone(),
-                path: path.value.clone(),
-                path_span: path.span,
-                file_span: file.value.path.span,
-            });
+        .filter(|file| matches!(file.value.body, FileBody::Text(_)))
+        .map(|file| (file.value.path.value.as_str(), file.value.path.span))
+        .collect();
+    for file in files {
+        let path = &file.value.path;
+        let mut above = path.value.parent();
+        while let Some(folder) = above {
+            if let Some(span) = leaves.get(folder.as_str()) {
+                sink.push(BelowFile {
+                    file: path.value.clone(),
+                    path: folder.clone(),
+                    path_span: *span,
+                    file_span: path.span,
+                });
+            }
+            above = folder.parent();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The layout: the stock one, what the flavor adds, and what can be proved without knowing the packages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use miette::Diagnostic;
 use thiserror::Error;
@@ -9,6 +9,7 @@ use super::Parts;
 use super::certificates;
 use super::conflict::{Said, choose, choose_each, said};
 use crate::diagnostic::{Sink, did_you_mean};
+use crate::layout::NEEDED;
 use crate::model::{
     AbsPath, Distro, FileBody, FileNode, Layout, LayoutRule, OnMissing, OnMissingRule, PathClass,
 };
@@ -56,18 +57,28 @@ struct Impossible {
 }
 
 #[derive(Debug, Error, Diagnostic)]
-#[error("the image has no directory `{path}` to mount over")]
-#[diagnostic(
-    code("kcompose::layout::missing-directory"),
-    help(
-        "the root of the image is read-only, so the directory must be in it; add: files {{ directory \"{path}\" mode=\"0755\"; }}"
-    )
-)]
-struct MissingDirectory {
+#[error("`{path}` cannot be {class}: it is a file")]
+#[diagnostic(code("kcompose::layout::not-a-directory"), help("{help}"))]
+struct NotADirectory {
     path: AbsPath,
+    class: &'static str,
+    help: String,
+    #[label(primary, "{class} here")]
+    span: Span,
+    #[label("a file here")]
+    file: Option<Span>,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{path}` cannot be {class}: no image boots unless it is {needed}")]
+#[diagnostic(code("kcompose::layout::needed"), help("{help}"))]
+struct Needed {
+    path: AbsPath,
+    class: &'static str,
+    needed: &'static str,
+    help: String,
     #[label("{class} here")]
     span: Span,
-    class: &'static str,
 }
 
 #[derive(Debug, Error, Diagnostic)]
@@ -135,10 +146,11 @@ pub(super) fn compose(
         !forgotten && !own.overridden.contains(&rule.value.path)
     });
     let remaining: Vec<Spanned<LayoutRule>> = remaining.cloned().collect();
-    check(&remaining, &own.rules, distro, files, sink);
+    check(&remaining, &own.rules, files, sink);
+    let known: BTreeSet<AbsPath> = remaining.iter().map(|rule| rule.value.path.clone()).collect();
     let mut rules = remaining;
     for rule in own.rules {
-        if !rules.contains(&rule) {
+        if !known.contains(&rule.value.path) || !rules.contains(&rule) {
             rules.push(rule);
         }
     }
@@ -245,7 +257,6 @@ fn check_forget(forget: &[Spanned<AbsPath>], stock: &Layout, sink: &mut Sink) {
 fn check(
     stock: &[Spanned<LayoutRule>],
     own: &[Spanned<LayoutRule>],
-    distro: Option<&Distro>,
     files: &[Spanned<FileNode>],
     sink: &mut Sink,
 ) {
@@ -266,12 +277,17 @@ fn check(
             stock: *stock,
         })
         .collect();
+    let by_path: BTreeMap<&str, &Rule<'_>> = all.iter().map(|rule| (rule.path.as_str(), rule)).collect();
+    let files_by_path: BTreeMap<&str, &Spanned<FileNode>> = files
+        .iter()
+        .map(|file| (file.value.path.value.as_str(), file))
+        .collect();
     for own in own {
         check_against_stock(own, stock, sink);
     }
     for inner in all.iter().filter(|rule| !rule.stock) {
-        if check_place(inner, &all, sink) {
-            check_directory(inner, &all, distro, files, sink);
+        if check_place(inner, &by_path, sink) {
+            check_is_directory(inner, &files_by_path, sink);
         }
     }
     check_hidden(&all, files, sink);
@@ -284,6 +300,18 @@ fn check_against_stock(own: &Spanned<LayoutRule>, stock: &[Spanned<LayoutRule>],
         .find(|stock| stock.value.path == own.value.path && stock.value != own.value);
     if let Some(stock) = same {
         let path = &own.value.path;
+        let needed = NEEDED
+            .iter()
+            .find(|(needed, class)| *needed == path.as_str() && *class != own.value.class);
+        if let Some((_, class)) = needed {
+            return sink.push(Needed {
+                path: path.clone(),
+                class: class_name(own.value.class),
+                needed: class_name(*class),
+                help: needed_help(path, own.value.class),
+                span: own.span,
+            });
+        }
         let help = format!(
             "the stock layout has it {}; if that shall change, take it out first: layout {{ forget \"{path}\"; }}",
             class_name(stock.value.class)
@@ -292,16 +320,39 @@ fn check_against_stock(own: &Spanned<LayoutRule>, stock: &[Spanned<LayoutRule>],
     }
 }
 
+fn needed_help(path: &AbsPath, class: PathClass) -> String {
+    match class {
+        PathClass::Keep | PathClass::Persistent => {
+            let example = match path.as_str() {
+                "/etc" => "/etc/gateway",
+                _ => "/var/lib/gateway",
+            };
+            format!("name the directories below it that shall stay: keep \"{example}\"")
+        }
+        PathClass::ReadOnly | PathClass::Ephemeral => {
+            format!("take this line out; name directories below `{path}` instead")
+        }
+    }
+}
+
 /// The nearest rule for a path above this one.
-fn outer<'a>(inner: &Rule<'_>, all: &'a [Rule<'a>]) -> Option<&'a Rule<'a>> {
-    let above = all
-        .iter()
-        .filter(|outer| outer.path != inner.path && inner.path.is_within(outer.path));
-    above.max_by_key(|outer| outer.path.depth())
+fn outer<'a>(inner: &Rule<'_>, all: &BTreeMap<&str, &'a Rule<'a>>) -> Option<&'a Rule<'a>> {
+    let mut at = inner.path.as_str();
+    while let Some((above, _)) = at.rsplit_once('/') {
+        let above = if above.is_empty() && at != "/" { "/" } else { above };
+        if let Some(found) = all.get(above) {
+            return Some(found);
+        }
+        at = above;
+        if at == "/" {
+            break;
+        }
+    }
+    None
 }
 
 /// Whether a path of the flavor can have its class where it lies.
-fn check_place(inner: &Rule<'_>, all: &[Rule<'_>], sink: &mut Sink) -> bool {
+fn check_place(inner: &Rule<'_>, all: &BTreeMap<&str, &Rule<'_>>, sink: &mut Sink) -> bool {
     if let Some(reason) = made_at_boot(inner.path) {
         push_impossible(
             inner,
@@ -374,44 +425,55 @@ fn is_below(path: &AbsPath, top: &str) -> bool {
             .is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// A path on the read-only root must be there to be mounted over; in what is writable the boot can make it.
-fn check_directory(
-    rule: &Rule<'_>,
-    all: &[Rule<'_>],
-    distro: Option<&Distro>,
-    files: &[Spanned<FileNode>],
-    sink: &mut Sink,
-) {
-    let writable = outer(rule, all).is_some_and(|outer| outer.class != PathClass::ReadOnly);
-    if rule.class == PathClass::ReadOnly || writable {
+/// Files that no package ships: the image or its first boot makes them.
+const FILES: [&str; 16] = [
+    "/etc/adjtime",
+    "/etc/fstab",
+    "/etc/group",
+    "/etc/gshadow",
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/etc/machine-id",
+    "/etc/mtab",
+    "/etc/passwd",
+    "/etc/resolv.conf",
+    "/etc/shadow",
+    "/etc/subgid",
+    "/etc/subuid",
+    "/etc/timezone",
+];
+
+/// Mounts go over directories. Whether the image has the directory is proved with the packages' file lists.
+fn check_is_directory(rule: &Rule<'_>, files: &BTreeMap<&str, &Spanned<FileNode>>, sink: &mut Sink) {
+    if rule.class == PathClass::ReadOnly {
         return;
     }
-    let by_files = files.iter().any(|file| match file.value.body {
-        FileBody::Directory | FileBody::Copy(_) => file.value.path.value.is_within(rule.path),
-        FileBody::Text(_) | FileBody::Link(_) => file
-            .value
-            .path
-            .value
-            .parent()
-            .is_some_and(|parent| parent.is_within(rule.path)),
-    });
-    let Some(distro) = distro else { return };
-    let by_distro = distro
-        .directories
-        .iter()
-        .any(|directory| directory.is_within(rule.path))
-        || distro
-            .layout
-            .rules
-            .iter()
-            .any(|stock| stock.value.path.is_within(rule.path));
-    if !by_files && !by_distro {
-        sink.push(MissingDirectory {
-            path: rule.path.clone(),
-            span: rule.span,
-            class: class_name(rule.class),
+    let declared = files
+        .get(rule.path.as_str())
+        .filter(|file| match file.value.body {
+            FileBody::Text(_) | FileBody::Link(_) => true,
+            FileBody::Directory | FileBody::Copy(_) => false,
         });
+    if declared.is_none() && !FILES.contains(&rule.path.as_str()) {
+        return;
     }
+    let help = match rule.class {
+        PathClass::Keep => {
+            "only directories can be kept: keep the directory that it is in if it is not `/etc`, or let a unit make the file at boot from one that is kept"
+        }
+        PathClass::ReadOnly | PathClass::Ephemeral | PathClass::Persistent => {
+            "name the directory that it is in"
+        }
+    };
+    sink.push(NotADirectory {
+        path: rule.path.clone(),
+        class: class_name(rule.class),
+        help: help.to_owned(),
+        span: rule.span,
+        file: declared.map(|file| file.value.path.span),
+    });
 }
 
 /// Files of the flavor below something that is mounted over them.

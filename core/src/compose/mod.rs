@@ -19,12 +19,14 @@ mod runtime;
 mod services;
 mod stages;
 mod system;
+mod yaml;
 
 pub use certificates::converted;
 
 use std::collections::BTreeSet;
 
 pub use files::copied_accounts;
+pub use packages::ended_holds;
 
 use crate::diagnostic::{Diagnostics, Sink, Warned};
 use crate::model::{AbsPath, Architecture, Base, Distro, FileNode, Flavor, Fragment, Layout, Service};

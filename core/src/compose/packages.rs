@@ -1,12 +1,17 @@
 //! Packages and their sources.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use miette::Diagnostic;
 use thiserror::Error;
 
 use super::Parts;
 use super::conflict::{Said, choose, choose_each, said};
-use crate::diagnostic::Sink;
-use crate::model::{Fragment, Hold, PackageName, PackageRequest, Packages, Prefer, Repository, is_flat};
+use crate::diagnostic::{Diagnostics, Sink};
+use crate::model::{
+    Flavor, Fragment, Hold, PackageName, PackageRequest, Packages, Prefer, Repository, is_flat,
+};
+use crate::packages::time;
 use crate::source::{Span, Spanned};
 
 #[derive(Debug, Error, Diagnostic)]
@@ -51,26 +56,64 @@ struct FlatWithComponents {
     span: Span,
 }
 
+#[derive(Debug, Error, Diagnostic)]
+#[error("the hold of `{package}` ended on {until}")]
+#[diagnostic(
+    code("kcompose::packages::hold-ended"),
+    severity(Warning),
+    help("see whether it is still needed: take the line out, or move its `until`")
+)]
+struct HoldEnded {
+    package: PackageName,
+    until: String,
+    #[label("this day is over")]
+    span: Span,
+}
+
+/// Warnings of the holds whose day is over at a time, in seconds since 1970: core has no clock.
+pub fn ended_holds(flavor: &Flavor, now: i64) -> Diagnostics {
+    let now = time::format(now);
+    let today = now.split_once('T').map_or(now.as_str(), |(day, _)| day);
+    let mut sink = Sink::new();
+    for hold in &flavor.packages.holds {
+        if let Some(until) = hold
+            .value
+            .until
+            .as_ref()
+            .filter(|until| until.value.as_str() < today)
+        {
+            sink.push(HoldEnded {
+                package: hold.value.name.clone(),
+                until: until.value.clone(),
+                span: until.span,
+            });
+        }
+    }
+    sink.into_diagnostics()
+}
+
 /// What the user's documents ask for, and what blocks ask for. A package that both ask for is the user's.
 pub(super) fn compose(parts: &Parts, sink: &mut Sink) -> (Packages, Packages) {
     let requests = requests(parts, sink);
     let without = each(said(parts, |fragment| &fragment.packages.without));
+    let wanted: BTreeMap<&PackageName, Span> = requests
+        .iter()
+        .map(|request| (&request.value.name, request.span))
+        .collect();
     for excluded in &without {
-        if let Some(wanted) = requests
-            .iter()
-            .find(|request| request.value.name == excluded.value)
-        {
+        if let Some(wanted) = wanted.get(&excluded.value) {
             let package = excluded.value.clone();
             sink.push(Excluded {
                 package,
                 help: "take it out of `packages`, or out of `without`".to_owned(),
-                wanted: wanted.span,
+                wanted: *wanted,
                 excluded: excluded.span,
             });
         }
     }
-    let by_block = |request: &Spanned<PackageRequest>| !is_asked_by_user(parts, &request.value.name);
-    let (blocks, user): (Vec<_>, Vec<_>) = requests.into_iter().partition(by_block);
+    let by_user = requests_of_user(parts);
+    let is_of_block = |request: &Spanned<PackageRequest>| !by_user.contains(&request.value.name);
+    let (blocks, user): (Vec<_>, Vec<_>) = requests.into_iter().partition(is_of_block);
     let user = Packages {
         requests: user,
         without,
@@ -113,12 +156,13 @@ pub(super) fn add_needed(
     }
 }
 
-fn is_asked_by_user(parts: &Parts, name: &PackageName) -> bool {
+/// The packages that the user's own documents ask for.
+fn requests_of_user(parts: &Parts) -> BTreeSet<&PackageName> {
     let own = parts.parts.iter().filter(|part| part.block.is_none());
-    let mut own = own.flat_map(|part| {
+    let requests = own.flat_map(|part| {
         super::conflict::said_by(part, &|fragment: &Fragment| &fragment.packages.requests[..])
     });
-    own.any(|request| request.value.name == *name)
+    requests.map(|request| &request.value.name).collect()
 }
 
 /// One request a package, of those for the architecture at hand; what several documents say about it is joined.
@@ -131,20 +175,16 @@ fn requests(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<PackageRequest>> {
             .as_ref()
             .is_none_or(|only| only.value == parts.architecture)
     });
-    let mut found: Vec<Spanned<PackageRequest>> = Vec::new();
+    let mut by_name: BTreeMap<&PackageName, Vec<Said<'_, PackageRequest>>> = BTreeMap::new();
     for request in &all {
-        if found.iter().any(|other| other.value.name == request.value.name) {
-            continue;
+        by_name.entry(&request.value.name).or_default().push(*request);
+    }
+    let mut found = Vec::new();
+    for request in &all {
+        if let Some(same) = by_name.remove(&request.value.name) {
+            let joined = joined(&same, sink).unwrap_or_else(|| request.value.clone());
+            found.push(Spanned::new(joined, request.span));
         }
-        let same: Vec<Said<'_, PackageRequest>> = all
-            .iter()
-            .filter(|other| other.value.name == request.value.name)
-            .copied()
-            .collect();
-        found.push(Spanned::new(
-            joined(&same, sink).unwrap_or_else(|| request.value.clone()),
-            request.span,
-        ));
     }
     found
 }
@@ -180,13 +220,11 @@ fn joined(same: &[Said<'_, PackageRequest>], sink: &mut Sink) -> Option<PackageR
 }
 
 fn each(all: Vec<Said<'_, PackageName>>) -> Vec<Spanned<PackageName>> {
-    let mut found: Vec<Spanned<PackageName>> = Vec::new();
-    for name in all {
-        if !found.iter().any(|other| other.value == *name.value) {
-            found.push(name.spanned());
-        }
-    }
-    found
+    let mut seen = BTreeSet::new();
+    all.into_iter()
+        .filter(|name| seen.insert(name.value))
+        .map(|name| name.spanned())
+        .collect()
 }
 
 fn preferences(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<Prefer>> {

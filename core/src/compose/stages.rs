@@ -1,14 +1,28 @@
-//! The stages of a cloud-config for immucore, checked as far as yip would silently do nothing.
+//! Cloud-configs: YAML, and for immucore stages and keys that yip would ignore without a word.
 //!
-//! yip (`pkg/schema/schema.go`) ignores stages and keys that it does not know. What is read here is the block form in which
-//! all of Kairos' documents are written, line by line; another form is left alone.
+//! yip (`pkg/schema/schema.go`) ignores stages and keys that it does not know.
 
 use miette::Diagnostic;
 use thiserror::Error;
 
+use super::yaml::{self, At, NotYaml, Value, Yaml};
 use crate::diagnostic::{Sink, did_you_mean};
 use crate::model::CloudConfig;
 use crate::source::Span;
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the cloud-config `{name}` is not YAML{line}: {reason}")]
+#[diagnostic(code("kcompose::cloud-config::yaml"), help("{help}"))]
+struct Broken {
+    name: String,
+    line: String,
+    reason: String,
+    help: &'static str,
+    #[label(primary, "here")]
+    span: Span,
+    #[label("named here")]
+    from: Option<Span>,
+}
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("nothing runs the stage `{stage}`{line}")]
@@ -163,25 +177,68 @@ const STOCK: &[&str] = &[
     "99_sysext",
 ];
 
-/// Reports what of a cloud-config would not do what it says.
-pub(super) fn check(config: &CloudConfig, sink: &mut Sink) {
+/// The YAML of a cloud-config; what is wrong with it is reported.
+pub(super) fn parsed(config: &CloudConfig, sink: &mut Sink) -> Option<Yaml> {
+    let text = config.text.as_ref()?;
+    let (error, help) = match yaml::parse(&text.value) {
+        // yip and cloud-init fill templates before they read YAML.
+        Err(_) if text.value.contains("{{") || text.value.contains("{%") => return None,
+        Err(error) => (
+            error,
+            "see how deep the line is indented, and put text that has `: `, `#` or quotes in quotes",
+        ),
+        Ok(Some(yaml)) if !matches!(yaml.value, Value::Map(_)) => (
+            NotYaml {
+                at: yaml.at,
+                reason: "it is no list of keys".to_owned(),
+            },
+            "begin with keys, as in `users:` or `stages:`",
+        ),
+        Ok(yaml) => return yaml,
+    };
+    let (span, line) = place(config, error.at);
+    sink.push(Broken {
+        name: config.name.value.clone(),
+        line,
+        reason: error.reason,
+        help,
+        span,
+        from: config.from.as_ref().map(|from| from.span),
+    });
+    None
+}
+
+/// The span of a place in a cloud-config, and words for the line where the span does not show it.
+fn place(config: &CloudConfig, at: At) -> (Span, String) {
+    if let Some(span) = yaml::span(config, at) {
+        return (span, String::new());
+    }
+    let text = config.text.as_ref();
+    let line = if text.is_some_and(|text| text.value.lines().count() < 2) {
+        String::new()
+    } else {
+        format!(" in its line {}", at.line + 1)
+    };
+    (text.map_or(Span::NONE, |text| text.span), line)
+}
+
+/// Reports what immucore would not do of a cloud-config.
+pub(super) fn check(config: &CloudConfig, yaml: Option<&Yaml>, sink: &mut Sink) {
     check_name(config, sink);
-    let Some(text) = &config.text else { return };
-    for (number, found) in found(&text.value) {
-        let own = config.lines.get(number).copied();
-        let span = own.unwrap_or(text.span);
-        // The place of a text in a file of its own is that of the file's name.
-        let line = if own.is_some() || text.value.lines().count() < 2 {
-            String::new()
-        } else {
-            format!(", in its line {}", number + 1)
-        };
+    for (at, found) in yaml.map(found).unwrap_or_default() {
+        let (span, line) = place(config, at);
         match found {
             Found::Stage(stage) => push_stage(stage, line, span, sink),
             Found::Key(key) => push_key(key, line, span, sink),
             Found::OwnLists => sink.push(OwnLists { line, span }),
         }
     }
+}
+
+/// Whether a cloud-config has stages.
+pub(super) fn has_stages(yaml: &Yaml) -> bool {
+    let mut keys = yaml.entries().iter().map(|(key, _)| key.text());
+    keys.any(|key| key == Some("stages"))
 }
 
 /// Files are read in the order of their names, and those of one folder have one name each.
@@ -232,64 +289,29 @@ enum Found<'a> {
     OwnLists,
 }
 
-/// What is wrong, by line, from zero.
-fn found(text: &str) -> Vec<(usize, Found<'_>)> {
+/// The mistakes in a document, with their places.
+fn found(yaml: &Yaml) -> Vec<(At, Found<'_>)> {
     let mut found = Vec::new();
-    let mut inside = false;
-    let mut stage_indent = None;
-    let mut key_indent = None;
-    for (number, line) in text.lines().enumerate() {
-        let content = line.trim_start();
-        if content.is_empty() || content.starts_with('#') {
-            continue;
+    let stages = yaml
+        .entries()
+        .iter()
+        .filter(|(key, _)| key.text() == Some("stages"));
+    for (name, steps) in stages.flat_map(|(_, stages)| stages.entries()) {
+        if let Some(stage) = name.text().filter(|stage| !is_stage(stage)) {
+            found.push((name.at, Found::Stage(stage)));
         }
-        let indent = line.len() - content.len();
-        if indent == 0 && !content.starts_with('-') {
-            inside = content.trim_end() == "stages:";
-            (stage_indent, key_indent) = (None, None);
-            continue;
-        }
-        if !inside {
-            continue;
-        }
-        let at_stage = *stage_indent.get_or_insert(indent);
-        if indent == at_stage && !content.starts_with("- ") {
-            key_indent = None;
-            if let Some(stage) = key(content).filter(|stage| !is_stage(stage)) {
-                found.push((number, Found::Stage(stage)));
+        for (key, value) in steps.items().iter().flat_map(Yaml::entries) {
+            let Some(name) = key.text() else { continue };
+            if !KEYS.contains(&name) && name != "<<" {
+                found.push((key.at, Found::Key(name)));
             }
-            continue;
-        }
-        let (place, content) = match content.strip_prefix("- ") {
-            // An item deeper than the keys belongs to a key's own list.
-            Some(rest) if key_indent.is_none_or(|keys| indent < keys) => {
-                let place = line.len() - rest.trim_start().len();
-                key_indent = Some(place);
-                (place, rest.trim_start())
+            if name == "environment_file" && value.text().is_some_and(|file| LISTS.contains(&file)) {
+                found.push((key.at, Found::OwnLists));
             }
-            _ => (indent, content),
-        };
-        if key_indent != Some(place) {
-            continue;
-        }
-        let Some(name) = key(content) else { continue };
-        if !KEYS.contains(&name) {
-            found.push((number, Found::Key(name)));
-        }
-        let value = content[name.len()..].trim_start_matches(['"', '\'', ':']).trim();
-        let value = value.trim_matches(['"', '\'']);
-        if name == "environment_file" && LISTS.contains(&value) {
-            found.push((number, Found::OwnLists));
         }
     }
+    found.sort_by_key(|(at, _)| *at);
     found
-}
-
-/// The key of a line, if it is one.
-fn key(content: &str) -> Option<&str> {
-    let (key, rest) = content.split_once(':')?;
-    let is_key = (rest.is_empty() || rest.starts_with(' ')) && !key.contains([' ', '{', '[', '&', '*']);
-    is_key.then(|| key.trim_matches(['"', '\'']))
 }
 
 fn is_stage(stage: &str) -> bool {
@@ -306,9 +328,10 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &[(usize, &str)]) {
-        let found = found(text).into_iter().map(|(line, what)| match what {
-            Found::Stage(name) | Found::Key(name) => (line, name),
-            Found::OwnLists => (line, "lists"),
+        let yaml = yaml::parse(text).unwrap().unwrap();
+        let found = found(&yaml).into_iter().map(|(at, what)| match what {
+            Found::Stage(name) | Found::Key(name) => (at.line, name),
+            Found::OwnLists => (at.line, "lists"),
         });
         assert_eq!(found.collect::<Vec<_>>(), expected, "{text}");
     }
@@ -324,7 +347,10 @@ mod tests {
             "stages:\n  provider-kairos.bootstrap.after.master:\n    - name: x\n",
             &[],
         );
-        check("stages: {boot: [{name: x}]}\n", &[]);
+        check(
+            "stages: {boot: [{name: x, comands: []}], bot: []}\n",
+            &[(0, "comands"), (0, "bot")],
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::model::{AbsPath, Flavor, HostName, LayoutRule, OnMissing, PathClass, 
 use crate::source::Spanned;
 
 use super::problems::{ForeignCharacter, LabelTaken, Needed, NoLabel, NoState, SameState};
-use super::{OEM_LABEL, PERSISTENT_LABEL, immucore};
+use super::{NEEDED, OEM_LABEL, PERSISTENT_LABEL, immucore};
 
 /// A partition that the boot mounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,13 +239,9 @@ fn check_kept_have_a_place(rules: &Rules, partitions: &[Partition], sink: &mut S
     }
 }
 
-/// What the boot writes before anything else can run: machine id and host name, state of services.
+/// Reports paths that were taken out and that no boot can do without.
 fn check_needed(flavor: &Flavor, rules: &Rules, sink: &mut Sink) {
-    for (path, class) in [
-        ("/etc", PathClass::Ephemeral),
-        ("/var", PathClass::Ephemeral),
-        ("/usr/local", PathClass::Persistent),
-    ] {
+    for (path, class) in NEEDED {
         let forgotten = flavor
             .layout
             .forget

@@ -14,6 +14,8 @@ pub mod systemd;
 #[cfg(test)]
 mod tests;
 
+use crate::model::PathClass;
+
 pub use compile::{CompiledLayout, Partition, compile};
 pub use prove::prove;
 pub use render::{image_files, kernel_files, layout_files, sysctl_files};
@@ -33,6 +35,14 @@ pub const SEED_MANIFEST: &str = "/usr/lib/kcompose/layout/seed.manifest";
 
 /// The id of the image's content in kept paths: for [`crate::step::Seed::image_id`].
 pub const IMAGE_ID: &str = "/usr/lib/kcompose/image-id";
+
+/// Paths that the boot writes before anything else can run (machine id and host name, state of services), with the class
+/// that they must have.
+pub(crate) const NEEDED: [(&str, PathClass); 3] = [
+    ("/etc", PathClass::Ephemeral),
+    ("/var", PathClass::Ephemeral),
+    ("/usr/local", PathClass::Persistent),
+];
 
 /// The label of the partition behind `/usr/local` and all kept paths.
 pub const PERSISTENT_LABEL: &str = "COS_PERSISTENT";

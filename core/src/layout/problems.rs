@@ -73,7 +73,9 @@ pub(super) struct NoState {
 #[error("no image boots without a writable `{path}`")]
 #[diagnostic(
     code("kcompose::layout::needed"),
-    help("it must be {class}; take this line out")
+    help(
+        "it must be {class}: take this line out; directories below it can be kept: keep \"/etc/gateway\" \"/var/lib/gateway\""
+    )
 )]
 pub(super) struct Needed {
     pub(super) path: &'static str,

@@ -13,7 +13,7 @@ use crate::packages::accounts::{SystemAccount, of_sysusers};
 use crate::source::{SourceMap, Span, Spanned};
 use crate::step::{FileContent, FileEntry};
 
-use super::prove::{PackageFiles, Shipped, ShippedKind};
+use super::prove::{Copied, PackageFiles, Shipped, ShippedKind};
 use super::{compile, image_files, kernel_files, layout_files, prove, sysctl_files, systemd};
 
 /// One line a rule: `class path [label]`. Its place is that of the line.
@@ -377,6 +377,7 @@ fn lists_of_the_library_are_read_and_mistakes_named() {
 struct SomePackages {
     paths: Vec<(&'static str, &'static str)>,
     units: BTreeMap<&'static str, &'static str>,
+    copied: Option<Copied>,
 }
 
 impl PackageFiles for SomePackages {
@@ -408,19 +409,48 @@ impl PackageFiles for SomePackages {
     fn alternatives(&self, visit: &mut dyn FnMut(&str)) {
         visit("/bin/csh");
     }
+
+    fn enabled_units(&self, package: &str, visit: &mut dyn FnMut(&str, &str)) {
+        if package == "daemon" {
+            visit("daemon.service", "[Service]\nStateDirectory=other\n");
+        }
+    }
+
+    fn copied(&self) -> Option<&Copied> {
+        self.copied.as_ref()
+    }
 }
 
 fn proof(flavor: &Flavor, paths: &[(&'static str, &'static str)]) -> Diagnostics {
+    proof_with(flavor, paths, None)
+}
+
+fn proof_with(
+    flavor: &Flavor,
+    paths: &[(&'static str, &'static str)],
+    copied: Option<Copied>,
+) -> Diagnostics {
     let packages = SomePackages {
         paths: paths.to_vec(),
         units: BTreeMap::from([("app.service", "[Service]\nStateDirectory=app\n")]),
+        copied,
     };
     prove(flavor, &compile(flavor).unwrap().value, &packages)
 }
 
 #[track_caller]
 fn check_proof(flavor: &Flavor, paths: &[(&'static str, &'static str)], expected: &[&str]) {
-    let problems = proof(flavor, paths);
+    check_proof_with(flavor, paths, None, expected);
+}
+
+#[track_caller]
+fn check_proof_with(
+    flavor: &Flavor,
+    paths: &[(&'static str, &'static str)],
+    copied: Option<Copied>,
+    expected: &[&str],
+) {
+    let problems = proof_with(flavor, paths, copied);
     let said: Vec<String> = problems
         .iter()
         .map(|problem| match problem.help() {
@@ -441,11 +471,9 @@ fn service(unit: &str, verb: ServiceVerb) -> Spanned<Service> {
     )
 }
 
-#[test]
-fn files_of_packages_that_a_partition_hides_are_named_once() {
-    let mut flavor = flavor(STOCK, "");
+fn ask_for(flavor: &mut Flavor, package: &str) {
     let request = PackageRequest {
-        name: "tool".parse().unwrap(),
+        name: package.parse().unwrap(),
         version: None,
         component: None,
         architecture: None,
@@ -454,6 +482,26 @@ fn files_of_packages_that_a_partition_hides_are_named_once() {
         .packages
         .requests
         .push(Spanned::new(request, Span::new(5, 4)));
+}
+
+fn file(text: &str, body: FileBody) -> Spanned<FileNode> {
+    unplaced(FileNode {
+        path: unplaced(path(text)),
+        mode: None,
+        user: None,
+        group: None,
+        body,
+    })
+}
+
+fn copy(to: &str) -> Spanned<FileNode> {
+    file(to, FileBody::Copy(unplaced("overlay".parse().unwrap())))
+}
+
+#[test]
+fn files_of_packages_that_a_partition_hides_are_named_once() {
+    let mut flavor = flavor(STOCK, "");
+    ask_for(&mut flavor, "tool");
     check_proof(
         &flavor,
         &[
@@ -686,23 +734,132 @@ fn a_unit_that_nothing_has_is_an_error_with_near_names() {
 fn a_unit_of_the_flavor_is_known_and_copies_may_bring_any() {
     let mut flavor = flavor(STOCK, "");
     flavor.services = vec![service("own", ServiceVerb::Enable)];
-    let node = |text: &str, body: FileBody| {
-        unplaced(FileNode {
-            path: unplaced(path(text)),
-            mode: None,
-            user: None,
-            group: None,
-            body,
-        })
-    };
     let mut with_file = flavor.clone();
-    with_file.files = vec![node(
+    with_file.files = vec![file(
         "/usr/lib/systemd/system/own.service",
         FileBody::Text(String::new()),
     )];
     check_proof(&with_file, &[], &[]);
-    flavor.files = vec![node("/usr", FileBody::Copy(unplaced("overlay".parse().unwrap())))];
+    flavor.files = vec![copy("/usr")];
     check_proof(&flavor, &[], &[]);
+}
+
+#[test]
+fn a_copy_that_was_read_switches_no_check_off() {
+    let mut flavor = flavor(STOCK, "keep /data\nkeep /etc/own");
+    flavor.services = vec![
+        service("own", ServiceVerb::Enable),
+        service("opensshd", ServiceVerb::Enable),
+    ];
+    flavor.files = vec![copy("/etc")];
+    let copied = Copied {
+        paths: BTreeMap::from([
+            ("/etc/systemd/system/own.service".to_owned(), ShippedKind::File),
+            ("/etc/own".to_owned(), ShippedKind::File),
+        ]),
+        units: BTreeMap::from([(
+            "/etc/systemd/system/own.service".to_owned(),
+            "[Service]\nStateDirectory=own\n".to_owned(),
+        )]),
+    };
+    check_proof_with(
+        &flavor,
+        &[],
+        Some(copied.clone()),
+        &[
+            "the state of `own.service` is lost at each reboot: `/var/lib/own` is ephemeral | if it matters: layout { keep \"/var/lib/own\"; }",
+            "no package and no file of the flavor has the unit `opensshd.service` | add the package that has it, or its file to `files`",
+            "the image has no directory `/data` to mount over | the root of the image is read-only, so the directory must be in it; add: files { directory \"/data\" mode=\"0755\"; }",
+            "`/etc/own` cannot be kept: it is a file of the build context | only directories can; name the directory that it is in",
+        ],
+    );
+    flavor.files.clear();
+    flavor.services.clear();
+    check_proof_with(
+        &flavor,
+        &[("app", "/data/"), ("app", "/etc/own/x")],
+        None,
+        &[
+            "`/etc/own` has files of package `app`, and what is edited there survives a rollback | files that nobody edits \
+           follow each image; keep a directory of your own below it if that is enough",
+        ],
+    );
+}
+
+#[test]
+fn a_directory_to_mount_over_may_be_of_anything_that_is_known() {
+    let missing = |path: &str| {
+        format!(
+            "the image has no directory `{path}` to mount over | the root of the image is read-only, so the directory must \
+             be in it; add: files {{ directory \"{path}\" mode=\"0755\"; }}"
+        )
+    };
+    let rules = "keep /snap\nephemeral /mnt\nkeep /usr/libexec\nkeep /var/x";
+    let shipped = [
+        ("snapd", "/snap/"),
+        ("base-files", "/mnt/"),
+        ("coreutils", "/usr/libexec/coreutils/a"),
+    ];
+    let kept = "`/usr/libexec` has files of package `coreutils`, and what is edited there survives a rollback | files that \
+                nobody edits follow each image; keep a directory of your own below it if that is enough";
+    check_proof(&flavor(STOCK, rules), &shipped, &[kept]);
+    let (mnt, snap, libexec) = (missing("/mnt"), missing("/snap"), missing("/usr/libexec"));
+    check_proof(
+        &flavor(STOCK, rules),
+        &[("snapd", "/snap2/"), ("base-files", "/mnt.d/")],
+        &[&snap, &mnt, &libexec],
+    );
+    let mut with_files = flavor(STOCK, rules);
+    with_files.files = vec![
+        file("/mnt", FileBody::Directory),
+        file("/snap/README", FileBody::Text(String::new())),
+    ];
+    with_files.distro.value.directories = vec![path("/usr/libexec")];
+    check_proof(&with_files, &[], &[]);
+    let mut unknown = flavor(STOCK, rules);
+    unknown.files = vec![copy("/")];
+    check_proof(&unknown, &[], &[]);
+}
+
+#[test]
+fn a_kept_name_that_is_a_files_is_warned_of() {
+    let warning = "`/etc/app.conf` will be a directory, and looks like a file | only directories can be kept: keep the \
+                   directory that it is in";
+    check_proof(
+        &flavor(STOCK, "keep /etc/app.conf\nkeep /etc/app.conf.d"),
+        &[],
+        &[warning],
+    );
+    check_proof(
+        &flavor(STOCK, "keep /etc/app.conf"),
+        &[("app", "/etc/app.conf/")],
+        &[],
+    );
+}
+
+#[test]
+fn state_of_packages_that_run_is_found_without_state_directory() {
+    let paths = [
+        ("daemon", "/var/lib/daemon/"),
+        ("daemon", "/var/lib/daemon/sub/"),
+        ("daemon", "/var/lib/known/"),
+        ("library", "/var/lib/library/"),
+    ];
+    let mut flavor = flavor(STOCK, "keep /var/lib/other");
+    flavor.distro.value.stateless = vec![path("/var/lib/known")];
+    check_proof(&flavor, &paths, &[]);
+    ask_for(&mut flavor, "daemon");
+    ask_for(&mut flavor, "library");
+    let lost = "the state of `daemon` is lost at each reboot: `/var/lib/daemon` is ephemeral | if it matters: layout { keep \
+                \"/var/lib/daemon\"; }";
+    check_proof(&flavor, &paths, &[lost]);
+    flavor.services = vec![service("daemon", ServiceVerb::Disable)];
+    let units = [
+        &paths[..],
+        &[("daemon", "/usr/lib/systemd/system/daemon.service")],
+    ]
+    .concat();
+    check_proof(&flavor, &units, &[]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ pub struct CloudConfig {
     pub name: Spanned<String>,
     /// The text, when it stands in the flavor.
     pub text: Option<Spanned<String>>,
-    /// Where each line of a text that stands in the flavor is; empty for one that was read from a file of its own.
+    /// The place of each line of the text, in the flavor or in a file of its own; empty for text of one line.
     pub lines: Vec<Span>,
     /// The file below the flavor's folder that holds it.
     pub from: Option<Spanned<PathPattern>>,

@@ -118,6 +118,8 @@ pub struct Distro {
     pub directories: Vec<AbsPath>,
     /// Packages that a node of a flavor needs, by the name of the node, such as `locale`.
     pub needed_by: BTreeMap<String, Vec<PackageName>>,
+    /// Directories of packages whose content is of no worth to keep.
+    pub stateless: Vec<AbsPath>,
     /// What the runtime `immucore` needs beside that.
     pub immucore: RuntimeNeeds,
     /// What the runtime `systemd` needs beside that.

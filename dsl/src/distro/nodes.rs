@@ -486,6 +486,19 @@ pub(crate) static ALL: &[Section<Draft>] = &[
         },
     },
     Section {
+        spec: NodeSpec {
+            name: "stateless",
+            doc: "Directories of packages whose content is made anew or of no worth: that a reboot loses it is not warned of.",
+            arguments: &[ArgumentSpec::many("PATH", &PATH, "A path.")],
+            example: "stateless \"/var/lib/misc\"",
+            ..NodeSpec::EMPTY
+        },
+        lower: |node, draft| {
+            let paths = node.all_arguments::<AbsPath>().into_iter();
+            draft.distro.stateless.extend(paths.map(|path| path.value));
+        },
+    },
+    Section {
         spec: layout::SPEC,
         lower: |node, draft| {
             let mut layout = std::mem::take(&mut draft.distro.layout);

@@ -106,11 +106,7 @@ struct Shown {
 impl Shown {
     fn of(label: &Label, sources: &SourceMap) -> Option<Shown> {
         let file = sources.file(label.span)?;
-        let line = file
-            .text
-            .split('\n')
-            .nth(label.region.begin.line - 1)?
-            .trim_end_matches('\r');
+        let line = file.line(label.region.begin.line)?.trim_end_matches('\r');
         // A tab is one column for the place, so it is one here.
         let characters: Vec<char> = redacted(line)
             .chars()

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::layout::CompiledLayout;
-use kcompose_core::layout::prove::{PackageFiles, Shipped, ShippedKind};
+use kcompose_core::layout::prove::{Copied, PackageFiles, Shipped, ShippedKind};
 use kcompose_core::model::PackageName;
 use kcompose_core::packages::accounts::SystemAccount;
 use kcompose_core::packages::deb::facts::{PackageFacts, PathFact, PathKind, UnitFacts};
@@ -15,6 +15,7 @@ use kcompose_core::resolve::{Resolved, judge_modules};
 use kcompose_core::source::SourceMap;
 use kcompose_engine::fetch::Contents;
 
+use crate::copied;
 use crate::failure::Failure;
 use crate::pinning::{self, Pinned};
 use crate::project::Project;
@@ -42,7 +43,7 @@ pub(crate) fn prove(
     sources: &SourceMap,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    let proof = proof(project, layout, contents(world, &pinned.resolved)?);
+    let proof = proof(project, layout, contents(world, &pinned.resolved)?)?;
     pinned.look_into(&project.flavor, &proof.archives);
     if proof.problems.has_errors() {
         return Err(Failure::Wrong(proof.problems));
@@ -52,26 +53,33 @@ pub(crate) fn prove(
 }
 
 /// Looks at the files of the packages that the store has; with one of them unknown, nothing can be said.
-pub(crate) fn proof(project: &Project, layout: &CompiledLayout, contents: Contents) -> Proof {
+pub(crate) fn proof(
+    project: &Project,
+    layout: &CompiledLayout,
+    contents: Contents,
+) -> Result<Proof, Failure> {
     if let Some(first) = contents.unknown.first() {
         let count = contents.unknown.len();
         let note = format!(
             "files and services were not checked: {count} packages were never fetched, `{first}` among them; `kcompose lock` fetches them"
         );
-        return Proof {
+        return Ok(Proof {
             note: Some(note),
             ..Proof::default()
-        };
+        });
     }
     let archives = contents.packages;
     let mut problems = judge_modules(&project.flavor, &archives);
-    let files = Files(&archives);
+    let files = Files {
+        packages: &archives,
+        copied: copied::copied(project)?,
+    };
     problems.extend(kcompose_core::layout::prove(&project.flavor, layout, &files));
-    Proof {
+    Ok(Proof {
         problems,
         note: None,
         archives,
-    }
+    })
 }
 
 /// What the packages hold, as far as the store knows.
@@ -100,12 +108,15 @@ fn shipped<'a>(package: &'a PackageName, fact: &PathFact<'a>) -> Option<Shipped<
     })
 }
 
-/// The packages of a lock, as the proof asks for them.
-struct Files<'a>(&'a BTreeMap<PackageName, PackageFacts>);
+/// The packages of a lock and the files of the build context, as the proof asks for them.
+struct Files<'a> {
+    packages: &'a BTreeMap<PackageName, PackageFacts>,
+    copied: Option<Copied>,
+}
 
 impl PackageFiles for Files<'_> {
     fn paths(&self, visit: &mut dyn FnMut(Shipped<'_>)) {
-        for (name, facts) in self.0 {
+        for (name, facts) in self.packages {
             facts
                 .paths()
                 .filter_map(|fact| shipped(name, &fact))
@@ -114,7 +125,7 @@ impl PackageFiles for Files<'_> {
     }
 
     fn below(&self, start: &str, visit: &mut dyn FnMut(Shipped<'_>)) {
-        for (name, facts) in self.0 {
+        for (name, facts) in self.packages {
             facts
                 .below(start)
                 .filter_map(|fact| shipped(name, &fact))
@@ -123,14 +134,14 @@ impl PackageFiles for Files<'_> {
     }
 
     fn unit(&self, name: &str) -> Option<String> {
-        self.0
+        self.packages
             .values()
             .find_map(|facts| facts.head().units.get(name))
             .map(unit_text)
     }
 
     fn accounts(&self, visit: &mut dyn FnMut(&str, &SystemAccount)) {
-        for (name, facts) in self.0 {
+        for (name, facts) in self.packages {
             for account in &facts.head().accounts {
                 visit(name.as_str(), account);
             }
@@ -138,8 +149,32 @@ impl PackageFiles for Files<'_> {
     }
 
     fn alternatives(&self, visit: &mut dyn FnMut(&str)) {
-        let links = self.0.values().flat_map(|facts| &facts.head().alternatives);
+        let links = self
+            .packages
+            .values()
+            .flat_map(|facts| &facts.head().alternatives);
         links.for_each(|link| visit(link));
+    }
+
+    fn enabled_units(&self, package: &str, visit: &mut dyn FnMut(&str, &str)) {
+        let Some(facts) = package
+            .parse::<PackageName>()
+            .ok()
+            .and_then(|name| self.packages.get(&name))
+        else {
+            return;
+        };
+        let starts =
+            |(key, _): &(String, String)| matches!(key.as_str(), "WantedBy" | "RequiredBy" | "UpheldBy");
+        for (name, unit) in &facts.head().units {
+            if unit.install.iter().any(starts) {
+                visit(name, &unit_text(unit));
+            }
+        }
+    }
+
+    fn copied(&self) -> Option<&Copied> {
+        self.copied.as_ref()
     }
 }
 

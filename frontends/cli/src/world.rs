@@ -207,7 +207,7 @@ pub(crate) fn cache_folder(global: &Global) -> Result<PathBuf, Failure> {
 }
 
 /// Seconds since 1970 on this machine's clock.
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }

@@ -139,6 +139,8 @@ pub(crate) async fn look(
     let flavor = match texts.flavor {
         Ok(loaded) => {
             found.problems.extend(loaded.warnings);
+            let ended = kcompose_core::compose::ended_holds(&loaded.value, crate::resolving::now());
+            found.problems.extend(ended);
             loaded.value
         }
         Err(problems) => {

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnostic::Sink;
 use crate::layout::CompiledLayout;
-use crate::model::{AbsPath, Flavor, PathClass};
+use crate::model::{AbsPath, FileBody, Flavor, PathClass};
 use crate::source::{Span, Spanned};
 
-use super::problems::{HiddenPackageFile, KeptPackageFiles, NotADirectory};
-use super::{PackageFiles, Shipped, ShippedKind};
+use super::problems::{HiddenPackageFile, KeptPackageFiles, LooksLikeAFile, MissingDirectory, NotADirectory};
+use super::{PackageFiles, Shipped, ShippedKind, is_complete};
 
 pub(super) fn prove(flavor: &Flavor, layout: &CompiledLayout, packages: &dyn PackageFiles, sink: &mut Sink) {
     let rules = Rules::new(flavor, layout);
@@ -20,6 +20,103 @@ pub(super) fn prove(flavor: &Flavor, layout: &CompiledLayout, packages: &dyn Pac
             look(&rules, &folder, shipped, flavor, &mut said, sink);
         }
     });
+    for (path, kind) in packages.copied().iter().flat_map(|copied| &copied.paths) {
+        if *kind != ShippedKind::Directory
+            && let Some((path, rule)) = rules.by_path.get(path.as_str())
+        {
+            not_a_directory(path, rule, *kind, "the build context".to_owned(), sink);
+        }
+    }
+    for path in &rules.own {
+        if let Some((path, rule)) = rules.by_path.get(path) {
+            check_directory(path, rule, layout, flavor, packages, sink);
+        }
+    }
+}
+
+/// A path on the read-only root must be there to be mounted over; in what is writable the boot makes it.
+fn check_directory(
+    path: &AbsPath,
+    rule: &Spanned<PathClass>,
+    layout: &CompiledLayout,
+    flavor: &Flavor,
+    packages: &dyn PackageFiles,
+    sink: &mut Sink,
+) {
+    let class = match rule.value {
+        PathClass::ReadOnly => return,
+        class => class_name(class),
+    };
+    let outer = path.parent().and_then(|parent| layout.rule_of(&parent));
+    let is_made_at_boot = outer.is_some_and(|(_, outer)| outer.value != PathClass::ReadOnly);
+    if is_made_at_boot {
+        if rule.value == PathClass::Keep && looks_like_a_file(path) && !is_there(path, flavor, packages) {
+            sink.push(LooksLikeAFile {
+                path: path.to_string(),
+                span: rule.span,
+            });
+        }
+        return;
+    }
+    if is_complete(flavor, packages) && !is_there(path, flavor, packages) {
+        sink.push(MissingDirectory {
+            path: path.to_string(),
+            class,
+            span: rule.span,
+        });
+    }
+}
+
+/// Endings of files that nobody gives to a directory.
+const FILE_ENDINGS: [&str; 14] = [
+    ".cfg", ".conf", ".crt", ".db", ".env", ".ini", ".json", ".key", ".pem", ".sqlite", ".toml", ".txt",
+    ".yaml", ".yml",
+];
+
+fn looks_like_a_file(path: &AbsPath) -> bool {
+    FILE_ENDINGS.iter().any(|ending| path.as_str().ends_with(ending))
+}
+
+/// Whether anything that is known of the image is at a path or below it.
+fn is_there(path: &AbsPath, flavor: &Flavor, packages: &dyn PackageFiles) -> bool {
+    let distro = &flavor.distro.value;
+    let files = flavor.files.iter().chain(&distro.files).any(|file| {
+        let file = &file.value;
+        match file.body {
+            FileBody::Directory | FileBody::Copy(_) => file.path.value.is_within(path),
+            FileBody::Text(_) | FileBody::Link(_) => {
+                file.path.value != *path && file.path.value.is_within(path)
+            }
+        }
+    });
+    let made = || {
+        distro
+            .directories
+            .iter()
+            .any(|directory| directory.is_within(path))
+    };
+    let stock = || {
+        let mut rules = distro.layout.rules.iter();
+        rules.any(|rule| rule.value.path.is_within(path))
+    };
+    let is_at = |found: &str| {
+        found
+            .strip_prefix(path.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let copied = || {
+        let mut paths = packages
+            .copied()
+            .into_iter()
+            .flat_map(|copied| copied.paths.keys());
+        paths.any(|path| is_at(path))
+    };
+    let shipped = || {
+        let mut found = false;
+        packages.below(path.as_str(), &mut |shipped| found |= is_at(shipped.path));
+        found
+    };
+    files || made() || stock() || copied() || shipped()
 }
 
 /// A path of the layout and what it is.
@@ -110,7 +207,13 @@ fn look(
     if folder.has_rules
         && let Some((path, rule)) = rules.by_path.get(shipped.path)
     {
-        not_a_directory(path, rule, shipped, sink);
+        not_a_directory(
+            path,
+            rule,
+            shipped.kind,
+            format!("package `{}`", shipped.package),
+            sink,
+        );
     }
     let Some((top, rule)) = folder.rule else {
         return;
@@ -140,28 +243,36 @@ fn look(
     }
 }
 
-fn not_a_directory(path: &AbsPath, rule: &Spanned<PathClass>, shipped: Shipped<'_>, sink: &mut Sink) {
-    let class = match rule.value {
-        PathClass::ReadOnly => return,
+fn class_name(class: PathClass) -> &'static str {
+    match class {
+        PathClass::ReadOnly => "read-only",
         PathClass::Ephemeral => "ephemeral",
         PathClass::Persistent => "persistent",
         PathClass::Keep => "kept",
-    };
+    }
+}
+
+fn not_a_directory(
+    path: &AbsPath,
+    rule: &Spanned<PathClass>,
+    kind: ShippedKind,
+    owner: String,
+    sink: &mut Sink,
+) {
+    if rule.value == PathClass::ReadOnly {
+        return;
+    }
     sink.push(NotADirectory {
         path: path.to_string(),
-        class,
-        kind: if shipped.kind == ShippedKind::Link {
-            "link"
-        } else {
-            "file"
-        },
-        package: shipped.package.to_owned(),
+        class: class_name(rule.value),
+        kind: if kind == ShippedKind::Link { "link" } else { "file" },
+        owner,
         span: rule.span,
     });
 }
 
-/// Where the flavor asks for a package by name.
-fn request_span(flavor: &Flavor, package: &str) -> Option<Span> {
+/// The place where the flavor asks for a package by name.
+pub(super) fn request_span(flavor: &Flavor, package: &str) -> Option<Span> {
     let requests = flavor
         .packages
         .requests

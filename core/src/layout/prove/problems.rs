@@ -23,7 +23,7 @@ pub(super) struct HiddenPackageFile {
 }
 
 #[derive(Debug, Error, Diagnostic)]
-#[error("`{path}` cannot be {class}: it is a {kind} of package `{package}`")]
+#[error("`{path}` cannot be {class}: it is a {kind} of {owner}")]
 #[diagnostic(
     code("kcompose::layout::not-a-directory"),
     help("only directories can; name the directory that it is in")
@@ -32,8 +32,37 @@ pub(super) struct NotADirectory {
     pub(super) path: String,
     pub(super) class: &'static str,
     pub(super) kind: &'static str,
-    pub(super) package: String,
+    /// "package `app`" or "the build context".
+    pub(super) owner: String,
     #[label("said here")]
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the image has no directory `{path}` to mount over")]
+#[diagnostic(
+    code("kcompose::layout::missing-directory"),
+    help(
+        "the root of the image is read-only, so the directory must be in it; add: files {{ directory \"{path}\" mode=\"0755\"; }}"
+    )
+)]
+pub(super) struct MissingDirectory {
+    pub(super) path: String,
+    pub(super) class: &'static str,
+    #[label("{class} here")]
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{path}` will be a directory, and looks like a file")]
+#[diagnostic(
+    code("kcompose::layout::looks-like-a-file"),
+    severity(Warning),
+    help("only directories can be kept: keep the directory that it is in")
+)]
+pub(super) struct LooksLikeAFile {
+    pub(super) path: String,
+    #[label("kept here")]
     pub(super) span: Span,
 }
 
@@ -75,16 +104,17 @@ pub(super) struct NothingToDo {
 }
 
 #[derive(Debug, Error, Diagnostic)]
-#[error("the state of `{unit}` is lost at each reboot: `{path}` is ephemeral")]
+#[error("the state of `{owner}` is lost at each reboot: `{path}` is ephemeral")]
 #[diagnostic(
     code("kcompose::layout::lost-state"),
     severity(Warning),
     help("if it matters: layout {{ keep \"{path}\"; }}")
 )]
 pub(super) struct LostState {
-    pub(super) unit: String,
+    /// A unit or a package.
+    pub(super) owner: String,
     pub(super) path: String,
-    #[label("enabled here")]
+    #[label("asked for here")]
     pub(super) span: Span,
 }
 

@@ -7,8 +7,8 @@ use crate::layout::CompiledLayout;
 use crate::model::{AbsPath, FileBody, Flavor, PathClass, Service, ServiceVerb};
 use crate::source::Spanned;
 
-use super::PackageFiles;
 use super::problems::{LostState, NothingToDo, UnknownUnit};
+use super::{PackageFiles, is_complete};
 
 /// Where units lie.
 const UNIT_DIRECTORIES: [&str; 3] = [
@@ -22,11 +22,7 @@ const INIT_SCRIPTS: &str = "/etc/init.d/";
 
 pub(super) fn prove(flavor: &Flavor, layout: &CompiledLayout, packages: &dyn PackageFiles, sink: &mut Sink) {
     let known = known_units(flavor, packages);
-    let complete = flavor.runs.is_empty()
-        && !flavor
-            .files
-            .iter()
-            .any(|file| matches!(file.value.body, FileBody::Copy(_)));
+    let complete = is_complete(flavor, packages);
     for service in flavor
         .services
         .iter()
@@ -58,10 +54,14 @@ fn known_units(flavor: &Flavor, packages: &dyn PackageFiles) -> BTreeSet<String>
     }
     let files = flavor.files.iter().chain(&flavor.distro.value.files);
     known.extend(files.filter_map(|file| unit_of(file.value.path.value.as_str())));
+    if let Some(copied) = packages.copied() {
+        known.extend(copied.paths.keys().filter_map(|path| unit_of(path)));
+    }
     known
 }
 
-fn unit_of(path: &str) -> Option<String> {
+/// The name of the unit that a path is.
+pub(super) fn unit_of(path: &str) -> Option<String> {
     if let Some(script) = path.strip_prefix(INIT_SCRIPTS) {
         return (!script.contains('/')).then(|| format!("{script}.service"));
     }
@@ -140,7 +140,7 @@ fn check_state(
             .is_some_and(|(_, rule)| rule.value == PathClass::Ephemeral);
         if lost {
             sink.push(LostState {
-                unit: unit.to_owned(),
+                owner: unit.to_owned(),
                 path: path.to_string(),
                 span: service.value.unit.span,
             });
@@ -156,12 +156,21 @@ fn unit_text(flavor: &Flavor, unit: &str, packages: &dyn PackageFiles) -> Option
     match own.map(|file| &file.value.body) {
         Some(FileBody::Text(text)) => Some(text.clone()),
         Some(FileBody::Directory | FileBody::Link(_) | FileBody::Copy(_)) => None,
-        None => packages.unit(unit).or_else(|| packages.unit(&template(unit))),
+        None => {
+            let copied = packages.copied().and_then(|copied| {
+                let mut units = copied.units.iter();
+                let is_unit = |name: String| name == unit || name == template(unit);
+                units.find_map(|(path, text)| unit_of(path).is_some_and(is_unit).then(|| text.clone()))
+            });
+            copied
+                .or_else(|| packages.unit(unit))
+                .or_else(|| packages.unit(&template(unit)))
+        }
     }
 }
 
 /// The names that `StateDirectory=` gives, without those that only an instance knows: systemd.exec(5).
-fn state_directories(text: &str) -> Vec<String> {
+pub(super) fn state_directories(text: &str) -> Vec<String> {
     let mut names = Vec::new();
     for line in text.lines() {
         let Some(value) = line.trim().strip_prefix("StateDirectory=") else {

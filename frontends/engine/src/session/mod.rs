@@ -28,9 +28,9 @@ use tonic::transport::{Channel, Server};
 use content::ContentServer;
 pub(crate) use content::ImageReceiver;
 pub(crate) use filesend::TreeReceiver;
-pub use filesync::dockerignore;
 pub(crate) use filesync::patterns;
 pub(crate) use filesync::{Entry, Filter, walk};
+pub use filesync::{Listed, ListedKind, dockerignore, list};
 
 use crate::bridge::Job;
 use crate::buildkit::Address;

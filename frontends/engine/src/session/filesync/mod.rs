@@ -4,6 +4,7 @@
 //! that it lacks by their number in the list, and says when it has enough.
 
 mod follow;
+mod listing;
 pub(crate) mod patterns;
 mod walk;
 
@@ -21,6 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
+pub use listing::{Listed, ListedKind, list};
 pub use patterns::dockerignore;
 pub(crate) use walk::{Entry, Filter, walk};
 
