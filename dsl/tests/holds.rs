@@ -29,6 +29,6 @@ fn a_hold_ends_with_its_day() {
     assert_eq!(report("2026-12-01T23:59:59Z"), "");
     assert_eq!(
         report("2026-12-02T00:00:00Z"),
-        "flavor.kdl:5:80: the hold of `openssl` ended on 2026-12-01\n  help: see whether it is still needed: take the line out, or move its `until`\n"
+        "flavor.kdl:5:60: the hold of `openssl` ended on 2026-12-01\n  help: see whether it is still needed: take the line out, or move its `until`\n"
     );
 }

@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod arguments;
+mod complaints;
 mod context;
 mod contexts;
 mod locked;
@@ -12,6 +13,7 @@ mod stages;
 mod urls;
 
 pub use arguments::{BadFlag, EPOCH, architecture, epoch, options};
+pub use complaints::{Origins, complaints};
 pub use context::{missing, paths};
 pub use contexts::{replaced, unused};
 pub use locked::{must_fit, new_lock, read_lock};

@@ -274,10 +274,15 @@ pub(crate) fn place(span: Span) -> Option<SourceSpan> {
 fn addresses(tried: &[(String, String)]) -> String {
     tried
         .iter()
-        .map(|(address, reason)| format!("\n{address}: {reason}"))
+        .map(|(address, reason)| format!("\n  {address}: {reason}"))
         .collect()
 }
 
+/// The lines of a log that a report shows.
+const SHOWN: usize = 20;
+
+/// The end of a log, each line on a line of its own, indented.
 fn tail(log: &[String]) -> String {
-    log.iter().map(|line| format!("\n│ {line}")).collect()
+    let hidden = log.len().saturating_sub(SHOWN);
+    log[hidden..].iter().map(|line| format!("\n  {line}")).collect()
 }

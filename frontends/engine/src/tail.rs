@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-/// How many lines of a failing step's log a report shows.
-const TAIL: usize = 20;
+/// The lines of a failing step's log that are kept: the problems that it ends with are among them.
+const TAIL: usize = 500;
 
 /// The last lines of a log.
 #[derive(Debug, Default)]
@@ -46,13 +46,13 @@ mod tests {
     #[test]
     fn the_tail_keeps_the_last_lines_and_joins_chunks() {
         let mut tail = Tail::default();
-        for number in 0..30 {
+        for number in 0..TAIL + 10 {
             tail.push(format!("line {number}\nha").as_bytes());
             tail.push(b"lf ");
         }
         let lines = tail.lines();
         assert_eq!(lines.len(), TAIL + 1);
-        assert_eq!(lines[TAIL - 1], "half line 29");
+        assert_eq!(lines[TAIL - 1], format!("half line {}", TAIL + 9));
         assert_eq!(lines[TAIL], "half");
     }
 }

@@ -10,7 +10,8 @@ use std::path::Path;
 pub(crate) struct Problem {
     code: Cow<'static, str>,
     message: String,
-    origin: Option<String>,
+    /// Names of what may be responsible, the nearest first.
+    origins: Vec<String>,
     help: Option<String>,
 }
 
@@ -20,14 +21,16 @@ impl Problem {
         Problem {
             code: code.into(),
             message: message.into(),
-            origin: None,
+            origins: Vec::new(),
             help: None,
         }
     }
 
-    /// Adds the place in the flavor; an empty one is none.
+    /// Adds a name of what may be responsible, behind those that were added before; an empty one is none.
     pub(crate) fn at(mut self, origin: &str) -> Self {
-        self.origin = (!origin.is_empty()).then(|| origin.to_owned());
+        if !origin.is_empty() {
+            self.origins.push(origin.to_owned());
+        }
         self
     }
 
@@ -47,7 +50,7 @@ impl Problem {
 
     fn show(&self, word: &str, f: &mut dyn fmt::Write) -> fmt::Result {
         write!(f, "{word}[{}]: {}", self.code, self.message)?;
-        if let Some(origin) = &self.origin {
+        for origin in &self.origins {
             write!(f, "\n  at {origin}")?;
         }
         if let Some(help) = &self.help {

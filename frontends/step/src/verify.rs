@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use kcompose_core::kairos::checks::{self, Check, Expectations, Finding, Severity};
 use kcompose_core::step::Verify;
+use kcompose_core::tree::Tree;
 
 use crate::problem::{Outcome, Problem, Problems};
 use crate::root_tree::RootTree;
@@ -23,7 +24,7 @@ pub(crate) fn run(verify: &Verify) -> Outcome<()> {
 pub(crate) fn check(tree: &RootTree, verify: &Verify) -> Outcome<()> {
     let mut problems = Problems::default();
     for finding in findings(tree) {
-        let problem = problem(&finding, verify);
+        let problem = problem(&finding, verify, owner(tree, &finding.path).as_deref());
         match finding.severity {
             Severity::Error => problems.push(problem),
             Severity::Warning => say(&problem.as_warning()),
@@ -52,12 +53,34 @@ fn findings(tree: &RootTree) -> Vec<Finding> {
     checks::in_order(found)
 }
 
-fn problem(finding: &Finding, verify: &Verify) -> Problem {
+fn problem(finding: &Finding, verify: &Verify, owner: Option<&str>) -> Problem {
     let origin = checks::origin(finding.check, &verify.origins).unwrap_or_default();
     let code = format!("kcompose::verify::{}", finding.check);
+    let package = owner.map(|owner| format!("package:{owner}")).unwrap_or_default();
     Problem::new(code, format!("`{}`: {}", finding.path, finding.fact))
+        .at(&format!("path:{}", finding.path))
+        .at(&package)
         .at(origin)
         .help(finding.help.as_str())
+}
+
+/// The folder with the paths of each package.
+const LISTS: &[u8] = b"/var/lib/dpkg/info";
+
+/// The package that has a path, as dpkg knows it; on a system with merged `/usr` a package may ship it without `/usr`.
+fn owner(tree: &RootTree, path: &str) -> Option<String> {
+    let short = path.strip_prefix("/usr").filter(|short| short.starts_with('/'));
+    let is_it = |line: &[u8]| line == path.as_bytes() || short.is_some_and(|short| line == short.as_bytes());
+    let lists = tree.names(LISTS);
+    let packages = lists
+        .iter()
+        .filter_map(|name| std::str::from_utf8(name).ok()?.strip_suffix(".list"));
+    let mut owners = packages.filter(|package| {
+        let list = tree.content(&[LISTS, format!("/{package}.list").as_bytes()].concat());
+        list.is_some_and(|list| list.split(|byte| *byte == b'\n').any(is_it))
+    });
+    let owner = owners.next()?;
+    Some(owner.split(':').next().unwrap_or(owner).to_owned())
 }
 
 #[cfg(test)]
@@ -77,7 +100,9 @@ mod tests {
         };
         let shown = run(&verify).unwrap_err().to_string();
         assert!(
-            shown.contains("error[kcompose::verify::") && shown.contains("\n  at f.kdl:2:1"),
+            shown.contains("error[kcompose::verify::")
+                && shown.contains("\n  at f.kdl:2:1")
+                && shown.contains("\n  at path:/"),
             "{shown}"
         );
     }

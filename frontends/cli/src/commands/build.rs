@@ -96,7 +96,17 @@ pub(crate) async fn run(
     let result = kcompose_engine::build(&*engine, &request, &events, &cancel).await;
     drop(events);
     shown.end().await;
-    let result = result.map_err(|error| engine_failed(placed(error, &compiled.plan, sources)))?;
+    let result = result.map_err(|error| {
+        let origins = kcompose_compile::Origins {
+            plan: &compiled.plan,
+            flavor: &project.flavor,
+            resolved: &pinned.resolved,
+        };
+        match kcompose_compile::complaints(&error, &origins) {
+            Some(problems) => Failure::Wrong(problems),
+            None => engine_failed(error),
+        }
+    })?;
     if let Some(loading) = loading {
         until(loading.finish(&mut request.outputs)).await?;
         terminal.say(&format!("loaded into Docker: {}", request.tags.join(", ")));
@@ -126,38 +136,6 @@ async fn prepare(
         lock::finish(project, &pinned, terminal)?;
     }
     Ok(pinned)
-}
-
-/// A step's own complaint names what it is about; the plan knows where that is said.
-fn placed(error: EngineError, plan: &Plan, sources: &SourceMap) -> EngineError {
-    let EngineError::Step {
-        name,
-        exit_code,
-        mut log,
-        mut place,
-    } = error
-    else {
-        return error;
-    };
-    for line in log.iter_mut().rev() {
-        let Some(span) = line
-            .trim()
-            .strip_prefix("at ")
-            .and_then(|origin| plan.origin(origin))
-        else {
-            continue;
-        };
-        if let Some(text) = sources.place(span) {
-            *line = format!("  at {text}");
-        }
-        place = Some(span.into());
-    }
-    EngineError::Step {
-        name,
-        exit_code,
-        log,
-        place,
-    }
 }
 
 /// Why an engine failed, with the exit code of whose fault it is.
