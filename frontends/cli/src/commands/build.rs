@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::llb::Whose;
 use kcompose_core::model::Flavor;
-use kcompose_core::plan::{CONTEXT, Plan};
+use kcompose_core::plan::CONTEXT;
 use kcompose_core::source::SourceMap;
 use kcompose_engine::fetch::Logins;
 use kcompose_engine::{
