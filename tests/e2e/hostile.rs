@@ -80,7 +80,13 @@ fn a_store_of_another_user_is_refused() {
     fs::create_dir_all(store.join("tmp")).unwrap();
     chown(&store, Some(65534), None).unwrap();
     let environment = [("KCOMPOSE_CACHE_DIR", store.to_str().unwrap())];
-    for line in ["cache ls", "cache prune", "check gateway", "plan gateway", "build gateway --engine embedded"] {
+    for line in [
+        "cache ls",
+        "cache prune",
+        "check gateway",
+        "plan gateway",
+        "build gateway --engine embedded",
+    ] {
         kcompose_with(folder.path(), &environment, line)
             .ends(3)
             .says("kcompose::store::another-owner")
@@ -103,7 +109,11 @@ fn prune_follows_no_link() {
         symlink(&victim, &link).unwrap();
         let ended = kcompose(folder.path(), "--cache-dir store cache prune --all");
         assert!(victim.join("precious").exists(), "{}", ended.report());
-        assert!(ended.code == Some(0) || ended.code == Some(3), "{}", ended.report());
+        assert!(
+            ended.code == Some(0) || ended.code == Some(3),
+            "{}",
+            ended.report()
+        );
         fs::remove_dir_all(&store).unwrap();
     }
 }

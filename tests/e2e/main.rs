@@ -1,8 +1,10 @@
 //! `kcompose` as people use it: the binary, a real BuildKit, real packages, real boots.
 //!
 //! Run below `tests/with-buildkit`; without a daemon these say `SKIPPED`. Most tests share one image (`image.rs`).
-#![allow(clippy::disallowed_methods, reason = "a test's own folder holds nothing of others")]
-
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test's own folder holds nothing of others"
+)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod archive;

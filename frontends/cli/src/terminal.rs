@@ -103,7 +103,9 @@ pub(crate) fn lost(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::Exit(CLOSED),
         kind => {
-            let error = error.raw_os_error().map_or(kind.into(), io::Error::from_raw_os_error);
+            let error = error
+                .raw_os_error()
+                .map_or(kind.into(), io::Error::from_raw_os_error);
             Failure::world(FileFailed::new("cannot write to the standard output", error))
         }
     }
@@ -118,11 +120,23 @@ mod tests {
 
     #[test]
     fn a_closed_pipe_is_silent_and_a_full_disk_is_not() {
-        assert!(matches!(lost(&io::ErrorKind::BrokenPipe.into()), Failure::Exit(141)));
+        assert!(matches!(
+            lost(&io::ErrorKind::BrokenPipe.into()),
+            Failure::Exit(141)
+        ));
         let full = lost(&io::Error::from_raw_os_error(28));
-        let Failure::World(problems) = &full else { panic!("{full:?}") };
-        let text = report::render(problems, &SourceMap::new(), Format::Human(Terminal::new(Color::Never).style()));
-        assert!(text.contains("cannot write to the standard output: No space left on device"), "{text}");
+        let Failure::World(problems) = &full else {
+            panic!("{full:?}")
+        };
+        let text = report::render(
+            problems,
+            &SourceMap::new(),
+            Format::Human(Terminal::new(Color::Never).style()),
+        );
+        assert!(
+            text.contains("cannot write to the standard output: No space left on device"),
+            "{text}"
+        );
         assert_eq!(full.exit_code(), 3);
     }
 }

@@ -69,6 +69,18 @@ impl Draft {
         &mut self.file
     }
 
+    /// Returns all that was written.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn contents(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.file.rewind()?;
+        self.file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Gives the file a name in its folder, which goes when it is dropped.
     ///
     /// # Errors
@@ -128,12 +140,6 @@ impl Write for Draft {
     }
 }
 
-impl Read for Draft {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.file.read(into)
-    }
-}
-
 impl Seek for Draft {
     fn seek(&mut self, place: SeekFrom) -> io::Result<u64> {
         self.file.seek(place)
@@ -175,6 +181,9 @@ mod tests {
         draft.write_all(b"text").unwrap();
         assert_eq!(names(folder.path()), 1);
         draft.place(&path).unwrap();
-        assert_eq!((names(folder.path()), fs::read(&path).unwrap().as_slice()), (1, &b"text"[..]));
+        assert_eq!(
+            (names(folder.path()), fs::read(&path).unwrap().as_slice()),
+            (1, &b"text"[..])
+        );
     }
 }

@@ -32,7 +32,10 @@ impl Folder {
     /// # Errors
     ///
     /// When it cannot be created.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that sets the mode")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that sets the mode"
+    )]
     pub fn within(parent: &Path, prefix: &str) -> io::Result<Folder> {
         let parent = std::path::absolute(parent)?;
         let folder = tempfile::Builder::new()

@@ -7,8 +7,8 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
 use fs_err as fs;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use kcompose_scratch::Folder;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::AsyncReadExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;

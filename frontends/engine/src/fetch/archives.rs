@@ -1,7 +1,6 @@
 //! Package archives: every one of a lock into the store.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Seek};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kcompose_core::model::{Flavor, PackageName, Url};
@@ -168,9 +167,7 @@ impl Fetcher {
 
 /// Looks into an archive that was fetched and checked, and puts it and what was found into the store.
 fn keep(store: &Store, package: &LockedPackage, mut draft: Draft) -> Result<(), FetchError> {
-    let mut bytes = Vec::new();
-    let read = draft.rewind().and_then(|()| draft.read_to_end(&mut bytes));
-    read.map_err(|error| store.failure(error))?;
+    let bytes = draft.contents().map_err(|error| store.failure(error))?;
     let facts = look_into(package, &bytes)?;
     store.keep_item(Shelf::Facts, &package.sha256, &facts.to_bytes())?;
     store.keep_blob(&package.sha256, draft)?;

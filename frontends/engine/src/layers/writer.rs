@@ -152,7 +152,11 @@ mod tests {
     use super::*;
 
     fn compressed(pieces: impl Iterator<Item = Vec<u8>>) -> Layer {
-        let mut compressor = Compressor::new(Compression::Zstd, Draft::new(&std::env::temp_dir(), 0o600).unwrap()).unwrap();
+        let mut compressor = Compressor::new(
+            Compression::Zstd,
+            Draft::new(&std::env::temp_dir(), 0o600).unwrap(),
+        )
+        .unwrap();
         for piece in pieces {
             compressor.write_all(&piece).unwrap();
             compressor.flush().unwrap();

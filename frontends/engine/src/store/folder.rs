@@ -40,7 +40,10 @@ fn open(root: &Path, folder: &Path) -> io::Result<Option<OwnedFd>> {
         open = match openat(&open, part, flags | OFlags::NOFOLLOW, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
             Err(Errno::NOTDIR | Errno::LOOP) if path.is_symlink() => {
-                let reason = format!("`{}` is a link, and no link is followed in a store", path.display());
+                let reason = format!(
+                    "`{}` is a link, and no link is followed in a store",
+                    path.display()
+                );
                 return Err(io::Error::other(reason));
             }
             open => open?,

@@ -28,7 +28,9 @@ pub enum StoreError {
     #[error("the store at `{}` cannot be used: {error}", .root.display())]
     #[diagnostic(
         code(kcompose::store::unusable),
-        help("give it a folder with free space that can be written to, with `--cache-dir` or XDG_CACHE_HOME")
+        help(
+            "give it a folder with free space that can be written to, with `--cache-dir` or XDG_CACHE_HOME"
+        )
     )]
     Unusable {
         /// The path of the store.
@@ -110,7 +112,9 @@ impl Store {
             return Err(store.failure(io::ErrorKind::NotADirectory.into()));
         }
         if found.uid() != rustix::process::geteuid().as_raw() {
-            return Err(StoreError::AnotherOwner { root: root.to_owned() });
+            return Err(StoreError::AnotherOwner {
+                root: root.to_owned(),
+            });
         }
         if found.mode() & 0o077 != 0 {
             let changed = fs::set_permissions(root, std::fs::Permissions::from_mode(PRIVATE));

@@ -67,5 +67,6 @@ mod tests {
         copy(&from, &to).unwrap();
         assert!(fs::read(&from).unwrap() == fs::read(&to).unwrap());
         assert!(allocated(&to).unwrap() < 1 << 20);
+        assert_eq!(fs::metadata(&to).unwrap().mode() & 0o7777, 0o600);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use fs_err as fs;
 use serde::Deserialize;
 
 use super::{MIB, not_a_disk};
