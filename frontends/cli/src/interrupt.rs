@@ -48,6 +48,7 @@ async fn obey(mut signals: Signals) {
         // The work is not listening.
         let _ = writeln!(io::stderr().lock(), "interrupted");
     }
+    kcompose_scratch::clear();
     #[expect(clippy::exit, reason = "what is left of the program does not end by itself")]
     std::process::exit(CODE.into());
 }

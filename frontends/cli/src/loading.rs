@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use kcompose_engine::{Output, OutputKind};
-use tempfile::TempDir;
+use kcompose_scratch::Folder;
 
 use crate::commands::build::engine_failed;
 use crate::failure::{Failure, FileFailed};
@@ -18,7 +18,7 @@ pub(crate) enum Loading {
         /// Where the archive is made.
         file: PathBuf,
         /// Removes it.
-        _folder: TempDir,
+        _folder: Folder,
     },
 }
 
@@ -35,8 +35,7 @@ impl Loading {
             outputs.push(output(OutputKind::Image, None));
             return Ok(Loading::Kept);
         }
-        let folder = tempfile::Builder::new().prefix("kcompose-").tempdir();
-        let folder = folder
+        let folder = Folder::new()
             .map_err(|error| Failure::world(FileFailed::new("cannot make a temporary folder", error)))?;
         let file = folder.path().join("image.tar");
         outputs.push(output(OutputKind::Docker, Some(file.clone())));

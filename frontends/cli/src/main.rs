@@ -1,5 +1,5 @@
 //! `kcompose`: composes immutable, Kairos-compatible operating system images from a declaration.
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(test, allow(clippy::disallowed_methods, clippy::unwrap_used))]
 
 mod args;
 mod commands;
@@ -31,7 +31,10 @@ use failure::Failure;
 use terminal::Terminal;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => return explained(&said),
+    };
     let terminal = Terminal::new(cli.global.color);
     take_rights(&cli.command);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -46,9 +49,26 @@ fn main() -> ExitCode {
     let result = runtime.block_on(run(cli, &terminal, &mut sources));
     // A download that was given up must not hold the exit.
     runtime.shutdown_background();
-    match result {
+    let code = match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => terminal.fail(&failure, &sources),
+    };
+    // Threads that the command did not wait for drop nothing.
+    kcompose_scratch::clear();
+    match terminal.delivered() {
+        Ok(()) => code,
+        Err(lost) => terminal.fail(&lost, &sources),
+    }
+}
+
+/// Prints help, the version, or why the command line is wrong.
+fn explained(said: &clap::Error) -> ExitCode {
+    match said.print() {
+        Err(error) if !said.use_stderr() => {
+            let terminal = Terminal::new(args::Color::Auto);
+            terminal.fail(&terminal::lost(&error), &SourceMap::new())
+        }
+        _ => ExitCode::from(u8::try_from(said.exit_code()).unwrap_or(2)),
     }
 }
 

@@ -127,7 +127,7 @@ pub(crate) fn write(file: &Path, lock: &Lock) -> Result<(), Failure> {
     whole(file, lock::render(lock).as_bytes())
 }
 
-/// Writes a file beside its place and renames it.
+/// Writes a file whole, or not at all.
 pub(crate) fn whole(file: &Path, content: &[u8]) -> Result<(), Failure> {
     use std::io::Write;
     let folder = file
@@ -136,16 +136,13 @@ pub(crate) fn whole(file: &Path, content: &[u8]) -> Result<(), Failure> {
         .unwrap_or(Path::new("."));
     let written = || -> std::io::Result<()> {
         use std::os::unix::fs::PermissionsExt;
-        let mut draft = tempfile::Builder::new()
-            .prefix(".kcompose-")
-            .tempfile_in(folder)?;
+        let mut draft = kcompose_scratch::Draft::new(folder, 0o644)?;
         draft.write_all(content)?;
         draft
-            .as_file()
+            .file()
             .set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        draft.as_file().sync_all()?;
-        draft.persist(file).map_err(|error| error.error)?;
-        Ok(())
+        draft.file().sync_all()?;
+        draft.place(file)
     };
     written().map_err(|error| {
         Failure::world(FileFailed::new(

@@ -1,14 +1,18 @@
 //! What people see: data on stdout, talk on stderr.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::source::SourceMap;
 use kcompose_dsl::report::{self, Format, Style};
 
 use crate::args::Color;
-use crate::failure::Failure;
+use crate::failure::{Failure, FileFailed};
+
+/// The first error of stdout; there is one stdout in a process.
+static LOST: OnceLock<io::Error> = OnceLock::new();
 
 /// Where a command prints.
 #[derive(Clone, Copy, Debug)]
@@ -43,10 +47,27 @@ impl Terminal {
         }
     }
 
-    /// Data, to stdout. A reader that went away is not an error.
+    /// Data, to stdout: text.
     pub(crate) fn data(&self, text: &str) {
-        let mut out = std::io::stdout().lock();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        self.bytes(text.as_bytes());
+    }
+
+    /// Data, to stdout. Once an error lost some of it, the rest is left out, and [`delivered`](Self::delivered) tells.
+    pub(crate) fn bytes(&self, bytes: &[u8]) {
+        if LOST.get().is_none() {
+            let mut out = io::stdout().lock();
+            if let Err(error) = out.write_all(bytes).and_then(|()| out.flush()) {
+                let _ = LOST.set(error);
+            }
+        }
+    }
+
+    /// Whether stdout took all data; at the end of a command.
+    pub(crate) fn delivered(&self) -> Result<(), Failure> {
+        match LOST.get() {
+            None => Ok(()),
+            Some(error) => Err(lost(error)),
+        }
     }
 
     /// One line of talk, to stderr.
@@ -74,5 +95,48 @@ impl Terminal {
             Failure::Exit(_) => {}
         }
         ExitCode::from(failure.exit_code())
+    }
+}
+
+/// The failure of a command whose data is lost. A reader that has read enough wants to hear nothing.
+pub(crate) fn lost(error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::Exit(CLOSED),
+        kind => {
+            let error = error
+                .raw_os_error()
+                .map_or(kind.into(), io::Error::from_raw_os_error);
+            Failure::world(FileFailed::new("cannot write to the standard output", error))
+        }
+    }
+}
+
+/// The exit code of a shell for a program that SIGPIPE ended.
+const CLOSED: u8 = 128 + 13;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_pipe_is_silent_and_a_full_disk_is_not() {
+        assert!(matches!(
+            lost(&io::ErrorKind::BrokenPipe.into()),
+            Failure::Exit(141)
+        ));
+        let full = lost(&io::Error::from_raw_os_error(28));
+        let Failure::World(problems) = &full else {
+            panic!("{full:?}")
+        };
+        let text = report::render(
+            problems,
+            &SourceMap::new(),
+            Format::Human(Terminal::new(Color::Never).style()),
+        );
+        assert!(
+            text.contains("cannot write to the standard output: No space left on device"),
+            "{text}"
+        );
+        assert_eq!(full.exit_code(), 3);
     }
 }

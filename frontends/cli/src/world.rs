@@ -17,7 +17,7 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::args::Global;
-use crate::failure::{BadFlag, Failure};
+use crate::failure::{BadFlag, Failure, FileFailed};
 use crate::terminal::Terminal;
 use kcompose_core::plan::bytes;
 
@@ -43,7 +43,7 @@ impl World {
         terminal: &Terminal,
         mut logins: Logins,
     ) -> Result<World, Failure> {
-        let store = Store::new(cache_folder(global)?);
+        let store = store(global)?;
         let (mirror, login) = mirror(global)?;
         if let (Some(mirror), Some(login)) = (&mirror, login) {
             logins.add(mirror, login);
@@ -187,8 +187,19 @@ fn bad_mirror(reason: String) -> Failure {
     ))
 }
 
-/// The folder of the store.
+/// The store, which no other user may own or enter.
+pub(crate) fn store(global: &Global) -> Result<Store, Failure> {
+    Store::open(cache_folder(global)?).map_err(Failure::world)
+}
+
+/// The folder of the store, absolute: steps run in other folders.
 pub(crate) fn cache_folder(global: &Global) -> Result<PathBuf, Failure> {
+    let folder = named_cache_folder(global)?;
+    std::path::absolute(&folder)
+        .map_err(|error| Failure::world(FileFailed::new("cannot tell the current folder", error)))
+}
+
+fn named_cache_folder(global: &Global) -> Result<PathBuf, Failure> {
     if let Some(folder) = &global.cache_dir {
         return Ok(folder.clone());
     }

@@ -93,10 +93,7 @@ async fn tree(
 ) -> Result<Solved, EngineError> {
     let failed = |error| EngineError::io("write", destination, error);
     let folder = place::folder(destination);
-    let draft = tempfile::Builder::new()
-        .prefix(".kcompose-")
-        .tempdir_in(folder)
-        .map_err(failed)?;
+    let draft = kcompose_scratch::Folder::within(&folder, ".kcompose-").map_err(failed)?;
     let archive = draft.path().join("tree.tar");
     let job = Job {
         tree: Some(archive.clone()),

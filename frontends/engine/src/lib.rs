@@ -3,7 +3,7 @@
 //! [`build()`] is the whole of it: an engine ([`Bridge`]; BuildKit's client is [`BuildKit`]) solves the definition and
 //! hands over layers, which are compressed here once and kept by what they hold; then the outputs are written beside
 //! their destinations and renamed when whole.
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(test, allow(clippy::disallowed_methods, clippy::unwrap_used))]
 
 mod background;
 mod boot;

@@ -1,5 +1,5 @@
 //! Builds on a real BuildKit daemon: `tests/with-buildkit cargo test -p kcompose-engine`.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod daemon;
 

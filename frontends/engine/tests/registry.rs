@@ -1,5 +1,5 @@
 //! Images that go to a real registry, and those that the engine keeps: `tests/with-buildkit cargo test -p kcompose-engine`.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod daemon;
 

@@ -1,5 +1,5 @@
 //! Trixie as the mirror has it now: resolved, locked, and resolved again from the store alone.
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! A BuildKit daemon that is reached by TLS and asks for our certificate: `tests/with-buildkit cargo test -p kcompose-engine`.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;

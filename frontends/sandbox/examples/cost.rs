@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let standing = enter()?;
-    let folder = tempfile::tempdir()?;
+    let folder = kcompose_scratch::Folder::new()?;
     let root = folder.path().join("root");
     for name in ["bin", "dev", "etc", "proc", "sys"] {
         fs::create_dir_all(root.join(name))?;

@@ -48,9 +48,7 @@ pub fn probe(folder: &Path) -> Vec<Finding> {
 }
 
 fn try_step(folder: &Path) -> io::Result<Vec<Report>> {
-    let folder = tempfile::Builder::new()
-        .prefix(".kcompose-probe-")
-        .tempdir_in(folder)?;
+    let folder = kcompose_scratch::Folder::within(folder, ".kcompose-probe-")?;
     let job = job(folder.path())?;
     let (mut ours, theirs) = UnixStream::pair()?;
     let mut child = Command::new(program::path()?)

@@ -2,6 +2,7 @@
 //!
 //! It reads one [`Program`] and runs its actions in order: `kcompose-step /run/kcompose/program/program.json`. It is
 //! static and small, because it travels in every definition, and it needs nothing of the root that it works on.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 mod accounts;
 mod certificates;

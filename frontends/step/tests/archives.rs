@@ -1,5 +1,5 @@
 //! Small packages, made here, through the whole of unpacking. Owners are set, so this needs root.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

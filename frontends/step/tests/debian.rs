@@ -1,7 +1,7 @@
 //! Real packages of Debian, from archives to a configured root with an initrd, twice and in different groups.
 //!
 //! The archives are fetched once, by the apt of this machine, and kept in the cache of the tests.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -2,7 +2,7 @@
 //!
 //! The image is not changed, no loop device and no mount is used, and nothing needs the network. [`boot`] is what
 //! `kcompose boot` does, and the harness of the project's own tests.
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(test, allow(clippy::disallowed_methods, clippy::unwrap_used))]
 
 mod bootargs;
 mod cpio;

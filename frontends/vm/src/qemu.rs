@@ -7,8 +7,8 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
 use fs_err as fs;
+use kcompose_scratch::Folder;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::oneshot;
@@ -60,7 +60,7 @@ pub(crate) struct Setup<'a> {
 pub(crate) struct Machine {
     pub(crate) ports: Vec<(Port, UnixStream)>,
     process: Process,
-    _folder: TempDir,
+    _folder: Folder,
 }
 
 impl Machine {
@@ -208,7 +208,7 @@ fn serial(name: &str) -> [OsString; 4] {
     ]
 }
 
-pub(crate) fn folder() -> Result<TempDir, Failure> {
+pub(crate) fn folder() -> Result<Folder, Failure> {
     let temporary = std::env::temp_dir();
     // The path of a socket has at most 107 bytes.
     let parent = if temporary.as_os_str().len() > 60 {
@@ -216,10 +216,7 @@ pub(crate) fn folder() -> Result<TempDir, Failure> {
     } else {
         temporary
     };
-    tempfile::Builder::new()
-        .prefix("kcompose-vm-")
-        .tempdir_in(&parent)
-        .map_err(Failure::io("write in", &parent))
+    Folder::within(&parent, "kcompose-vm-").map_err(Failure::io("write in", &parent))
 }
 
 pub(crate) fn write(folder: &Path, name: &str, content: &[u8]) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ use kcompose_vm::{Image, Mode, Outcome, Source};
 
 use crate::args::{Boot, BootMode};
 use crate::failure::{BadFlag, Failure, FileFailed};
+use crate::interrupt;
 use crate::terminal::Terminal;
 
 /// Boots an image and hands the script's output and exit code on.
@@ -105,7 +106,7 @@ struct Unpacked(rootfs::Image);
 impl kcompose_vm::Root for Unpacked {
     fn tree(&self, scratch: &Path) -> Result<PathBuf, kcompose_vm::Problem> {
         self.0
-            .tree(scratch)
+            .tree_until(scratch, &interrupt::token())
             .map_err(|error| -> kcompose_vm::Problem { Box::new(error) })
     }
 }
@@ -117,8 +118,7 @@ struct Relay {
 
 impl kcompose_vm::Output for Relay {
     fn stdout(&mut self, bytes: &[u8]) {
-        let mut out = std::io::stdout().lock();
-        let _ = out.write_all(bytes).and_then(|()| out.flush());
+        self.terminal.bytes(bytes);
     }
 
     fn stderr(&mut self, bytes: &[u8]) {

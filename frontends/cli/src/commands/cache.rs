@@ -9,12 +9,11 @@ use kcompose_engine::store::{Shelf, Store, StoreError};
 use crate::args::{Cache, CacheCommand, Global};
 use crate::failure::{Failure, FileFailed};
 use crate::terminal::Terminal;
-use crate::world::cache_folder;
 use kcompose_core::plan::bytes;
 
 /// Lists, deletes from or verifies the store.
 pub(crate) fn run(global: &Global, args: &Cache, terminal: &Terminal) -> Result<(), Failure> {
-    let store = Store::new(cache_folder(global)?);
+    let store = crate::world::store(global)?;
     match args.command {
         CacheCommand::Ls => list(&store, terminal),
         CacheCommand::Prune { all } => prune(&store, all, terminal),
@@ -101,7 +100,8 @@ fn layers(store: &Store) -> std::path::PathBuf {
 }
 
 fn folder_size(folder: &Path) -> (usize, u64) {
-    let Ok(entries) = std::fs::read_dir(folder) else {
+    let entries = std::fs::read_dir(folder);
+    let Some(entries) = entries.ok().filter(|_| !folder.is_symlink()) else {
         return (0, 0);
     };
     entries

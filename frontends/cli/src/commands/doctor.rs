@@ -77,7 +77,7 @@ fn daemon_merges(daemon: &kcompose_engine::BuildKit) -> bool {
 
 /// What steps and disks take without BuildKit and without root: tried, where the store is or will be.
 async fn sandbox(global: &Global) -> Result<Vec<Finding>, Failure> {
-    let store = std::path::absolute(crate::world::cache_folder(global)?).unwrap_or_default();
+    let store = crate::world::cache_folder(global)?;
     let folder = store.ancestors().find(|path| path.is_dir()).map(PathBuf::from);
     let folder = folder.unwrap_or_else(std::env::temp_dir);
     let found = tokio::task::spawn_blocking(move || kcompose_sandbox::probe(&folder))

@@ -48,7 +48,7 @@ async fn image(global: &Global, args: &FrontendImage, terminal: &Terminal) -> Re
             "an image of the frontend holds nothing but it: build it with frontends/gateway/build",
         )));
     }
-    let layers = crate::world::cache_folder(global)?.join("layers");
+    let layers = crate::world::store(global)?.root().join("layers");
     let packing = Packing {
         program: &program,
         name: PROGRAM,

@@ -1,14 +1,12 @@
 //! `kcompose plan`: the graph, without building it.
 
-use std::io::Write;
-
 use kcompose_compile::Urls;
 use kcompose_core::llb::Whose;
 use kcompose_core::source::SourceMap;
 
 use crate::args::{Global, Plan, PlanFormat};
 use crate::compile::{self, Compiled, Wiring};
-use crate::failure::{Failure, FileFailed};
+use crate::failure::Failure;
 use crate::pinning::{self, Pinning};
 use crate::project::{self, Project};
 use crate::terminal::Terminal;
@@ -33,13 +31,13 @@ pub(crate) async fn run(
         PlanFormat::Json => terminal.data(&super::config::pretty(&compiled.plan.to_json(sources))),
         PlanFormat::Llb => {
             let urls = world.urls(&project.flavor, &pinned.resolved)?;
-            return llb(&compiled, &project, &urls, sources);
+            terminal.bytes(&llb(&compiled, &project, &urls, sources)?);
         }
     }
     Ok(())
 }
 
-fn llb(compiled: &Compiled, project: &Project, urls: &Urls, sources: &SourceMap) -> Result<(), Failure> {
+fn llb(compiled: &Compiled, project: &Project, urls: &Urls, sources: &SourceMap) -> Result<Vec<u8>, Failure> {
     let (folders, _) = project.contexts.folders(&Whose::Anyone);
     let emitted = compile::definition(
         compiled,
@@ -55,7 +53,5 @@ fn llb(compiled: &Compiled, project: &Project, urls: &Urls, sources: &SourceMap)
             ignored: &crate::context::ignored(project)?,
         },
     );
-    let mut out = std::io::stdout().lock();
-    out.write_all(&emitted.definition.bytes())
-        .map_err(|error| Failure::world(FileFailed::new("cannot write the definition", error)))
+    Ok(emitted.definition.bytes())
 }

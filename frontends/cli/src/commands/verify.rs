@@ -34,7 +34,7 @@ pub(crate) async fn open(image: &str, terminal: &Terminal) -> Result<Image, Fail
         return opened(rootfs::open(Path::new(image)), image);
     }
     terminal.say(&format!("getting {image}"));
-    let folder = tempfile::tempdir()
+    let folder = kcompose_scratch::Folder::new()
         .map_err(|error| Failure::world(FileFailed::new("cannot make a folder", error)))?;
     let credentials = Credentials::from_environment(|name| std::env::var(name).ok());
     let pulled = pull(image, &credentials, folder.path()).await;

@@ -9,6 +9,7 @@ use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use kcompose_core::llb::proto::pb;
 use kcompose_sandbox::{Ending, Limits, Mount, Network, Overlay, ResourceLimit, Source, Spec, Stream};
+use kcompose_scratch::Folder;
 
 use super::accounts::user;
 use super::problem::Problem;
@@ -112,7 +113,7 @@ struct Prepared<'a> {
     inputs: &'a [Vec<TreeId>],
     written: Vec<Written>,
     /// Secrets on a disk of memory.
-    secrets: Option<tempfile::TempDir>,
+    secrets: Option<Folder>,
     caches: &'a BTreeMap<String, CacheFolder>,
     folders: usize,
 }
@@ -367,12 +368,12 @@ async fn caches(work: &Work, op: &pb::ExecOp) -> Result<BTreeMap<String, CacheFo
 }
 
 /// A folder on a disk of memory, where nothing outlives the machine's power.
-fn memory() -> Result<tempfile::TempDir, Problem> {
+fn memory() -> Result<Folder, Problem> {
     let shared = Path::new("/dev/shm");
     let folder = if shared.is_dir() {
-        tempfile::tempdir_in(shared)
+        Folder::within(shared, "kcompose-")
     } else {
-        tempfile::tempdir()
+        Folder::new()
     };
     folder.map_err(Problem::io("write", shared))
 }

@@ -66,9 +66,9 @@ impl<'a> Fresh<'a> {
     pub(super) fn remember(&self) -> io::Result<()> {
         let folder = self.record.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;
-        let mut draft = tempfile::NamedTempFile::new_in(folder)?;
+        let mut draft = kcompose_scratch::Draft::new(folder, 0o600)?;
         serde_json::to_writer(&mut draft, &self.found()?)?;
-        draft.persist(&self.record).map(drop).map_err(|error| error.error)
+        draft.place(&self.record)
     }
 
     /// The file as it is.

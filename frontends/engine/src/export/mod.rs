@@ -152,5 +152,11 @@ mod tests {
         }
         assert_eq!(fs_err::read_dir(&out).unwrap().count(), kinds.len());
         assert_eq!(fs_err::read(out.join("local/usr/a")).unwrap(), b"x");
+        let mode = |name: &str| {
+            let metadata = fs_err::metadata(out.join(name)).unwrap();
+            std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777
+        };
+        // What becomes the output has the mode that the image says, and not that of a draft.
+        assert_eq!((mode("local"), mode("oci") & 0o600), (0o755, 0o600));
     }
 }

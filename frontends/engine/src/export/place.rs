@@ -1,52 +1,45 @@
 //! Whole files and folders, or nothing.
 
-use std::io::{self, Seek, Write};
-use std::os::fd::AsRawFd;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, linkat, renameat_with};
-use tempfile::TempPath;
+use kcompose_scratch::Folder;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::error::EngineError;
 
 /// A file on its way to its destination.
 #[derive(Debug)]
 pub(super) struct Draft {
-    file: fs::File,
-    /// Where it lies until it is whole, if it has a name: one without goes with whoever writes it, whatever ends them.
-    path: Option<TempPath>,
+    file: kcompose_scratch::Draft,
     destination: PathBuf,
     replaces_file: bool,
 }
 
+/// The mode of a new file, before the umask.
+const MODE: u32 = 0o666;
+
 impl Draft {
     /// A new file that becomes the destination.
     pub(super) fn new(destination: &Path) -> io::Result<Self> {
-        Draft::nameless(destination).or_else(|_| {
-            let (file, path) = beside()
-                .permissions(permissions(0o666))
-                .tempfile_in(folder(destination))?
-                .into_parts();
-            Ok(Draft::of(file, Some(path), destination))
-        })
+        let file = kcompose_scratch::Draft::new(&folder(destination), MODE)?;
+        Ok(Draft::of(file, destination))
     }
 
     /// The same without a name, which not every file system can.
     pub(super) fn nameless(destination: &Path) -> io::Result<Self> {
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = rustix::fs::open(folder(destination), flags, Mode::from_raw_mode(0o666))?;
-        Ok(Draft::of(file.into(), None, destination))
+        let file = kcompose_scratch::Draft::nameless(&folder(destination), MODE)?;
+        Ok(Draft::of(file, destination))
     }
 
-    fn of(file: std::fs::File, path: Option<TempPath>, destination: &Path) -> Self {
+    fn of(file: kcompose_scratch::Draft, destination: &Path) -> Self {
         let replaces_file = fs::symlink_metadata(destination).is_ok_and(|found| found.is_file());
         if replaces_file {
             forget_pages(destination);
         }
         Draft {
-            file: fs::File::from_parts(file, destination),
-            path,
+            file: file.shown_as(destination),
             destination: destination.to_owned(),
             replaces_file,
         }
@@ -54,32 +47,19 @@ impl Draft {
 
     /// The file, to be written to.
     pub(super) fn file(&mut self) -> &mut fs::File {
-        &mut self.file
+        self.file.file()
     }
 
     /// Makes it the destination, at once.
-    pub(super) fn place(mut self) -> io::Result<()> {
-        self.file.flush()?;
-        let path = self.path.take().map_or_else(|| self.name(), Ok)?;
-        if self.replaces_file && exchange(&path, &self.destination).is_ok() {
+    pub(super) fn place(self) -> io::Result<()> {
+        if !self.replaces_file {
+            return self.file.place(&self.destination);
+        }
+        let path = self.file.into_named()?;
+        if exchange(&path, &self.destination).is_ok() {
             return Ok(());
         }
         path.persist(&self.destination).map_err(|error| error.error)
-    }
-
-    /// Gives it a name beside the destination (open(2), `O_TMPFILE`).
-    fn name(&mut self) -> io::Result<TempPath> {
-        let open = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        let link = |path: &Path| Ok(linkat(CWD, &open, CWD, path, AtFlags::SYMLINK_FOLLOW)?);
-        let folder = folder(&self.destination);
-        if let Ok(named) = beside().make_in(&folder, link) {
-            return Ok(named.into_temp_path());
-        }
-        // Nobody has mounted /proc.
-        let mut copy = beside().permissions(permissions(0o666)).tempfile_in(&folder)?;
-        self.file.rewind()?;
-        io::copy(&mut self.file, &mut copy)?;
-        Ok(copy.into_temp_path())
     }
 }
 
@@ -110,7 +90,7 @@ pub(crate) fn directory(
     fill: impl FnOnce(&Path) -> Result<(), EngineError>,
 ) -> Result<(), EngineError> {
     let failed = |error| EngineError::io("write", destination, error);
-    let temporary = beside().tempdir_in(folder(destination)).map_err(failed)?;
+    let temporary = beside(destination).map_err(failed)?;
     fill(temporary.path())?;
     replace(temporary.path(), destination).map_err(failed)
 }
@@ -121,7 +101,7 @@ fn replace(new: &Path, destination: &Path) -> io::Result<()> {
             if exchange(new, destination).is_ok() {
                 return Ok(());
             }
-            let old = beside().tempdir_in(folder(destination))?;
+            let old = beside(destination)?;
             fs::rename(destination, old.path())?;
             fs::rename(new, destination)
         }
@@ -151,11 +131,9 @@ fn forget_pages(path: &Path) {
     }
 }
 
-/// What makes names for what lies beside a destination until it is whole.
-fn beside() -> tempfile::Builder<'static, 'static> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".kcompose-");
-    builder
+/// A folder beside a destination for what becomes it.
+fn beside(destination: &Path) -> io::Result<Folder> {
+    Folder::within(&folder(destination), ".kcompose-")
 }
 
 /// The folder that a destination lies in.
@@ -166,13 +144,10 @@ pub(crate) fn folder(destination: &Path) -> PathBuf {
     parent.unwrap_or(Path::new(".")).to_owned()
 }
 
-/// Of a new file: what the umask leaves of it.
-fn permissions(mode: u32) -> std::fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(mode)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]
@@ -211,25 +186,6 @@ mod tests {
         assert!(super::file(&tree, write("new")).is_err());
         assert!(tree.is_dir());
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);
-    }
-
-    #[test]
-    fn a_file_has_no_name_until_it_is_whole() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("image.tar");
-        let count = || fs::read_dir(root.path()).unwrap().count();
-        for (number, text) in ["first", "second"].into_iter().enumerate() {
-            let mut draft = Draft::nameless(&path).unwrap();
-            draft.file().write_all(text.as_bytes()).unwrap();
-            assert_eq!(count(), number);
-            draft.place().unwrap();
-            assert_eq!(
-                (fs::read_to_string(&path).unwrap(), count()),
-                (text.to_owned(), 1)
-            );
-        }
-        drop(Draft::nameless(&path).unwrap());
-        assert_eq!(count(), 1);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use kcompose_core::model::{Flavor, PackageName, Url};
 use kcompose_core::packages::deb::facts::PackageFacts;
 use kcompose_core::resolve::{LockedPackage, Resolved};
+use kcompose_scratch::Draft;
 
 use crate::store::{Shelf, Store};
 
@@ -165,8 +166,8 @@ impl Fetcher {
 }
 
 /// Looks into an archive that was fetched and checked, and puts it and what was found into the store.
-fn keep(store: &Store, package: &LockedPackage, draft: tempfile::NamedTempFile) -> Result<(), FetchError> {
-    let bytes = fs_err::read(draft.path()).map_err(|error| store.failure(error))?;
+fn keep(store: &Store, package: &LockedPackage, mut draft: Draft) -> Result<(), FetchError> {
+    let bytes = draft.contents().map_err(|error| store.failure(error))?;
     let facts = look_into(package, &bytes)?;
     store.keep_item(Shelf::Facts, &package.sha256, &facts.to_bytes())?;
     store.keep_blob(&package.sha256, draft)?;

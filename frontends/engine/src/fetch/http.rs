@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use kcompose_core::model::{Url, redacted};
 use kcompose_core::packages::hex;
+use kcompose_scratch::Draft;
 use reqwest::header::{LOCATION, RANGE};
 use reqwest::{Client, Response, StatusCode, redirect};
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit};
 use tokio::time::Instant;
 
@@ -166,7 +166,7 @@ impl Http {
         wanted: &Wanted<'_>,
         store: &Store,
         on_bytes: &(dyn Fn(i64) + Send + Sync),
-    ) -> Result<NamedTempFile, FetchError> {
+    ) -> Result<Draft, FetchError> {
         let _turn = self.turn(wanted.url).await;
         let mut part = Part {
             draft: store.draft()?,
@@ -427,7 +427,7 @@ fn reason(error: &reqwest::Error) -> String {
 
 /// A file as far as it is there.
 struct Part {
-    draft: NamedTempFile,
+    draft: Draft,
     hash: Sha256,
     length: u64,
 }
@@ -441,7 +441,7 @@ impl Part {
     }
 
     fn restart(&mut self) -> std::io::Result<()> {
-        self.draft.as_file_mut().set_len(0)?;
+        self.draft.file().set_len(0)?;
         self.draft.seek(SeekFrom::Start(0))?;
         self.hash = Sha256::new();
         self.length = 0;

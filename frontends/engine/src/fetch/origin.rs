@@ -79,8 +79,10 @@ impl Origin for Web<'_> {
         };
         self.add(0, file.size);
         let on_bytes = |count: i64| self.add(count.try_into().unwrap_or(0), 0);
-        let draft = self.http.file(&wanted, &self.options.store, &on_bytes).await?;
-        Ok(fs_err::read(draft.path()).map_err(|error| self.options.store.failure(error))?)
+        let mut draft = self.http.file(&wanted, &self.options.store, &on_bytes).await?;
+        Ok(draft
+            .contents()
+            .map_err(|error| self.options.store.failure(error))?)
     }
 
     fn item(&self, shelf: Shelf, name: &str) -> Result<Option<Vec<u8>>, FetchError> {

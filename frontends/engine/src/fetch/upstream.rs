@@ -117,7 +117,7 @@ impl Programs<'_> {
         architecture: Architecture,
     ) -> Result<Found, FetchError> {
         self.online(from)?;
-        let folder = tempfile::tempdir().map_err(|error| failed(from, &error.to_string()))?;
+        let folder = kcompose_scratch::Folder::new().map_err(|error| failed(from, &error.to_string()))?;
         let credentials = Credentials::from_environment(|name| std::env::var(name).ok());
         let digest = pull_for(name, architecture.as_str(), &credentials, folder.path())
             .await

@@ -19,6 +19,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use kcompose_scratch::Draft;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -147,7 +148,7 @@ impl LayerStore {
         stop: &CancellationToken,
         produce: impl FnOnce(&mut dyn Write) -> Result<(), E>,
     ) -> Result<Layer, E> {
-        let compressor = writer::Compressor::new(self.compression, self.temporary()?)?;
+        let compressor = writer::Compressor::new(self.compression, self.draft()?)?;
         let (file, layer) = background::written(compressor, stop, produce)?.finish()?;
         self.commit(file, &layer)?;
         Ok(layer)
@@ -166,14 +167,14 @@ impl LayerStore {
         )
     }
 
-    fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
+    fn draft(&self) -> io::Result<Draft> {
         let directory = self.root.join("tmp");
         fs::create_dir_all(&directory)?;
-        tempfile::NamedTempFile::new_in(directory)
+        Draft::new(&directory, 0o600)
     }
 
     /// Moves a whole blob into place, then the record that leads to it.
-    fn commit(&self, blob: tempfile::NamedTempFile, layer: &Layer) -> io::Result<()> {
+    fn commit(&self, blob: Draft, layer: &Layer) -> io::Result<()> {
         let path = self.blob(&layer.digest).ok_or_else(no_digest)?;
         place(blob, &path)?;
         self.note(layer)
@@ -185,7 +186,7 @@ impl LayerStore {
             layer: layer.clone(),
             boot: boot().to_owned(),
         };
-        let mut file = self.temporary()?;
+        let mut file = self.draft()?;
         file.write_all(&serde_json::to_vec(&record)?)?;
         place(file, &path)
     }
@@ -195,11 +196,11 @@ fn no_digest() -> io::Error {
     io::Error::other("a digest is not sha256")
 }
 
-fn place(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
+fn place(file: Draft, path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
-    file.persist(path).map(drop).map_err(|error| error.error)
+    file.place(path)
 }
 
 #[cfg(test)]

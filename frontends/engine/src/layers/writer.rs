@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, Write};
 
-use tempfile::NamedTempFile;
+use kcompose_scratch::Draft;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -15,13 +15,13 @@ use crate::digest::HashWriter;
 #[derive(Debug)]
 pub(crate) struct LayerWriter {
     chunks: mpsc::Sender<Vec<u8>>,
-    finished: oneshot::Receiver<io::Result<(NamedTempFile, Layer)>>,
+    finished: oneshot::Receiver<io::Result<(Draft, Layer)>>,
     store: LayerStore,
 }
 
 impl LayerWriter {
     pub(super) fn new(store: LayerStore, background: &Background) -> io::Result<Self> {
-        let file = store.temporary()?;
+        let file = store.draft()?;
         // A few chunks of a megabyte keep both sides busy.
         let (chunks, incoming) = mpsc::channel(4);
         let compression = store.compression();
@@ -56,10 +56,10 @@ impl LayerWriter {
 
 fn compress(
     compression: Compression,
-    file: NamedTempFile,
+    file: Draft,
     mut chunks: mpsc::Receiver<Vec<u8>>,
     stop: &CancellationToken,
-) -> io::Result<(NamedTempFile, Layer)> {
+) -> io::Result<(Draft, Layer)> {
     let mut stoppable = Stoppable::new(Compressor::new(compression, file)?, stop);
     while let Some(chunk) = chunks.blocking_recv() {
         stoppable.write_all(&chunk)?;
@@ -68,17 +68,17 @@ fn compress(
 }
 
 /// Compresses an archive into a file, with the digests of both.
-pub(super) struct Compressor(HashWriter<Blocks<Encoder<HashWriter<BufWriter<NamedTempFile>>>>>);
+pub(super) struct Compressor(HashWriter<Blocks<Encoder<HashWriter<BufWriter<Draft>>>>>);
 
 impl Compressor {
-    pub(super) fn new(compression: Compression, file: NamedTempFile) -> io::Result<Self> {
+    pub(super) fn new(compression: Compression, file: Draft) -> io::Result<Self> {
         let compressed = HashWriter::new(BufWriter::with_capacity(1 << 18, file));
         Ok(Compressor(HashWriter::new(Blocks::new(
             compression.encoder(compressed)?,
         ))))
     }
 
-    pub(super) fn finish(self) -> io::Result<(NamedTempFile, Layer)> {
+    pub(super) fn finish(self) -> io::Result<(Draft, Layer)> {
         let (blocks, diff_id, unpacked_size) = self.0.finish();
         let (buffered, digest, size) = blocks.finish()?.finish()?.finish();
         let file = buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -152,7 +152,11 @@ mod tests {
     use super::*;
 
     fn compressed(pieces: impl Iterator<Item = Vec<u8>>) -> Layer {
-        let mut compressor = Compressor::new(Compression::Zstd, NamedTempFile::new().unwrap()).unwrap();
+        let mut compressor = Compressor::new(
+            Compression::Zstd,
+            Draft::new(&std::env::temp_dir(), 0o600).unwrap(),
+        )
+        .unwrap();
         for piece in pieces {
             compressor.write_all(&piece).unwrap();
             compressor.flush().unwrap();

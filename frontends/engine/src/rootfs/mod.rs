@@ -117,12 +117,12 @@ impl Image {
         }
     }
 
-    /// A folder with the tree: the image's own, or one that is made by [`Image::extract`].
-    pub fn tree(&self, scratch: &Path) -> Result<PathBuf, ImageError> {
+    /// A folder with the tree: the image's own, or one that is made by [`Image::extract_until`].
+    pub fn tree_until(&self, scratch: &Path, stop: &CancellationToken) -> Result<PathBuf, ImageError> {
         if let Some(folder) = self.folder() {
             return Ok(folder.to_owned());
         }
-        self.extract(scratch)?;
+        self.extract_until(scratch, stop)?;
         Ok(scratch.to_owned())
     }
 }

@@ -1,31 +1,54 @@
 //! The store: what was fetched, by its sha256, and what was found out about it.
 //!
-//! Everything in it can be made again, so it may be deleted at any time. Files appear whole: they are written beside
-//! their place and renamed, so that several kcompose may share a store and an interrupted one leaves nothing half.
+//! Everything in it can be made again, so it may be deleted at any time. Files appear whole, so that several kcompose may
+//! share a store and an interrupted one leaves nothing half.
+//!
+//! The embedded engine keeps trees of images below it, with setuid programs and device nodes, so only its owner may enter it.
+
+mod folder;
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use kcompose_core::packages::hex;
+use kcompose_scratch::Draft;
 use miette::Diagnostic;
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 use thiserror::Error;
+
+pub use folder::entries;
 
 /// Why the store cannot be used.
 #[derive(Debug, Error, Diagnostic)]
-#[error("the store at `{}` cannot be used: {error}", .root.display())]
-#[diagnostic(
-    code(kcompose::store::unusable),
-    help("give it a folder with free space that can be written to, with `--cache-dir` or XDG_CACHE_HOME")
-)]
-pub struct StoreError {
-    /// Where the store is.
-    pub root: PathBuf,
-    /// What the system said.
-    pub error: io::Error,
+pub enum StoreError {
+    /// The system refuses something.
+    #[error("the store at `{}` cannot be used: {error}", .root.display())]
+    #[diagnostic(
+        code(kcompose::store::unusable),
+        help(
+            "give it a folder with free space that can be written to, with `--cache-dir` or XDG_CACHE_HOME"
+        )
+    )]
+    Unusable {
+        /// The path of the store.
+        root: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
+
+    /// Another user could put into it what kcompose believes, and delete by it what that user may not.
+    #[error("the store at `{}` belongs to another user", .root.display())]
+    #[diagnostic(
+        code("kcompose::store::another-owner"),
+        help("name a folder of your own with `--cache-dir`, or run kcompose as the owner of this one")
+    )]
+    AnotherOwner {
+        /// The path of the store.
+        root: PathBuf,
+    },
 }
 
 /// What is kept beside the blobs, each in a folder of its own.
@@ -69,7 +92,42 @@ pub struct Blob {
 }
 
 impl Store {
-    /// A store in a folder; the folder is made when something is put in.
+    /// Opens the store in a folder. A folder that does not exist is created; other users lose their rights to one that does.
+    ///
+    /// # Errors
+    ///
+    /// When the folder belongs to another user, or is none.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let store = Store::new(root);
+        let root = store.root();
+        let found = match fs::metadata(root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Who only reads misses nothing; who writes meets the same error.
+                let _ = create(root);
+                return Ok(store);
+            }
+            found => found.map_err(|error| store.failure(error))?,
+        };
+        if !found.is_dir() {
+            return Err(store.failure(io::ErrorKind::NotADirectory.into()));
+        }
+        if found.uid() != rustix::process::geteuid().as_raw() {
+            return Err(StoreError::AnotherOwner {
+                root: root.to_owned(),
+            });
+        }
+        if found.mode() & 0o077 != 0 {
+            let changed = fs::set_permissions(root, std::fs::Permissions::from_mode(PRIVATE));
+            match changed {
+                // Nothing is put in that others could misuse.
+                Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
+                changed => changed.map_err(|error| store.failure(error))?,
+            }
+        }
+        Ok(store)
+    }
+
+    /// The store in a folder, as it is; the folder is created when something is put in.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Store { root: root.into() }
     }
@@ -104,14 +162,14 @@ impl Store {
     }
 
     /// A new file of the store, not yet in its place.
-    pub fn draft(&self) -> Result<NamedTempFile, StoreError> {
+    pub fn draft(&self) -> Result<Draft, StoreError> {
         let folder = self.root.join("tmp");
-        let draft = fs::create_dir_all(&folder).and_then(|()| NamedTempFile::new_in(&folder));
+        let draft = fs::create_dir_all(&folder).and_then(|()| Draft::new(&folder, 0o600));
         draft.map_err(|error| self.failure(error))
     }
 
     /// Puts a whole, checked file in its place as a blob.
-    pub fn keep_blob(&self, sha256: &str, draft: NamedTempFile) -> Result<(), StoreError> {
+    pub fn keep_blob(&self, sha256: &str, draft: Draft) -> Result<(), StoreError> {
         self.persist(draft, &self.blob_path(sha256))
     }
 
@@ -130,9 +188,12 @@ impl Store {
     /// Every blob, sorted.
     pub fn blobs(&self) -> Result<Vec<Blob>, StoreError> {
         let mut found = Vec::new();
-        for folder in self.entries(&self.root.join("blobs").join("sha256"))? {
-            for path in self.entries(&folder)? {
-                let size = fs::metadata(&path).map_err(|error| self.failure(error))?.len();
+        for folder in self.entries(Path::new("blobs/sha256"))? {
+            let folder = folder.strip_prefix(&self.root).unwrap_or(&folder);
+            for path in self.entries(folder)? {
+                let size = fs::symlink_metadata(&path)
+                    .map_err(|error| self.failure(error))?
+                    .len();
                 let sha256 = path
                     .file_name()
                     .unwrap_or_default()
@@ -147,8 +208,8 @@ impl Store {
 
     /// The number of things on a shelf, and their bytes.
     pub fn shelf_size(&self, shelf: Shelf) -> Result<(usize, u64), StoreError> {
-        let items = self.entries(&self.root.join(shelf.folder()))?;
-        let sizes = items.iter().map(|path| Ok(fs::metadata(path)?.len()));
+        let items = self.entries(Path::new(shelf.folder()))?;
+        let sizes = items.iter().map(|path| Ok(fs::symlink_metadata(path)?.len()));
         let size = sizes
             .sum::<io::Result<u64>>()
             .map_err(|error| self.failure(error))?;
@@ -168,14 +229,14 @@ impl Store {
         Ok(damaged)
     }
 
-    /// Takes out every blob but these, and everything that an interrupted kcompose left; returns what was taken out.
+    /// Deletes every blob but these, and everything that an interrupted kcompose left; returns the blobs. Follows no link.
     pub fn prune(&self, keep: &BTreeSet<String>) -> Result<Vec<Blob>, StoreError> {
         let mut pruned = self.blobs()?;
         pruned.retain(|blob| !keep.contains(&blob.sha256));
         for blob in &pruned {
             fs::remove_file(self.blob_path(&blob.sha256)).map_err(|error| self.failure(error))?;
         }
-        for draft in self.entries(&self.root.join("tmp"))? {
+        for draft in self.entries(Path::new("tmp"))? {
             fs::remove_file(draft).map_err(|error| self.failure(error))?;
         }
         Ok(pruned)
@@ -190,7 +251,7 @@ impl Store {
     }
 
     pub(crate) fn failure(&self, error: io::Error) -> StoreError {
-        StoreError {
+        StoreError::Unusable {
             root: self.root.clone(),
             error,
         }
@@ -208,25 +269,16 @@ impl Store {
         }
     }
 
-    fn persist(&self, draft: NamedTempFile, path: &Path) -> Result<(), StoreError> {
+    fn persist(&self, draft: Draft, path: &Path) -> Result<(), StoreError> {
         let folder = path
             .parent()
             .expect("everything in the store lies in a folder of it");
         fs::create_dir_all(folder).map_err(|error| self.failure(error))?;
-        draft.persist(path).map_err(|error| self.failure(error.error))?;
-        Ok(())
+        draft.place(path).map_err(|error| self.failure(error))
     }
 
     fn entries(&self, folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
-        let entries = match fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(self.failure(error)),
-        };
-        let paths: io::Result<Vec<PathBuf>> = entries.map(|entry| Ok(entry?.path())).collect();
-        let mut paths = paths.map_err(|error| self.failure(error))?;
-        paths.sort();
-        Ok(paths)
+        entries(&self.root, folder).map_err(|error| self.failure(error))
     }
 
     fn sha256_of(&self, path: &Path) -> Result<String, StoreError> {
@@ -242,9 +294,94 @@ impl Store {
     }
 }
 
+/// The mode of a store: only its owner enters.
+const PRIVATE: u32 = 0o700;
+
+fn create(root: &Path) -> io::Result<()> {
+    if let Some(parent) = root.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    std::fs::DirBuilder::new().mode(PRIVATE).create(root)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn only_its_owner_enters_a_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let new = folder.path().join("some/new");
+        Store::open(&new).unwrap();
+        assert_eq!(mode(&new), 0o700);
+        let old = folder.path().join("old");
+        for open in [0o755, 0o777, 0o710] {
+            fs::create_dir_all(&old).unwrap();
+            fs::set_permissions(&old, std::fs::Permissions::from_mode(open)).unwrap();
+            Store::open(&old).unwrap();
+            assert_eq!(mode(&old), 0o700, "{open:o}");
+        }
+        fs::write(folder.path().join("file"), "").unwrap();
+        assert!(Store::open(folder.path().join("file")).is_err());
+    }
+
+    #[test]
+    fn a_store_of_another_user_is_refused() {
+        kcompose_testing::needs!(Root);
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(folder.path(), Some(65534), None).unwrap();
+        let error = Store::open(folder.path()).unwrap_err();
+        assert!(matches!(error, StoreError::AnotherOwner { .. }), "{error}");
+        assert!(error.to_string().ends_with("belongs to another user"), "{error}");
+        let code = miette::Diagnostic::code(&error).unwrap().to_string();
+        assert_eq!(code, "kcompose::store::another-owner");
+    }
+
+    /// Somebody puts links where the store has folders, which lead to what the owner would not delete.
+    #[test]
+    fn prune_follows_no_link() {
+        for name in ["tmp", "blobs", "blobs/sha256", "blobs/sha256/aa"] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::open(folder.path().join("store")).unwrap();
+            let victim = folder.path().join("victim");
+            fs::create_dir_all(victim.join("sha256/aa")).unwrap();
+            fs::create_dir_all(victim.join("aa")).unwrap();
+            let files = ["file", "aa/file", "sha256/aa/file"].map(|file| victim.join(file));
+            files.iter().for_each(|file| fs::write(file, "precious").unwrap());
+            let link = store.root().join(name);
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(&victim, &link).unwrap();
+            let error = store.prune(&BTreeSet::new()).unwrap_err().to_string();
+            assert!(error.contains("is a link"), "{name}: {error}");
+            assert!(files.iter().all(|file| file.exists()), "{name}");
+        }
+        // A link in a folder goes, and not what it leads to.
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("store")).unwrap();
+        let victim = folder.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        fs::create_dir(store.root().join("tmp")).unwrap();
+        std::os::unix::fs::symlink(&victim, store.root().join("tmp/link")).unwrap();
+        std::os::unix::fs::symlink(folder.path(), store.root().join(Shelf::Facts.folder())).unwrap();
+        store.prune(&BTreeSet::new()).unwrap();
+        store.clear(Shelf::Facts).unwrap();
+        assert!(victim.exists() && !store.root().join("tmp/link").is_symlink());
+    }
+
+    #[test]
+    fn a_draft_that_is_killed_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path());
+        let mut draft = store.draft().unwrap();
+        draft.write_all(b"half").unwrap();
+        // As when the process ends.
+        std::mem::forget(draft);
+        assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
+    }
 
     fn kept(store: &Store, bytes: &[u8]) -> String {
         let sha256 = hex::encode(&Sha256::digest(bytes));

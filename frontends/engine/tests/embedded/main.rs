@@ -1,5 +1,5 @@
 //! The embedded engine: by itself, and against a running BuildKit, digest by digest.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 mod common;
 #[path = "../daemon/mod.rs"]

@@ -2,7 +2,10 @@
 //!
 //! A user namespace is entered by a process with one thread, so this is a program of its own: it runs every scenario, then
 //! starts itself as a user who has a range of ids, and as one who has none.
-
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test's own folder holds nothing of others"
+)]
 #![expect(
     clippy::print_stdout,
     clippy::exit,

@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt;
+use kcompose_scratch::Folder;
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
-use tempfile::TempDir;
 
 use crate::problem::{DiskBusy, DiskTooSmall, Failure, NotADisk, NotRoot};
 use crate::{Image, Mode, Output};
@@ -30,7 +31,7 @@ pub(crate) struct Disk {
     partitions: table::Partitions,
     _lock: fs::File,
     /// The folder of a disk that nobody wants to keep.
-    _temporary: Option<TempDir>,
+    _temporary: Option<Folder>,
 }
 
 impl Disk {
@@ -74,10 +75,9 @@ impl Disk {
     }
 
     async fn throw_away(image: &Image, output: &mut dyn Output) -> Result<Self, Failure> {
-        let folder = tempfile::Builder::new()
-            .prefix("kcompose-disk-")
-            .tempdir()
-            .map_err(Failure::io("make a folder in", &std::env::temp_dir()))?;
+        let place = std::env::temp_dir();
+        let folder =
+            Folder::within(&place, "kcompose-disk-").map_err(Failure::io("make a folder in", &place))?;
         let path = folder.path().join("disk.raw");
         let partitions = make(&path, folder.path(), image, output).await?;
         let lock = lock(&path)?;
@@ -118,15 +118,19 @@ fn image_uuid(id: &str) -> [u8; 16] {
 }
 
 /// A folder beside a disk for its parts: on the same file system, so that the result can be renamed into place.
-fn work_folder(path: &Path) -> Result<TempDir, Failure> {
+fn work_folder(path: &Path) -> Result<Folder, Failure> {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    tempfile::Builder::new()
-        .prefix(".kcompose-disk-")
-        .tempdir_in(parent)
-        .map_err(Failure::io("write in", parent))
+    Folder::within(parent, ".kcompose-disk-").map_err(Failure::io("write in", parent))
+}
+
+/// Creates the file of a disk or of a part of one. It holds what no other user may read: secrets, and programs with rights.
+fn create(path: &Path) -> Result<fs::File, Failure> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(path).map_err(Failure::io("write", path))
 }
 
 fn lock(path: &Path) -> Result<fs::File, Failure> {

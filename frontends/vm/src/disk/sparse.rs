@@ -12,7 +12,7 @@ use crate::problem::Failure;
 /// Copies a file; where the source has a hole, the copy has one.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     let mut source = fs::File::open(from).map_err(Failure::io("read", from))?;
-    let mut copy = fs::File::create(to).map_err(Failure::io("write", to))?;
+    let mut copy = super::create(to)?;
     copy_data(&mut source, &mut copy).map_err(Failure::io("write", to))
 }
 
@@ -67,5 +67,6 @@ mod tests {
         copy(&from, &to).unwrap();
         assert!(fs::read(&from).unwrap() == fs::read(&to).unwrap());
         assert!(allocated(&to).unwrap() < 1 << 20);
+        assert_eq!(fs::metadata(&to).unwrap().mode() & 0o7777, 0o600);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use fs_err as fs;
 use serde::Deserialize;
 
 use super::{MIB, not_a_disk};
@@ -56,7 +55,7 @@ impl Sizes {
 
 /// Makes a disk with a table and nothing else.
 pub(crate) async fn write(path: &Path, sizes: Sizes) -> Result<Partitions, Failure> {
-    let file = fs::File::create(path).map_err(Failure::io("write", path))?;
+    let file = super::create(path)?;
     file.set_len(sizes.total() * MIB)
         .map_err(Failure::io("write", path))?;
     drop(file);

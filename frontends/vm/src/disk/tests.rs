@@ -155,3 +155,47 @@ async fn another_file_is_not_taken_for_a_disk() {
     );
     assert!(fs::read(&path).unwrap().starts_with(b"not a disk"));
 }
+
+/// An image with a setuid program that another user tries to run while the disk is made.
+#[derive(Debug)]
+struct Attacked(std::sync::Mutex<Option<std::io::ErrorKind>>);
+
+impl Root for Attacked {
+    fn tree(&self, scratch: &Path) -> Result<PathBuf, crate::Problem> {
+        use std::os::unix::fs::PermissionsExt;
+        use std::os::unix::process::CommandExt;
+
+        let program = scratch.join("evil");
+        fs::create_dir_all(scratch).unwrap();
+        fs::write(&program, "#!/bin/sh\n").unwrap();
+        fs::set_permissions(&program, std::fs::Permissions::from_mode(0o4755)).unwrap();
+        let ran = std::process::Command::new(&program).uid(65534).status();
+        *self.0.lock().unwrap() = ran.err().map(|error| error.kind());
+        Ok(scratch.to_owned())
+    }
+}
+
+#[tokio::test]
+async fn programs_of_an_image_are_out_of_reach_of_other_users() {
+    use std::os::unix::fs::MetadataExt;
+
+    kcompose_testing::needs!(Root, Program("mke2fs"), Program("sfdisk"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk.raw");
+    for kept in [None, Some(path.as_path())] {
+        let attacked = Arc::new(Attacked(Default::default()));
+        let image = Image {
+            root: attacked.clone(),
+            id: "1".to_owned(),
+            architecture: String::new(),
+        };
+        let disk = Disk::open(kept, &image, &mut Nowhere).await.unwrap();
+        let refused = *attacked.0.lock().unwrap();
+        assert_eq!(refused, Some(std::io::ErrorKind::PermissionDenied), "{kept:?}");
+        assert_eq!(
+            fs::metadata(disk.path()).unwrap().mode() & 0o7777,
+            0o600,
+            "{kept:?}"
+        );
+    }
+}

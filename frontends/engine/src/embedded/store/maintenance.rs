@@ -62,6 +62,10 @@ impl Trees {
     /// Takes out what was not used for longest until no more than this many bytes are left, but nothing that a running
     /// build uses.
     pub fn prune(&self, limit: u64) -> io::Result<Pruned> {
+        if self.root.is_symlink() {
+            let reason = format!("`{}` is a link, and no link is followed", self.root.display());
+            return Err(io::Error::other(reason));
+        }
         if !self.root.join("trees").is_dir() {
             return Ok(Pruned::default());
         }
@@ -194,17 +198,17 @@ impl Trees {
                 }
             }
         }
-        for path in entries(&self.root.join("kinds"))? {
+        for path in entries(&self.root, "kinds")? {
             if self.is_idle_kind(&path) {
                 gone(fs::remove_file(path))?;
             }
         }
-        for path in entries(&self.root.join("listings"))? {
+        for path in entries(&self.root, "listings")? {
             if self.is_idle_listing(&path) {
                 gone(fs::remove_file(path))?;
             }
         }
-        for lock in entries(&self.root.join("locks"))? {
+        for lock in entries(&self.root, "locks")? {
             if let Some(lock) = LockFile::take(&lock)? {
                 gone(lock.remove())?;
             }
@@ -215,7 +219,7 @@ impl Trees {
     /// The trees that running builds use.
     fn in_use(&self) -> io::Result<BTreeSet<TreeId>> {
         let mut in_use = BTreeSet::new();
-        for path in entries(&self.root.join("tmp"))? {
+        for path in entries(&self.root, "tmp")? {
             if path.extension().is_some_and(|extension| extension == "uses") {
                 let text = fs::read_to_string(&path).unwrap_or_default();
                 in_use.extend(text.lines().map(|line| TreeId(line.to_owned())));
@@ -226,7 +230,7 @@ impl Trees {
 
     fn inventory(&self) -> io::Result<Inventory> {
         let mut records = Vec::new();
-        for path in entries(&self.root.join("records"))? {
+        for path in entries(&self.root, "records")? {
             let used = fs::symlink_metadata(&path).and_then(|metadata| metadata.modified());
             let bytes = fs::read(&path).unwrap_or_default();
             match (used, serde_json::from_slice::<Record>(&bytes)) {
@@ -237,7 +241,7 @@ impl Trees {
         }
         records.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
         let mut trees = BTreeMap::new();
-        for path in entries(&self.root.join("trees"))? {
+        for path in entries(&self.root, "trees")? {
             let name = path
                 .file_name()
                 .unwrap_or_default()

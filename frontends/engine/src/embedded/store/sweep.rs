@@ -15,8 +15,7 @@ use crate::boot::boot;
 impl Trees {
     /// Throws away the work of builds that run no more, and records that a loss of power may have damaged.
     pub(super) fn sweep(&self) -> io::Result<()> {
-        let tmp = self.root.join("tmp");
-        for path in entries(&tmp)? {
+        for path in entries(&self.root, "tmp")? {
             if path.extension().is_none_or(|extension| extension != "lock") {
                 continue;
             }
@@ -35,7 +34,7 @@ impl Trees {
     /// Drops the records of builds of an earlier boot that nobody told the disk to keep.
     fn forget_lost(&self) -> io::Result<()> {
         let boot = boot();
-        let pending = entries(&self.root.join("pending"))?;
+        let pending = entries(&self.root, "pending")?;
         let lost: Vec<&PathBuf> = pending
             .iter()
             .filter(|path| parts(path).is_some_and(|(other, _)| other != boot))
@@ -48,7 +47,7 @@ impl Trees {
             .filter_map(|path| parts(path))
             .map(|parts| parts.1)
             .collect();
-        for path in entries(&self.root.join("records"))? {
+        for path in entries(&self.root, "records")? {
             let record = fs::read(&path)
                 .ok()
                 .and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
@@ -63,7 +62,7 @@ impl Trees {
     /// run no more, have made.
     pub(super) fn settle(&self, own: &str) -> io::Result<()> {
         let boot = boot();
-        let pending = entries(&self.root.join("pending"))?;
+        let pending = entries(&self.root, "pending")?;
         let is_over = |build: &str| !self.root.join("tmp").join(format!("{build}.lock")).exists();
         let settled = pending.into_iter().filter(|path| {
             parts(path).is_some_and(|(other, build)| other == boot && (build == own || is_over(build)))
@@ -96,16 +95,9 @@ fn parts(path: &Path) -> Option<(&str, &str)> {
     path.file_name()?.to_str()?.split_once('.')
 }
 
-pub(super) fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut paths = entries
-        .map(|entry| Ok(entry?.path()))
-        .collect::<io::Result<Vec<_>>>()?;
-    paths.sort();
-    Ok(paths)
+/// What is in a folder of the trees; the folder must not be a link.
+pub(super) fn entries(root: &Path, folder: &str) -> io::Result<Vec<PathBuf>> {
+    crate::store::entries(root, Path::new(folder))
 }
 
 /// Deleting what is not there has happened.
@@ -121,6 +113,31 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+
+    /// Somebody puts links where the trees have folders, which lead to what the owner would not delete.
+    #[test]
+    fn prune_follows_no_link() {
+        for name in super::super::FOLDERS {
+            let folder = tempfile::tempdir().unwrap();
+            let trees = Trees::new(folder.path().join("engine"));
+            trees.open().unwrap();
+            let victim = folder.path().join("victim");
+            fs::create_dir(&victim).unwrap();
+            let files = ["file", "file.lock", "a.b"].map(|name| victim.join(name));
+            files.iter().for_each(|file| fs::write(file, "precious").unwrap());
+            fs::remove_dir(trees.root().join(name)).unwrap();
+            std::os::unix::fs::symlink(&victim, trees.root().join(name)).unwrap();
+            let error = trees.prune(0).unwrap_err().to_string();
+            assert!(error.contains("is a link"), "{name}: {error}");
+            assert!(files.iter().all(|file| file.exists()), "{name}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let trees = Trees::new(folder.path().join("engine"));
+        trees.open().unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(trees.root(), &link).unwrap();
+        assert!(Trees::new(link).prune(0).is_err());
+    }
 
     #[test]
     fn what_is_written_while_it_is_deleted_goes_too() {
