@@ -32,7 +32,7 @@ pub(super) const NODE: Section<Fragment> = Section {
             known: &[
                 NodeSpec {
                     name: "without",
-                    doc: "Packages that must not be installed, not even as a dependency.",
+                    doc: "Packages that must not be installed, not even as a dependency. A default package of the distro goes with its services; what conflicts with one takes its place without being said.",
                     arguments: &[ArgumentSpec::many("PACKAGE", &PACKAGE, "A package.")],
                     example: "without \"nano\" \"isc-dhcp-client\"",
                     ..NodeSpec::EMPTY
