@@ -15,6 +15,7 @@ mod pinning;
 mod progress;
 mod project;
 mod prove;
+mod reproducible;
 mod terminal;
 mod values;
 mod world;
