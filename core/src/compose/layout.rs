@@ -129,6 +129,15 @@ pub(super) fn compose(
     if distro.is_some() {
         check_forget(&forget, stock, sink);
     }
+    let allow_hidden: Vec<Spanned<AbsPath>> = said(parts, |fragment| &fragment.layout.allow_hidden)
+        .iter()
+        .map(Said::spanned)
+        .collect();
+    let shown = |file: &&Spanned<FileNode>| {
+        let path = &file.value.path.value;
+        !allow_hidden.iter().any(|allowed| path.is_within(&allowed.value))
+    };
+    let shown: Vec<Spanned<FileNode>> = files.iter().filter(shown).cloned().collect();
     let own = own_rules(parts, sink);
     let remaining = stock.rules.iter().filter(|rule| {
         let forgotten = forget.iter().any(|path| path.value == rule.value.path);
@@ -136,6 +145,7 @@ pub(super) fn compose(
     });
     let remaining: Vec<Spanned<LayoutRule>> = remaining.cloned().collect();
     check(&remaining, &own.rules, distro, files, sink);
+    check_hidden(&remaining, &own.rules, &shown, sink);
     let mut rules = remaining;
     for rule in own.rules {
         if !rules.contains(&rule) {
@@ -153,6 +163,7 @@ pub(super) fn compose(
     Layout {
         rules,
         forget,
+        allow_hidden,
         size: size.map(|size| size.spanned()).or_else(|| stock.size.clone()),
         on_missing,
     }
@@ -274,7 +285,6 @@ fn check(
             check_directory(inner, &all, distro, files, sink);
         }
     }
-    check_hidden(&all, files, sink);
 }
 
 /// The same path in the stock layout, with another class.
@@ -415,14 +425,21 @@ fn check_directory(
 }
 
 /// Files of the flavor below something that is mounted over them.
-fn check_hidden(all: &[Rule<'_>], files: &[Spanned<FileNode>], sink: &mut Sink) {
+fn check_hidden(
+    stock: &[Spanned<LayoutRule>],
+    own: &[Spanned<LayoutRule>],
+    files: &[Spanned<FileNode>],
+    sink: &mut Sink,
+) {
     for file in files {
         let path = &file.value.path;
-        let partition = all
+        let partition = stock
             .iter()
-            .find(|rule| rule.class == PathClass::Persistent && path.value.is_within(rule.path));
+            .chain(own)
+            .map(|rule| &rule.value)
+            .find(|rule| rule.class == PathClass::Persistent && path.value.is_within(&rule.path));
         let (top, why) = if let Some(rule) = partition {
-            if rule.path == &path.value && matches!(file.value.body, FileBody::Directory) {
+            if rule.path == path.value && matches!(file.value.body, FileBody::Directory) {
                 continue;
             }
             (rule.path.clone(), "a partition of its own")
