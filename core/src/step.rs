@@ -421,6 +421,18 @@ pub struct RunScript {
 pub struct Clean {
     /// Further absolute paths to delete.
     pub delete: Vec<String>,
+    /// What makes one machine out of many.
+    #[serde(default)]
+    pub secrets: Secrets,
+}
+
+/// Keys, ids and data of one machine: no image has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secrets {
+    /// Absolute paths to delete; each part may have one `*`. Links beside a deleted file that lead to it go too.
+    pub remove: Vec<String>,
+    /// Files that get this text if they are there.
+    pub texts: BTreeMap<String, String>,
 }
 
 /// Gives directories the epoch as time stamp, and everything else that is later.

@@ -41,8 +41,8 @@ fn every_script_is_one_for_its_shell() {
         count += 1;
     }
     assert_eq!(
-        count, 7,
-        "the initrd has three scripts, the image three, dracut one"
+        count, 8,
+        "the initrd has three scripts, the image four, dracut one"
     );
 }
 
@@ -220,4 +220,36 @@ fn authorities_of_image_and_operator_are_put_together_once_for_each_image() {
         std::fs::read_to_string(&log).unwrap_or_default().lines().count()
     };
     assert_eq!([boot("one"), boot("one"), boot("two"), boot("one")], [1, 1, 2, 3]);
+}
+
+#[test]
+fn a_secret_is_made_once_and_put_back_at_each_boot() {
+    let root = tempfile::tempdir().unwrap();
+    let put = |path: &str, text: &str, mode: u32| {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    let at = |path: &str| root.path().join(path);
+    let make = format!(
+        "#!/bin/sh\nset -eu\ncd {}\ndate +%N%s > etc/key; mkdir -p etc/d; cp etc/key etc/d\n",
+        root.path().display()
+    );
+    put("usr/lib/kcompose/secrets/x/make", &make, 0o755);
+    put("usr/lib/kcompose/secrets/x/keep", "/etc/key\n/etc/d\n", 0o644);
+    put("etc/other", "", 0o644);
+    let boot = || {
+        let script = on_disk("runtime/systemd/image/secret.sh");
+        let status = Command::new("sh").arg(script).arg("x").arg(root.path()).status();
+        assert!(status.unwrap().success());
+        std::fs::read_to_string(at("etc/key")).unwrap()
+    };
+    let first = boot();
+    std::fs::remove_file(at("etc/key")).unwrap();
+    std::fs::remove_dir_all(at("etc/d")).unwrap();
+    assert_eq!(boot(), first);
+    assert_eq!(std::fs::read_to_string(at("etc/d/key")).unwrap(), first);
+    std::fs::remove_dir_all(at("usr/local/.state/.kcompose/secrets")).unwrap();
+    assert_ne!(boot(), first);
 }

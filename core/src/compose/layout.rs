@@ -140,6 +140,15 @@ pub(super) fn compose(
     if distro.is_some() {
         check_forget(&forget, stock, sink);
     }
+    let allow_hidden: Vec<Spanned<AbsPath>> = said(parts, |fragment| &fragment.layout.allow_hidden)
+        .iter()
+        .map(Said::spanned)
+        .collect();
+    let shown = |file: &&Spanned<FileNode>| {
+        let path = &file.value.path.value;
+        !allow_hidden.iter().any(|allowed| path.is_within(&allowed.value))
+    };
+    let shown: Vec<Spanned<FileNode>> = files.iter().filter(shown).cloned().collect();
     let own = own_rules(parts, sink);
     let remaining = stock.rules.iter().filter(|rule| {
         let forgotten = forget.iter().any(|path| path.value == rule.value.path);
@@ -147,6 +156,7 @@ pub(super) fn compose(
     });
     let remaining: Vec<Spanned<LayoutRule>> = remaining.cloned().collect();
     check(&remaining, &own.rules, files, sink);
+    check_hidden(&remaining, &own.rules, &shown, sink);
     let known: BTreeSet<AbsPath> = remaining.iter().map(|rule| rule.value.path.clone()).collect();
     let mut rules = remaining;
     for rule in own.rules {
@@ -165,6 +175,7 @@ pub(super) fn compose(
     Layout {
         rules,
         forget,
+        allow_hidden,
         size: size.map(|size| size.spanned()).or_else(|| stock.size.clone()),
         on_missing,
     }
@@ -290,7 +301,6 @@ fn check(
             check_is_directory(inner, &files_by_path, sink);
         }
     }
-    check_hidden(&all, files, sink);
 }
 
 /// The same path in the stock layout, with another class.
@@ -477,14 +487,21 @@ fn check_is_directory(rule: &Rule<'_>, files: &BTreeMap<&str, &Spanned<FileNode>
 }
 
 /// Files of the flavor below something that is mounted over them.
-fn check_hidden(all: &[Rule<'_>], files: &[Spanned<FileNode>], sink: &mut Sink) {
+fn check_hidden(
+    stock: &[Spanned<LayoutRule>],
+    own: &[Spanned<LayoutRule>],
+    files: &[Spanned<FileNode>],
+    sink: &mut Sink,
+) {
     for file in files {
         let path = &file.value.path;
-        let partition = all
+        let partition = stock
             .iter()
-            .find(|rule| rule.class == PathClass::Persistent && path.value.is_within(rule.path));
+            .chain(own)
+            .map(|rule| &rule.value)
+            .find(|rule| rule.class == PathClass::Persistent && path.value.is_within(&rule.path));
         let (top, why) = if let Some(rule) = partition {
-            if rule.path == &path.value && matches!(file.value.body, FileBody::Directory) {
+            if rule.path == path.value && matches!(file.value.body, FileBody::Directory) {
                 continue;
             }
             (rule.path.clone(), "a partition of its own")

@@ -10,6 +10,7 @@ pub mod immucore;
 mod problems;
 pub mod prove;
 mod render;
+mod secrets;
 pub mod systemd;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use crate::model::PathClass;
 pub use compile::{CompiledLayout, Partition, compile};
 pub use prove::prove;
 pub use render::{image_files, kernel_files, layout_files, sysctl_files};
+pub use secrets::{secret_files, secrets};
 
 /// Where the image keeps what belongs to the runtime.
 pub const OWN: &str = "/usr/lib/kcompose";

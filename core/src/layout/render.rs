@@ -13,6 +13,7 @@
 
 use std::fmt::Write as _;
 
+use crate::kairos::checks::ACCEPTED;
 use crate::kairos::{grub, release};
 use crate::model::{AbsPath, Flavor, OnMissing, Runtime, Size};
 use crate::step::{FileContent, FileEntry};
@@ -31,6 +32,7 @@ pub fn image_files(
 ) -> Result<Vec<FileEntry>, BadList> {
     let mut files = kernel_files(flavor);
     files.extend(sysctl_files(flavor));
+    files.push(accepted(flavor));
     match flavor.kairos.value.runtime() {
         Runtime::Systemd => {
             files.extend(runtime_files(texts)?);
@@ -79,6 +81,18 @@ pub fn layout_files(layout: &CompiledLayout) -> Vec<FileEntry> {
     mount_points
         .chain(data.map(|(name, content)| text(&format!("{DATA}/{name}"), content)))
         .collect()
+}
+
+/// What the flavor says of its own files, for checks of the image: what it writes, and what may be hidden.
+fn accepted(flavor: &Flavor) -> FileEntry {
+    let own = flavor.files.iter().map(|file| ("own", &file.value.path.value));
+    let hidden = flavor
+        .layout
+        .allow_hidden
+        .iter()
+        .map(|path| ("hidden", &path.value));
+    let lines = own.chain(hidden).map(|(word, path)| format!("{word} {path}\n"));
+    text(ACCEPTED, lines.collect())
 }
 
 /// Modules to load and modules to deny, below `/usr/lib` because `/etc/modprobe.d` is kept.

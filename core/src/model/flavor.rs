@@ -7,8 +7,8 @@ use crate::step::{Ids, InitrdRecipe, InlineFile};
 
 use super::{
     AbsPath, Architecture, Certificate, CloudConfig, FileNode, FixedId, Group, ImageSettings, Kairos, Kernel,
-    Kubernetes, Layout, PackageName, Packages, Repository, Run, RuntimeSource, Service, Sysctl, System, Url,
-    User,
+    Kubernetes, Layout, MachineSecret, PackageName, Packages, Repository, Run, RuntimeSource, Service,
+    Sysctl, System, Url, User,
 };
 
 /// The `flavor` node: who the image is.
@@ -112,6 +112,8 @@ pub struct Distro {
     pub services: Vec<Spanned<Service>>,
     /// Files that every image has (network configuration, drop-ins, scripts of the runtime).
     pub files: Vec<Spanned<FileNode>>,
+    /// What each machine must make for itself.
+    pub secrets: Vec<MachineSecret>,
     /// Kernel arguments of every image.
     pub cmdline: Vec<String>,
     /// Directories that every image has (mode 0755), such as `/oem`.

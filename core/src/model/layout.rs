@@ -53,6 +53,8 @@ pub struct Layout {
     pub rules: Vec<Spanned<LayoutRule>>,
     /// Stock paths that are taken out.
     pub forget: Vec<Spanned<AbsPath>>,
+    /// Paths of the image that a partition may hide.
+    pub allow_hidden: Vec<Spanned<AbsPath>>,
     /// The size of the memory behind ephemeral paths.
     pub size: Option<Spanned<Size>>,
     /// What missing partitions do.

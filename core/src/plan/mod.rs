@@ -183,7 +183,7 @@ impl Planner<'_> {
     fn system(&mut self, packages: StepId) -> StepId {
         let settings = system::steps(self.input.flavor);
         settings.into_iter().fold(packages, |root, setting| {
-            let program = self.program(programs::setting(setting.action));
+            let program = self.program(programs::setting(self.input, setting.action));
             let exec = StepKind::exec(program, ["/"]);
             self.plan
                 .add(setting.name, exec, setting.span, [(root, Role::Root)])
@@ -313,7 +313,7 @@ impl Planner<'_> {
         let runs: Vec<Spanned<Run>> = ordered_runs(&self.input.flavor.runs);
         runs.iter().fold(below, |root, run| {
             let network = run.value.network.as_ref().is_some_and(|said| said.value);
-            let program = self.program(programs::run(&run.value));
+            let program = self.program(programs::run(self.input, &run.value));
             let name = format!("run {}", run.value.name.value);
             let kind = StepKind::Exec {
                 program,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::kairos::{grub, release};
-use crate::layout::{IMAGE_ID, SEED_MANIFEST};
+use crate::layout::{self, IMAGE_ID, SEED_MANIFEST};
 use crate::model::{AbsPath, Distro, FileBody, FileNode, Flavor, Run, Service, ServiceVerb, User};
 use crate::packages::accounts::AccountKind;
 use crate::resolve::{LockedPackage, LockedUpstream, NOT_FOR_INITRD, PROVIDER_STEP, SKIPPED};
@@ -59,19 +59,24 @@ pub(super) fn configure_core(input: &Input, strata: &Strata) -> Vec<Action> {
     // base-files makes this link when it is configured; the persistent partition at /usr/local would hide it.
     let delete = vec!["/usr/local/man".to_owned()];
     let mut actions = vec![Action::Configure(configure)];
-    actions.extend(tidied(delete));
+    actions.extend(tidied(input, delete));
     actions
 }
 
 /// What every change of a root ends with.
-fn tidied(delete: Vec<String>) -> [Action; 2] {
-    [Action::Clean(Clean { delete }), Action::Times(Times::default())]
+fn tidied(input: &Input, delete: Vec<String>) -> [Action; 2] {
+    [clean(input, delete), Action::Times(Times::default())]
+}
+
+fn clean(input: &Input, delete: Vec<String>) -> Action {
+    let secrets = layout::secrets(&input.flavor.distro.value.secrets);
+    Action::Clean(Clean { delete, secrets })
 }
 
 pub(super) fn configure_rest(input: &Input, groups: usize, strata: &Strata) -> Vec<Action> {
     let there = strata.core.iter().chain(&strata.kernel).chain(&strata.rest);
     let mut actions = vec![Action::Configure(configure(input, parts(groups), there))];
-    actions.extend(tidied(Vec::new()));
+    actions.extend(tidied(input, Vec::new()));
     actions
 }
 
@@ -127,7 +132,7 @@ pub(super) fn user(input: &Input, strata: &Strata, group: usize) -> Vec<Action> 
             merged: false,
             ..configure(input, vec![PARTS.to_owned()], there)
         }),
-        Action::Clean(Clean::default()),
+        clean(input, Vec::new()),
         Action::Times(Times {
             added: group
                 .packages
@@ -158,7 +163,7 @@ pub(super) const KAIROS: &str = "/run/kcompose/kairos";
 /// What kairos-init changes, it changes in the root that is there.
 pub(super) fn kairos_init(input: &Input, upstream: &LockedUpstream) -> Vec<Action> {
     let mut actions = vec![Action::KairosInit(kairos_action(input, upstream, &[], None))];
-    actions.extend(tidied(KAIROS_LEFTOVERS.map(str::to_owned).to_vec()));
+    actions.extend(tidied(input, KAIROS_LEFTOVERS.map(str::to_owned).to_vec()));
     actions
 }
 
@@ -307,7 +312,7 @@ pub(super) fn compose(input: &Input, declared: Declared) -> Vec<Action> {
     actions.extend([
         Action::Files(declared.files),
         Action::Services(services(input)),
-        Action::Clean(Clean::default()),
+        clean(input, Vec::new()),
     ]);
     actions
 }
@@ -427,19 +432,19 @@ fn services(input: &Input) -> Services {
     services
 }
 
-pub(super) fn run(run: &Run) -> Vec<Action> {
+pub(super) fn run(input: &Input, run: &Run) -> Vec<Action> {
     let mut actions = vec![Action::Run(RunScript {
         name: run.name.value.clone(),
         script: run.script.value.clone(),
     })];
-    actions.extend(tidied(Vec::new()));
+    actions.extend(tidied(input, Vec::new()));
     actions
 }
 
 /// A setting of the system in a step of its own.
-pub(super) fn setting(action: Action) -> Vec<Action> {
+pub(super) fn setting(input: &Input, action: Action) -> Vec<Action> {
     let mut actions = vec![action];
-    actions.extend(tidied(Vec::new()));
+    actions.extend(tidied(input, Vec::new()));
     actions
 }
 

@@ -4,6 +4,7 @@
 
 mod nodes;
 mod runtime;
+mod secrets;
 
 use kcompose_core::diagnostic::{Diagnostics, Sink, did_you_mean};
 use kcompose_core::layout::systemd::initrd_recipe;

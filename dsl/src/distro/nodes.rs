@@ -9,7 +9,7 @@ use kcompose_core::model::{
 use kcompose_core::source::Spanned;
 use kcompose_core::step::Ids;
 
-use super::runtime;
+use super::{runtime, secrets};
 use crate::nodes::kairos::KUBERNETES;
 use crate::nodes::{files, layout, services};
 use crate::schema::{ArgumentSpec, Children, NodeSpec, Properties, PropertySpec, Section};
@@ -449,6 +449,10 @@ pub(crate) static ALL: &[Section<Draft>] = &[
                 .extend(node.all_arguments::<String>().into_iter().map(|line| line.value));
             draft.distro.selections.sort();
         },
+    },
+    Section {
+        spec: secrets::SPEC,
+        lower: secrets::lower,
     },
     Section {
         spec: NodeSpec {

@@ -73,6 +73,18 @@ pub(crate) const SPEC: NodeSpec = NodeSpec {
             ..NodeSpec::EMPTY
         },
         NodeSpec {
+            name: "allow-hidden",
+            doc: "Paths of the image that are hidden at run time on purpose, because a partition is mounted over them: \
+                  no check complains of them.",
+            arguments: &[ArgumentSpec::many(
+                "PATH",
+                &PATH,
+                "A path; what is below it counts too.",
+            )],
+            example: "allow-hidden \"/usr/local/lib/vendor\"",
+            ..NodeSpec::EMPTY
+        },
+        NodeSpec {
             name: "on-missing",
             doc: "What the boot does when a partition is not there.",
             arguments: &[ArgumentSpec::one("LABEL", &FS_LABEL, "The partition's label.")],
@@ -98,6 +110,7 @@ pub(crate) fn lower(node: &Node, layout: &mut Layout, sizes: &mut Vec<Spanned<Si
             "persistent" => lower_rules(child, PathClass::Persistent, layout),
             "keep" => lower_rules(child, PathClass::Keep, layout),
             "forget" => layout.forget.extend(child.all_arguments()),
+            "allow-hidden" => layout.allow_hidden.extend(child.all_arguments()),
             _ => lower_on_missing(child, layout),
         }
         sizes.extend(child.value("size"));

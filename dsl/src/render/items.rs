@@ -265,6 +265,11 @@ fn layout(flavor: &Flavor, sources: &SourceMap) -> Item {
         .forget
         .iter()
         .map(|path| Item::new("forget").argument(&path.value).from(path.span, sources));
+    let allowed = layout.allow_hidden.iter().map(|path| {
+        Item::new("allow-hidden")
+            .argument(&path.value)
+            .from(path.span, sources)
+    });
     let missing = layout.on_missing.iter().map(|rule| {
         let then = match rule.value.then {
             OnMissing::Degrade => "degrade",
@@ -278,6 +283,7 @@ fn layout(flavor: &Flavor, sources: &SourceMap) -> Item {
     Item::new("layout")
         .children(rules)
         .children(forget)
+        .children(allowed)
         .children(missing)
 }
 

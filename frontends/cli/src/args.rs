@@ -287,6 +287,9 @@ pub(crate) struct Build {
     /// Run every step again
     #[arg(long)]
     pub(crate) no_cache: bool,
+    /// Build a second time, every step again, and say which paths differ
+    #[arg(long)]
+    pub(crate) check_reproducible: bool,
     /// How progress is shown
     #[arg(long, value_enum, default_value_t = Progress::Auto, env = "KCOMPOSE_PROGRESS")]
     pub(crate) progress: Progress,

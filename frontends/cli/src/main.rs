@@ -17,6 +17,7 @@ mod progress;
 mod project;
 mod prove;
 mod reading;
+mod reproducible;
 mod terminal;
 mod values;
 mod world;

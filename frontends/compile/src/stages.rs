@@ -33,8 +33,11 @@ pub fn layout(flavor: &Flavor) -> Result<Warned<CompiledLayout>, Diagnostics> {
 
 /// The plan and the config of a flavor.
 pub fn compile(flavor: &Flavor, resolved: &Resolved, layout: &CompiledLayout, epoch: i64) -> Compiled {
-    let entries = layout::image_files(flavor, layout, &runtime_text)
+    let mut entries = layout::image_files(flavor, layout, &runtime_text)
         .expect("the lists of the runtime are checked by the tests of the library");
+    entries.extend(layout::secret_files(flavor, &|name| {
+        resolved.packages.contains_key(name)
+    }));
     let plan = plan(&Input {
         flavor,
         resolved,

@@ -1,10 +1,10 @@
 //! Deletes what differs from build to build: logs, caches, backups, identities and the builder's traces.
 
+use std::ffi::OsString;
 use std::fs::Metadata;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use kcompose_core::kairos::checks::GENERATED_INITIATOR;
-use kcompose_core::step::Clean;
+use kcompose_core::step::{Clean, Secrets};
 
 use crate::fs;
 use crate::problem::{Doing, Outcome};
@@ -33,10 +33,7 @@ const DELETED: &[&str] = &[
     "etc/subuid-",
     "etc/subgid-",
     "etc/.pwd.lock",
-    // What makes a machine itself: each one makes its own.
-    "etc/ssh/ssh_host_*",
-    "etc/nvme/hostid",
-    "etc/nvme/hostnqn",
+    // What makes a machine itself; what packages make of the kind is a table of the library (`Secrets`).
     "var/lib/systemd/random-seed",
     "var/lib/systemd/credential.secret",
     // Stamps of an earlier step; the last step writes them anew.
@@ -51,12 +48,16 @@ const SEARCHED: u64 = 256 * 1024;
 
 /// Deletes what must not be in an image.
 pub(crate) fn run(clean: &Clean, root: &Path) -> Outcome<()> {
-    DELETED.iter().try_for_each(|pattern| delete(root, pattern))?;
+    for pattern in DELETED {
+        for path in matching(root, pattern) {
+            fs::remove(&path)?;
+        }
+    }
+    forget_secrets(root, &clean.secrets)?;
     for path in &clean.delete {
         fs::remove(&fs::inside(root, path)?)?;
     }
     forget_machine_id(root)?;
-    forget_initiator(root)?;
     forget_date(root)?;
     let etc = root.join("etc");
     if etc.is_dir() {
@@ -65,16 +66,65 @@ pub(crate) fn run(clean: &Clean, root: &Path) -> Outcome<()> {
     Ok(())
 }
 
-fn delete(root: &Path, pattern: &str) -> Outcome<()> {
-    let Some((head, tail)) = pattern.split_once('*') else {
-        return fs::remove(&root.join(pattern));
+/// The paths below the root that a pattern means: each part of it may have one `*`.
+fn matching(root: &Path, pattern: &str) -> Vec<PathBuf> {
+    let mut found = vec![root.to_owned()];
+    for part in pattern.split('/').filter(|part| !part.is_empty()) {
+        let Some((start, end)) = part.split_once('*') else {
+            found.iter_mut().for_each(|path| path.push(part));
+            continue;
+        };
+        let fits = |name: &OsString| {
+            let name = name.to_string_lossy();
+            name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
+        };
+        let below = |directory: &PathBuf| {
+            let names = fs::names(directory).into_iter().filter(fits);
+            names.map(|name| directory.join(name)).collect::<Vec<_>>()
+        };
+        found = found.iter().flat_map(below).collect();
+    }
+    found
+}
+
+/// Deletes what packages make for one machine, or writes the text that makes each machine make its own.
+fn forget_secrets(root: &Path, secrets: &Secrets) -> Outcome<()> {
+    for pattern in &secrets.remove {
+        for path in matching(root, pattern) {
+            if fs::look(&path)?.is_some() {
+                fs::remove(&path)?;
+                remove_links_to(root, &path)?;
+            }
+        }
+    }
+    for (path, text) in &secrets.texts {
+        let path = fs::inside(root, path)?;
+        match fs::look(&path)?.filter(Metadata::is_file) {
+            Some(found) if fs::read_text(&path)? != *text => {
+                fs::write_file(&path, text.as_bytes(), fs::meta_of(&found))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Links beside a deleted file that led to it: a certificate has one by its hash (openssl-rehash(1)).
+fn remove_links_to(root: &Path, gone: &Path) -> Outcome<()> {
+    let Some(directory) = gone.parent() else {
+        return Ok(());
     };
-    let (directory, start) = head.rsplit_once('/').unwrap_or(("", head));
-    let directory = root.join(directory);
-    for name in fs::names(&directory) {
-        let shown = name.to_string_lossy();
-        if shown.len() >= start.len() + tail.len() && shown.starts_with(start) && shown.ends_with(tail) {
-            fs::remove(&directory.join(&name))?;
+    for name in fs::names(directory) {
+        let link = directory.join(name);
+        let Ok(target) = std::fs::read_link(&link) else {
+            continue;
+        };
+        let target = match target.strip_prefix("/") {
+            Ok(inside) => root.join(inside),
+            Err(_) => directory.join(&target),
+        };
+        if target == gone {
+            fs::remove(&link)?;
         }
     }
     Ok(())
@@ -91,18 +141,6 @@ fn forget_machine_id(root: &Path) -> Outcome<()> {
         fs::remove(&copy)?;
     }
     Ok(())
-}
-
-/// The name of an iSCSI initiator is random, and must be one machine's: Debian's `iscsid` makes one at its first start where
-/// the file says so (`/usr/lib/open-iscsi/startup-checks.sh`).
-fn forget_initiator(root: &Path) -> Outcome<()> {
-    let path = root.join("etc/iscsi/initiatorname.iscsi");
-    match fs::look(&path)?.filter(Metadata::is_file) {
-        Some(found) if fs::read_text(&path)? != GENERATED_INITIATOR => {
-            fs::write_file(&path, GENERATED_INITIATOR.as_bytes(), fs::meta_of(&found))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// mdadm's postinst writes when it wrote the file.
@@ -161,18 +199,37 @@ mod tests {
         put("etc/ssh/sshd_config", "c");
         put("var/lib/dpkg/status-old", "s");
         put("extra/x", "x");
-        let delete = vec!["/extra".to_owned()];
-        run(&Clean { delete }, root.path()).unwrap();
+        put("etc/ssl/private/own.key", "k");
+        put("var/lib/db/17/main/id", "i");
+        put("var/lib/db/17/other/id", "i");
+        std::os::unix::fs::symlink("own.key", root.path().join("etc/ssl/private/0a1b.0")).unwrap();
+        let remove = [
+            "/etc/ssh/ssh_host_*",
+            "/etc/ssl/private/own.key",
+            "/var/lib/db/*/main",
+            "/absent/*/x",
+        ];
+        let generated = "GenerateName=yes\n".to_owned();
+        let clean = Clean {
+            delete: vec!["/extra".to_owned()],
+            secrets: Secrets {
+                remove: remove.map(str::to_owned).to_vec(),
+                texts: [("/etc/iscsi/initiatorname.iscsi".to_owned(), generated)].into(),
+            },
+        };
+        run(&clean, root.path()).unwrap();
         let read = |path: &str| std::fs::read_to_string(root.path().join(path)).ok();
         assert_eq!(read("etc/machine-id").as_deref(), Some(""));
         assert_eq!(read("etc/mailname").as_deref(), Some("localhost\n"));
         assert_eq!(
             read("etc/iscsi/initiatorname.iscsi").as_deref(),
-            Some(GENERATED_INITIATOR)
+            Some("GenerateName=yes\n")
         );
         assert_eq!(read("etc/mdadm/mdadm.conf").as_deref(), Some("MAILADDR root\n"));
         assert_eq!(read("etc/ssh/sshd_config").as_deref(), Some("c"));
         assert_eq!(fs::names(&root.path().join("etc/ssh")), ["sshd_config"]);
+        assert!(fs::names(&root.path().join("etc/ssl/private")).is_empty());
+        assert_eq!(fs::names(&root.path().join("var/lib/db/17")), ["other"]);
         assert!(
             fs::names(&root.path().join("var/lib/dpkg")).is_empty() && !root.path().join("extra").exists()
         );

@@ -41,6 +41,8 @@ pub(crate) fn command(program: &str, epoch: i64) -> Command {
         ("DEBIAN_FRONTEND", "noninteractive"),
         // The initrd has a step of its own (initramfs-tools and dracut look at this).
         ("INITRD", "No"),
+        // systemctl changes files, and ignores what is for a running systemd, as in a chroot (systemctl(1), "Environment").
+        ("SYSTEMD_OFFLINE", "1"),
         ("HOME", "/root"),
         ("PATH", PATH),
     ]);
@@ -111,12 +113,15 @@ mod tests {
     fn output_and_end_are_kept() {
         let mut cat = command("sh", 7);
         let run = run_with_input(
-            cat.args(["-c", "read x; echo $x $SOURCE_DATE_EPOCH; echo bad >&2; exit 3"]),
+            cat.args([
+                "-c",
+                "read x; echo $x $SOURCE_DATE_EPOCH $SYSTEMD_OFFLINE; echo bad >&2; exit 3",
+            ]),
             "in\n",
         );
         let run = run.unwrap();
         assert_eq!(run.status.code(), Some(3));
-        assert_eq!(run.tail, ["in 7", "bad"]);
-        assert_eq!(run.shown_tail(), "\n    in 7\n    bad");
+        assert_eq!(run.tail, ["in 7 1", "bad"]);
+        assert_eq!(run.shown_tail(), "\n    in 7 1\n    bad");
     }
 }

@@ -263,27 +263,95 @@ fn replaces_decides_whose_file_it_is() {
 fn two_owners_of_a_file_are_both_named() {
     kcompose_testing::needs!(Root);
     let one = package("one", "").file("./usr/x", "1");
-    let two = package("two", "Replaces: one (<< 1)\n")
-        .file("./usr/x", "2")
-        .member("preinst", "dpkg-divert --add /usr/x\n");
+    let two = package("two", "Replaces: one (<< 1)\n").file("./usr/x", "2");
     let printed = Bench::new().unpack(&[one, two]).unwrap_err();
     assert!(
         printed.contains("error[kcompose::step::file_conflict]: `/usr/x` is in `one` and in `two`"),
         "{printed}"
     );
-    assert!(
-        printed.contains("help: one of them moves it away with dpkg-divert"),
-        "{printed}"
-    );
     let directory = package("one", "")
         .entry(Entry::Directory("./usr/x/", 0o755))
         .file("./usr/x/f", "");
-    let link = package("two", "").entry(Entry::Link("./usr/x", "y"));
-    let printed = Bench::new().unpack(&[directory, link]).unwrap_err();
+    let file = package("two", "").file("./usr/x", "2");
+    let printed = Bench::new().unpack(&[directory, file]).unwrap_err();
     assert!(
         printed.contains("error[kcompose::step::type_conflict]: `/usr/x`"),
         "{printed}"
     );
+}
+
+#[test]
+fn a_package_that_moves_files_of_others_waits_for_its_preinst() {
+    kcompose_testing::needs!(Root);
+    let one = || package("one", "").file("./usr/x", "1").file("./usr/y", "1");
+    let two = || {
+        package("two", "")
+            .file("./usr/x", "2")
+            .file("./usr/y", "2")
+            .file("./usr/z", "2")
+            .entry(Entry::HardLink("./usr/w", "./usr/z"))
+            .member("preinst", "dpkg-divert --rename --add /usr/x\n")
+    };
+    for packages in [[one(), two()], [two(), one()]] {
+        let bench = Bench::new();
+        bench.unpack(&packages).unwrap();
+        assert_eq!(
+            (bench.text("root/usr/x"), bench.text("root/usr/y")),
+            ("1".into(), "1".into())
+        );
+        assert!(!bench.root().join("usr/z").exists() && !bench.root().join("usr/w").exists());
+        assert!(!bench.root().join("var/lib/dpkg/info/two.list").exists());
+        assert!(!bench.text("parts/status").contains("Package: two"));
+        assert!(bench.0.path().join("parts/late/two_amd64.deb").is_file());
+    }
+    // Alone, it is unpacked at once.
+    let bench = Bench::new();
+    bench.unpack(&[two()]).unwrap();
+    assert_eq!(bench.text("root/usr/x"), "2");
+    // In a root with a dpkg, its preinst never sees its own files.
+    let bench = installed();
+    let more = package("more", "")
+        .file("./usr/more", "")
+        .member("preinst", "set -e\n  rm -rf /usr/more\n");
+    bench.unpack(&[two(), more]).unwrap();
+    assert!(!bench.root().join("usr/more").exists());
+    assert!(bench.0.path().join("parts/late/more_amd64.deb").is_file());
+}
+
+#[test]
+fn a_link_to_a_directory_is_that_directory() {
+    kcompose_testing::needs!(Root);
+    let base = || {
+        package("base", "")
+            .entry(Entry::Link("./var/run", "/run"))
+            .entry(Entry::Link("./usr/share/name", "real"))
+            .file("./usr/share/real/x", "")
+    };
+    let other = || {
+        package("other", "")
+            .entry(Entry::Directory("./var/run/", 0o755))
+            .file("./var/run/lost", "")
+            .file("./usr/share/name/y", "")
+    };
+    for packages in [[base(), other()], [other(), base()]] {
+        let bench = Bench::new();
+        bench.unpack(&packages).unwrap();
+        let target = |path: &str| std::fs::read_link(bench.root().join(path)).unwrap();
+        assert_eq!(target("var/run"), Path::new("/run"));
+        assert_eq!(target("usr/share/name"), Path::new("real"));
+        assert!(bench.root().join("usr/share/real/y").is_file() && !bench.root().join("run").exists());
+        assert_eq!(bench.text("parts/links"), "usr/share/name\treal\nvar/run\t/run\n");
+    }
+    // The link is there already, and leads nowhere yet.
+    let bench = installed();
+    std::os::unix::fs::symlink("memory/lock", bench.root().join("usr/lock")).unwrap();
+    let package = package("one", "").entry(Entry::Directory("./usr/lock/sub/", 0o750));
+    bench.unpack(&[package]).unwrap();
+    assert_eq!(
+        std::fs::read_link(bench.root().join("usr/lock")).unwrap(),
+        Path::new("memory/lock")
+    );
+    assert!(bench.root().join("usr/memory/lock/sub").is_dir());
 }
 
 /// A root where `base` is installed, and `/usr/moved` is diverted by it.
@@ -292,7 +360,7 @@ fn installed() -> Bench {
     let base = package("base", "Replaces: loser\n")
         .file("./usr/x", "base")
         .file("./usr/z", "base");
-    bench.unpack(&[base]).unwrap();
+    bench.unpack(&[base, package("dpkg", "")]).unwrap();
     let admin = bench.root().join("var/lib/dpkg");
     let status = bench.text("parts/status").replace("ok unpacked", "ok installed");
     std::fs::write(admin.join("status"), status).unwrap();

@@ -1,6 +1,7 @@
 //! What must not be in an image: an identity, the builder's traces, and what nobody needs.
 
-use crate::tree::Kind;
+use crate::packages::{hex, sha256};
+use crate::tree::{Kind, Tree, content_following};
 
 use super::Severity::{Error, Warning};
 use super::walk::walk;
@@ -27,17 +28,15 @@ pub(super) const SIZE: Check = Check {
     run: size,
 };
 
-/// Files that make one machine out of many if they are in the image.
-const SECRETS: &[&str] = &[
+/// Where the image says what belongs to one machine: `remove PATTERN`, and `text PATH SHA256` of what the image has instead.
+pub const SECRETS: &str = "/usr/lib/kcompose/secrets.list";
+
+/// What systemd and D-Bus make on each machine, whatever the distro.
+const OF_MACHINES: &[&str] = &[
     "/var/lib/dbus/machine-id",
     "/var/lib/systemd/random-seed",
     "/var/lib/systemd/credential.secret",
-    "/etc/ssl/private/ssl-cert-snakeoil.key",
 ];
-
-/// What the file with the name of an iSCSI initiator says in an image: each machine makes a name at its first start.
-pub const GENERATED_INITIATOR: &str = "GenerateName=yes\n";
-const INITIATOR: &str = "/etc/iscsi/initiatorname.iscsi";
 
 /// Where a host name may be made at boot: in what stays.
 const HOST_NAME_LINK: &[u8] = b"../usr/local/etc/hostname";
@@ -68,19 +67,29 @@ fn identity(subject: &Subject<'_>) -> Vec<Fault> {
         let help = "declare it in the flavor: hostname \"NAME\"; or delete the file";
         faults.push(fault("/etc/hostname", fact, help));
     }
-    if has_content(subject, INITIATOR) && subject.text(INITIATOR).as_deref() != Some(GENERATED_INITIATOR) {
-        faults.push(fault(
-            INITIATOR,
-            "it belongs to one machine",
-            "write `GenerateName=yes` into it: each machine makes a name at its first start",
-        ));
+    let listed = subject.text(SECRETS).unwrap_or_default();
+    let removed = listed.lines().filter_map(|line| line.strip_prefix("remove "));
+    let removed = removed.flat_map(|pattern| matching(subject.tree, pattern));
+    let of_machines = OF_MACHINES.iter().map(|path| (*path).to_owned());
+    for path in of_machines
+        .chain(removed)
+        .filter(|path| has_content(subject, path))
+    {
+        // ssh's host keys are looked for in every image.
+        if !faults.iter().any(|fault| fault.path == path) {
+            let help = "delete it: it is made again on each machine";
+            faults.push(fault(path, "it belongs to one machine", help));
+        }
     }
-    for path in SECRETS.iter().filter(|path| has_content(subject, path)) {
-        faults.push(fault(
-            *path,
-            "it belongs to one machine",
-            "delete it: it is made again where it is needed",
-        ));
+    for line in listed.lines().filter_map(|line| line.strip_prefix("text ")) {
+        let Some((path, sum)) = line.rsplit_once(' ') else {
+            continue;
+        };
+        let content = content_following(subject.tree, path.as_bytes());
+        if content.is_some_and(|content| hex::encode(&sha256(&content)) != sum) {
+            let help = "leave it as its package made it: each machine makes a name at its first start";
+            faults.push(fault(path, "it belongs to one machine", help));
+        }
     }
     faults
 }
@@ -91,6 +100,123 @@ fn has_declared_host_name(subject: &Subject<'_>) -> bool {
     let declared = settings.lines().find_map(|line| line.strip_prefix("host_name="));
     let found = subject.text("/etc/hostname").unwrap_or_default();
     declared.is_some_and(|declared| declared == found.trim_end())
+}
+
+/// The files that a pattern means: each part of it may have one `*`.
+fn matching(tree: &dyn Tree, pattern: &str) -> Vec<String> {
+    let mut found = vec![String::new()];
+    for part in pattern.split('/').skip(1) {
+        let Some((start, end)) = part.split_once('*') else {
+            found.iter_mut().for_each(|path| path.extend(["/", part]));
+            continue;
+        };
+        let fits = |name: &str| {
+            name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
+        };
+        let below = |directory: &String| {
+            let names = tree.names(if directory.is_empty() {
+                b"/"
+            } else {
+                directory.as_bytes()
+            });
+            let names: Vec<String> = names.iter().map(|name| shown(name)).collect();
+            let names = names.into_iter().filter(|name| fits(name));
+            names
+                .map(|name| format!("{directory}/{name}"))
+                .collect::<Vec<_>>()
+        };
+        found = found.iter().flat_map(below).collect();
+    }
+    found
+}
+
+pub(super) const KEYS: Check = Check {
+    name: "identity-keys",
+    doc: "Every private key is one that a package ships or the flavor writes: none was made while the image was built.",
+    severity: Error,
+    run: |subject| keys(subject, Whose::Nobody),
+};
+
+pub(super) const OWN_KEYS: Check = Check {
+    name: "identity-own-keys",
+    doc: "The flavor writes no private key: every machine would have the same.",
+    severity: Warning,
+    run: |subject| keys(subject, Whose::Flavor),
+};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// No package ships it, and the flavor does not write it.
+    Nobody,
+    Flavor,
+}
+
+/// Private keys are no larger.
+const KEY_SIZE: u64 = 64 * 1024;
+
+fn keys(subject: &Subject<'_>, whose: Whose) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let owned = subject.owned();
+    walk(subject.tree, b"/", &mut |path, entry| {
+        let is_candidate = matches!(entry.kind, Kind::File(40..=KEY_SIZE));
+        let of = if owned.is_of_flavor(path) {
+            Whose::Flavor
+        } else {
+            Whose::Nobody
+        };
+        if !is_candidate || of != whose || owned.is_of_package(path) {
+            return;
+        }
+        if !is_private_key(&subject.tree.content(path).unwrap_or_default()) {
+            return;
+        }
+        faults.push(match whose {
+            Whose::Nobody => fault(
+                shown(path),
+                "it is a private key that was made while the image was built",
+                "delete it with a `run` step and make it at the first boot; if every machine shall have it, write it with `files`",
+            ),
+            Whose::Flavor => fault(
+                shown(path),
+                "it is a private key, and every machine has it",
+                "make it at the first boot, or bring it to each machine, unless it is meant for all of them",
+            ),
+        });
+    });
+    faults
+}
+
+/// Whether a file is a private key in PEM (RFC 7468) or of OpenSSH: the first line, and base64 or a header behind it.
+fn is_private_key(content: &[u8]) -> bool {
+    const BEGIN: &[u8] = b"-----BEGIN ";
+    let mut lines = content
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.trim_ascii_end());
+    while let Some(line) = lines.next() {
+        let Some(label) = line
+            .strip_prefix(BEGIN)
+            .and_then(|line| line.strip_suffix(b"-----"))
+        else {
+            continue;
+        };
+        let is_key = label.ends_with(b"PRIVATE KEY") || label.ends_with(b"PRIVATE KEY BLOCK");
+        if is_key
+            && lines
+                .find(|line| !line.is_empty())
+                .is_some_and(is_base64_or_header)
+        {
+            return true;
+        }
+    }
+    false
+}
+
+fn is_base64_or_header(line: &[u8]) -> bool {
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
+    let is_header = [&b"Proc-Type:"[..], b"Version:", b"Comment:"]
+        .iter()
+        .any(|name| line.starts_with(name));
+    is_header || (line.len() >= 16 && line.iter().all(is_base64))
 }
 
 fn is_empty_or_missing(subject: &Subject<'_>, path: &str) -> bool {

@@ -45,9 +45,16 @@ pub(super) const DISJOINT: Check = Check {
 
 pub(super) const HIDDEN_FILES: Check = Check {
     name: "layout-hidden-files",
-    doc: "The image ships no file that a partition hides when it is mounted.",
+    doc: "The image has no file that a partition hides when it is mounted, but what a package ships.",
     severity: Error,
-    run: hidden_files,
+    run: |subject| hidden_files(subject, false),
+};
+
+pub(super) const HIDDEN_PACKAGE_FILES: Check = Check {
+    name: "layout-hidden-package-files",
+    doc: "No package ships a file that a partition hides when it is mounted.",
+    severity: Warning,
+    run: |subject| hidden_files(subject, true),
 };
 
 pub(super) const FSTAB: Check = Check {
@@ -332,7 +339,8 @@ fn disjoint(subject: &Subject<'_>) -> Vec<Fault> {
     faults
 }
 
-fn hidden_files(subject: &Subject<'_>) -> Vec<Fault> {
+/// Hidden files: those of packages, or all others. What the flavor accepts is none of them.
+fn hidden_files(subject: &Subject<'_>, of_packages: bool) -> Vec<Fault> {
     let mut hiding: BTreeSet<&str> = BTreeSet::from(["/usr/local", "/oem"]);
     if let Some(layout) = &subject.layout {
         hiding.extend(layout.partitions.iter().map(|(_, path)| path.as_str()));
@@ -348,13 +356,17 @@ fn hidden_files(subject: &Subject<'_>) -> Vec<Fault> {
                 Kind::Directory => false,
                 Kind::File(_) | Kind::Special => true,
             };
-            if content {
+            if !content {
+                return;
+            }
+            let owned = subject.owned();
+            if !owned.may_be_hidden(path) && owned.is_of_package(path) == of_packages {
                 let fact = format!("the partition at `{above}` hides it at boot");
-                faults.push(fault(
-                    shown(path),
-                    fact,
-                    "ship it elsewhere, such as below `/usr/lib`",
-                ));
+                let path = shown(path);
+                let help = format!(
+                    "ship it elsewhere, such as below `/usr/lib`; if that is meant: `layout {{ allow-hidden \"{path}\"; }}`"
+                );
+                faults.push(fault(path, fact, help));
             }
         });
     }

@@ -11,6 +11,7 @@ mod immucore;
 mod initrd;
 pub mod layout;
 mod libraries;
+mod owned;
 mod release;
 mod report;
 mod seed;
@@ -26,8 +27,10 @@ use serde::Serialize;
 
 use crate::initrd::Contents;
 use crate::tree::Tree;
-pub use hygiene::GENERATED_INITIATOR;
+pub use hygiene::SECRETS;
 use layout::LayoutData;
+pub use owned::ACCEPTED;
+use owned::Owned;
 #[cfg(feature = "compiler")]
 pub(crate) use release::DISTROS;
 pub use report::{json, text};
@@ -82,10 +85,13 @@ pub const ALL: &[Check] = &[
     layout::DIRECTORIES,
     layout::DISJOINT,
     layout::HIDDEN_FILES,
+    layout::HIDDEN_PACKAGE_FILES,
     layout::FSTAB,
     seed::SEED,
     layout::STAMPS,
     hygiene::IDENTITY,
+    hygiene::KEYS,
+    hygiene::OWN_KEYS,
     hygiene::TRACES,
     accounts::ACCOUNTS,
     accounts::OWNERS,
@@ -131,6 +137,14 @@ struct Subject<'a> {
     layout: Option<LayoutData>,
     /// The initrd of immucore, unpacked once for all checks of it; `None` inside if it cannot be read.
     initrd: OnceCell<Option<Contents>>,
+    owned: OnceCell<Owned>,
+}
+
+impl Subject<'_> {
+    /// Whose the paths are; read once.
+    fn owned(&self) -> &Owned {
+        self.owned.get_or_init(|| Owned::read(self.tree))
+    }
 }
 
 impl Check {
@@ -156,6 +170,7 @@ pub fn check_chosen(
         expectations,
         layout: LayoutData::read(tree),
         initrd: OnceCell::new(),
+        owned: OnceCell::new(),
     };
     let chosen = ALL.iter().filter(|check| is_chosen(check));
     in_order(chosen.flat_map(|check| run(check, &subject)).collect())

@@ -129,10 +129,12 @@ struct Rules<'a> {
     folders: BTreeSet<&'a str>,
     /// Kept paths that the flavor itself adds: the stock ones are the distro's business.
     own: BTreeSet<&'a str>,
+    /// Paths that may be hidden.
+    allow_hidden: Vec<&'a str>,
 }
 
 impl<'a> Rules<'a> {
-    fn new(flavor: &Flavor, layout: &'a CompiledLayout) -> Self {
+    fn new(flavor: &'a Flavor, layout: &'a CompiledLayout) -> Self {
         let stock: BTreeSet<&str> = flavor
             .distro
             .value
@@ -154,7 +156,21 @@ impl<'a> Rules<'a> {
                 .map(AbsPath::as_str)
                 .filter(|path| !stock.contains(path))
                 .collect(),
+            allow_hidden: flavor
+                .layout
+                .allow_hidden
+                .iter()
+                .map(|path| path.value.as_str())
+                .collect(),
         }
+    }
+
+    /// Whether the flavor accepts that a path is hidden.
+    fn allows_hidden(&self, path: &str) -> bool {
+        self.allow_hidden.iter().any(|allowed| {
+            let rest = path.strip_prefix(allowed);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
     }
 
     /// The rule that decides about a path, without the path's own if it is to be above it.
@@ -219,6 +235,7 @@ fn look(
         return;
     };
     match rule.value {
+        PathClass::Persistent if rules.allows_hidden(shipped.path) => {}
         PathClass::Persistent => {
             // One report for each package and path, at the first of its files.
             if said.insert((shipped.package.to_owned(), top.to_string())) {

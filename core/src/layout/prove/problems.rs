@@ -11,7 +11,7 @@ use crate::source::Span;
     code("kcompose::layout::hidden-package-file"),
     severity(Warning),
     help(
-        "`{top}` is a partition of its own, mounted over what the image has there; a package for images ships to /usr or /opt"
+        "`{top}` is a partition of its own, mounted over what the image has there; a package for images ships to /usr or /opt; if that is meant: layout {{ allow-hidden \"{path}\"; }}"
     )
 )]
 pub(super) struct HiddenPackageFile {

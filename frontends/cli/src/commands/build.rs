@@ -10,21 +10,23 @@ use kcompose_core::plan::CONTEXT;
 use kcompose_core::source::SourceMap;
 use kcompose_engine::fetch::Logins;
 use kcompose_engine::{
-    BuildRequest, BuildResult, Credentials, EngineError, Fault, Output, OutputKind, Secret,
+    Bridge, BuildRequest, BuildResult, Credentials, EngineError, Fault, Output, OutputKind, Secret,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::args::{Build, Global};
 use crate::commands::lock;
 use crate::compile::{self, Wiring};
 use crate::context;
 use crate::engine;
-use crate::failure::{BadFlag, Failure};
+use crate::failure::{BadFlag, Failure, FileFailed};
 use crate::interrupt::{self, until_interrupted as until};
 use crate::loading::Loading;
 use crate::pinning::{self, Pinned, Pinning};
 use crate::progress::Shown;
 use crate::project::{self, Project};
 use crate::prove;
+use crate::reproducible;
 use crate::terminal::Terminal;
 use crate::world::World;
 
@@ -58,20 +60,21 @@ pub(crate) async fn run(
     let merge = engine.capabilities().merge();
     let owner = Whose::Build(kcompose_engine::random_id());
     let (folders, offered) = project.contexts.folders(&owner);
-    let emitted = compile::definition(
-        &compiled,
-        &project.flavor,
-        &Wiring {
+    let ignored = context::ignored(&project)?;
+    let definition = |no_cache| {
+        let wiring = Wiring {
             url: &|fetch| mirror.url(fetch),
             merge,
-            no_cache: args.no_cache,
+            no_cache,
             pulls_upstream: false,
             sources,
             folders: &folders,
             owner: &owner,
-            ignored: &context::ignored(&project)?,
-        },
-    );
+            ignored: &ignored,
+        };
+        compile::definition(&compiled, &project.flavor, &wiring)
+    };
+    let emitted = definition(args.no_cache);
     let mut request = BuildRequest::new(
         emitted.definition,
         kcompose_compile::config(&compiled, merge),
@@ -92,26 +95,84 @@ pub(crate) async fn run(
     request.secrets = secrets;
     request.credentials = Credentials::from_environment(|name| std::env::var(name).ok());
     request.no_cache = args.no_cache;
-    let (events, shown) = Shown::begin(args.progress, sources);
-    let result = kcompose_engine::build(&*engine, &request, &events, &cancel).await;
-    drop(events);
-    shown.end().await;
-    let result = result.map_err(|error| {
-        let origins = kcompose_compile::Origins {
-            plan: &compiled.plan,
-            flavor: &project.flavor,
-            resolved: &pinned.resolved,
+    let origins = kcompose_compile::Origins {
+        plan: &compiled.plan,
+        flavor: &project.flavor,
+        resolved: &pinned.resolved,
+    };
+    let scratch = scratch(args)?;
+    let compression = request.outputs.first().map(|output| output.compression);
+    let archive = |scratch: &tempfile::TempDir, name| Output {
+        compression: compression.unwrap_or_default(),
+        ..Output::oci(scratch.path().join(name))
+    };
+    if let Some(scratch) = &scratch {
+        request.outputs.push(archive(scratch, "first.tar"));
+    }
+    let result = build(&*engine, &request, args, &origins, sources, &cancel).await?;
+    if let Some(scratch) = &scratch {
+        request.outputs.pop();
+        let emitted = definition(true);
+        let again = BuildRequest {
+            definition: emitted.definition,
+            lower: emitted.lower,
+            outputs: vec![archive(scratch, "second.tar")],
+            no_cache: true,
+            ..request.clone()
         };
-        match kcompose_compile::complaints(&error, &origins) {
-            Some(problems) => Failure::Wrong(problems),
-            None => engine_failed(error),
-        }
-    })?;
+        terminal.say("building a second time, every step again");
+        let second = build(&*engine, &again, args, &origins, sources, &cancel).await?;
+        compare(&result, &second, scratch.path(), terminal)?;
+    }
     if let Some(loading) = loading {
         until(loading.finish(&mut request.outputs)).await?;
         terminal.say(&format!("loaded into Docker: {}", request.tags.join(", ")));
     }
     finish(args, &request, &result, terminal)
+}
+
+/// Solves a request on an engine, with its progress shown.
+async fn build(
+    engine: &dyn Bridge,
+    request: &BuildRequest,
+    args: &Build,
+    origins: &kcompose_compile::Origins<'_>,
+    sources: &SourceMap,
+    cancel: &CancellationToken,
+) -> Result<BuildResult, Failure> {
+    let (events, shown) = Shown::begin(args.progress, sources);
+    let result = kcompose_engine::build(engine, request, &events, cancel).await;
+    drop(events);
+    shown.end().await;
+    result.map_err(|error| match kcompose_compile::complaints(&error, origins) {
+        Some(problems) => Failure::Wrong(problems),
+        None => engine_failed(error),
+    })
+}
+
+/// Where two builds are put that are compared.
+fn scratch(args: &Build) -> Result<Option<tempfile::TempDir>, Failure> {
+    let scratch = args.check_reproducible.then(tempfile::tempdir).transpose();
+    scratch.map_err(|error| Failure::world(FileFailed::new("cannot make a folder", error)))
+}
+
+fn compare(
+    first: &BuildResult,
+    second: &BuildResult,
+    scratch: &Path,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
+    fn made<'a>(result: &'a BuildResult, archive: &'a Path) -> reproducible::Made<'a> {
+        let layers = result.image.layers.iter().map(|layer| layer.diff_id.as_str());
+        reproducible::Made {
+            digest: &result.image.digest,
+            layers: layers.collect(),
+            archive,
+        }
+    }
+    let archives = ["first.tar", "second.tar"].map(|name| scratch.join(name));
+    let (first, second) = (made(first, &archives[0]), made(second, &archives[1]));
+    reproducible::compare(&first, &second, terminal)
 }
 
 /// The packages: pinned, in the store, proved against the layout, and the lock written.

@@ -4,6 +4,7 @@
 //! would have done while unpacking is done here: the joined `status`, interests in triggers, file triggers, `preinst`.
 
 mod conflicts;
+mod late;
 mod scripts;
 mod status;
 mod triggers;
@@ -19,9 +20,15 @@ use crate::fs::{self, Meta};
 use crate::ids;
 use crate::problem::{Doing, Outcome, Problem};
 use crate::syncs;
-use crate::unpack::{ADMIN, DIRECTORIES, STATUS};
+use crate::unpack::{self, ADMIN, DIRECTORIES, LINKS, STATUS};
 
+pub(crate) use scripts::{Guard, path};
 use status::Status;
+
+/// Keeps scripts of the flavor from acting on the machine that builds.
+pub(crate) fn guard_scripts(root: &Path) -> Outcome<Guard> {
+    Guard::for_scripts(root)
+}
 
 /// What dpkg does, one line each (dpkg(1), "--log"); on a tmpfs, so that no layer has it.
 const LOG: &str = "/run/kcompose/dpkg.log";
@@ -52,8 +59,9 @@ pub(crate) fn listed(root: &Path, parts: &Path) -> Outcome<Vec<PathBuf>> {
 /// Configures everything that is unpacked and not configured.
 pub(crate) fn run(configure: &Configure, epoch: i64) -> Outcome<()> {
     let root = Path::new("/");
-    let new = join_parts(root, configure, epoch)?;
+    let mut new = join_parts(root, configure, epoch)?;
     if configure.merged {
+        restore_links(root, configure, epoch)?;
         conflicts::check(root, &new, &configure.parts)?;
     }
     restore_directories(root, configure)?;
@@ -62,6 +70,9 @@ pub(crate) fn run(configure: &Configure, epoch: i64) -> Outcome<()> {
     syncs::answer_at_once();
     let guard = scripts::Guard::install(root, configure.stub_depmod)?;
     scripts::run_preinsts(root, &new, epoch)?;
+    let late = late::unpack(root, configure, epoch)?;
+    triggers::write_interests(root, &late, epoch)?;
+    new.extend(late);
     if !configure.first.is_empty() {
         triggers::pend(root, &new, epoch)?;
         dpkg_configure(&configure.first, epoch)?;
@@ -137,6 +148,14 @@ fn write_if_missing(root: &Path, name: &str, text: &str, epoch: i64) -> Outcome<
         return Ok(());
     }
     fs::write_file(&path, text.as_bytes(), Meta::root(0o644, epoch))
+}
+
+/// Puts links back that another group's directory covered in the merge.
+fn restore_links(root: &Path, configure: &Configure, epoch: i64) -> Outcome<()> {
+    configure.parts.iter().try_for_each(|parts| {
+        let list = fs::read_optional(&Path::new(parts).join(LINKS))?;
+        unpack::restore_listed(root, &list.unwrap_or_default(), epoch)
+    })
 }
 
 /// Sets owner and mode of directories again that another group's plain directory covered in the merge.

@@ -13,6 +13,92 @@ use super::status::Package;
 /// A program that does nothing.
 const NOTHING: &str = "#!/bin/sh\nexit 0\n";
 
+/// A program that acts on the machine that runs, of which there is none while an image is built.
+struct MachineProgram {
+    /// Where it is; only a program that is there is stubbed, as scripts ask for it.
+    path: &'static str,
+    /// Which of its arguments, as a pattern of the shell, does nothing here.
+    ignored: &'static str,
+    /// Which of its arguments makes it harmless: then it runs.
+    harmless: &'static str,
+}
+
+/// They do nothing and say so, as `systemctl` does with `SYSTEMD_OFFLINE=1`; everything else they do as always.
+///
+/// `mount` is not among them: who mounts something needs what is in it.
+const MACHINE: &[MachineProgram] = &[
+    machine("usr/bin/udevadm", "control|settle|trigger", ""),
+    machine("usr/sbin/sysctl", "-p*|--load*|--system|-w|--write|*=*", ""),
+    machine(
+        "usr/sbin/modprobe",
+        "*",
+        "-n|--dry-run|-c|--showconfig|-D|--show-depends|-R|--resolve-alias|-V|--version",
+    ),
+    machine("usr/sbin/insmod", "*", "-V|--version"),
+    // Without a systemd that answers, `telinit u` ends process 1, which is the step.
+    machine("usr/sbin/telinit", "*", "--help"),
+    machine("usr/sbin/halt", "*", "--help"),
+    machine("usr/sbin/poweroff", "*", "--help"),
+    machine("usr/sbin/reboot", "*", "--help"),
+    machine("usr/sbin/shutdown", "*", "--help"),
+    machine("usr/sbin/rmmod", "*", "-V|--version"),
+    // Without systemd, `service` would start the init script of a service.
+    machine(
+        "usr/sbin/service",
+        "start|stop|restart|reload|force-reload|try-restart|condrestart",
+        "",
+    ),
+    // The initrd and the files of the boot loader have steps of their own.
+    machine("usr/sbin/update-initramfs", "*", "-V|--version"),
+    machine("usr/sbin/update-grub", "*", ""),
+    machine("usr/sbin/update-grub2", "*", ""),
+    machine("usr/sbin/grub-install", "*", "-V|--version"),
+    machine("usr/sbin/grub-mkconfig", "*", "-V|--version"),
+];
+
+const fn machine(path: &'static str, ignored: &'static str, harmless: &'static str) -> MachineProgram {
+    MachineProgram {
+        path,
+        ignored,
+        harmless,
+    }
+}
+
+impl MachineProgram {
+    fn name(&self) -> &'static str {
+        self.path.rsplit('/').next().unwrap_or(self.path)
+    }
+
+    /// The stub: looks at each argument, and hands what is not ignored to the program itself.
+    fn stub(&self) -> String {
+        let MachineProgram {
+            path,
+            ignored,
+            harmless,
+        } = self;
+        let name = self.name();
+        let harmless = if harmless.is_empty() {
+            String::new()
+        } else {
+            format!("        {harmless}) exec /{path} \"$@\" ;;\n")
+        };
+        format!(
+            "#!/bin/sh\nignored=\n[ $# -gt 0 ] || set -- ''\nfor word in \"$@\"; do\n    case $word in\n{harmless}        {ignored}) ignored=1 ;;\n    esac\ndone\n\
+             [ -n \"$ignored\" ] || exec /{path} \"$@\"\n\
+             echo \"{name} $*: ignored while an image is built\" >&2\n"
+        )
+    }
+}
+
+/// With `SYSTEMD_OFFLINE=1` systemctl ignores `start`, but refuses `enable --now`.
+const SYSTEMCTL: &str = r#"#!/bin/sh
+for word in "$@"; do
+    shift
+    [ "$word" = --now ] || set -- "$@" "$word"
+done
+exec /usr/bin/systemctl "$@"
+"#;
+
 /// No image has host keys: each machine makes its own at its first boot.
 const SSH_KEYGEN: &str = r#"#!/bin/sh
 case " $* " in *" /etc/ssh/ssh_host_"*) exit 0 ;; esac
@@ -138,17 +224,13 @@ pub(crate) struct Guard {
     kept: Option<(Vec<u8>, Meta)>,
 }
 
+/// invoke-rc.d and deb-systemd-invoke ask it: nothing may be started (policy-rc.d of init-system-helpers).
+const POLICY: &[u8] = b"#!/bin/sh\nexit 101\n";
+
 impl Guard {
-    /// Installs it.
+    /// Installs it for maintainer scripts.
     pub(crate) fn install(root: &Path, stub_depmod: bool) -> Outcome<Self> {
-        let policy = root.join("usr/sbin/policy-rc.d");
-        let kept = match fs::look(&policy)? {
-            Some(found) => fs::read_optional(&policy)?.map(|content| (content, fs::meta_of(&found))),
-            None => None,
-        };
-        fs::make_parent(&policy, 0)?;
-        fs::write_file(&policy, b"#!/bin/sh\nexit 101\n", Meta::root(0o755, 0))?;
-        fs::remove(Path::new(STUBS))?;
+        let guard = Self::for_scripts(root)?;
         let in_vain = ["depmod", "dracut"].map(|name| (name, NOTHING));
         let in_vain = in_vain.into_iter().filter(|_| stub_depmod);
         let in_front = [
@@ -162,12 +244,34 @@ impl Guard {
             let name = path.rsplit('/').next().unwrap_or(path);
             command::stub(STUBS, name, text)?;
         }
+        Ok(guard)
+    }
+
+    /// Installs what all scripts need that run while an image is built.
+    pub(crate) fn for_scripts(root: &Path) -> Outcome<Self> {
+        let policy = root.join("usr/sbin/policy-rc.d");
+        let kept = match fs::look(&policy)? {
+            Some(found) => fs::read_optional(&policy)?.map(|content| (content, fs::meta_of(&found))),
+            None => None,
+        };
+        fs::make_parent(&policy, 0)?;
+        fs::write_file(&policy, POLICY, Meta::root(0o755, 0))?;
+        fs::remove(Path::new(STUBS))?;
+        for program in MACHINE.iter().filter(|program| root.join(program.path).exists()) {
+            command::stub(STUBS, program.name(), &program.stub())?;
+        }
+        if root.join("usr/bin/systemctl").exists() {
+            command::stub(STUBS, "systemctl", SYSTEMCTL)?;
+        }
         Ok(Guard { policy, kept })
     }
 
-    /// Takes it away.
+    /// Takes it away; a policy that a script wrote meanwhile stays.
     pub(crate) fn remove(self) -> Outcome<()> {
         fs::remove(Path::new(STUBS))?;
+        if fs::read_optional(&self.policy)?.as_deref() != Some(POLICY) {
+            return Ok(());
+        }
         match self.kept {
             Some((content, meta)) => fs::write_file(&self.policy, &content, meta),
             None => fs::remove(&self.policy),
@@ -187,25 +291,24 @@ pub(crate) fn run_preinsts(root: &Path, new: &[Package], epoch: i64) -> Outcome<
     order.sort_by_key(|package| (rank(package), &package.name));
     let mut problems = Problems::default();
     for package in order {
-        problems.extend(run_preinst(root, package, epoch));
+        let info = root.join(ADMIN).join("info");
+        let script = info.join(format!("{}.preinst", package.database_name));
+        problems.extend(run_preinst(&script, &package.name, &package.architecture, epoch));
     }
     problems.or(())
 }
 
-fn run_preinst(root: &Path, package: &Package, epoch: i64) -> Outcome<()> {
-    let script = root
-        .join(ADMIN)
-        .join("info")
-        .join(format!("{}.preinst", package.database_name));
-    let runnable = fs::look(&script)?.is_some_and(|found| found.permissions().mode() & 0o111 != 0);
+/// Runs a `preinst install`, if the package has one.
+pub(crate) fn run_preinst(script: &Path, name: &str, architecture: &str, epoch: i64) -> Outcome<()> {
+    let runnable = fs::look(script)?.is_some_and(|found| found.permissions().mode() & 0o111 != 0);
     if !runnable {
         return Ok(());
     }
     // The environment of dpkg(1), "Environment for maintainer scripts".
     let mut command = command::command(&script.to_string_lossy(), epoch);
     command.arg("install").env("PATH", path()).envs([
-        ("DPKG_MAINTSCRIPT_PACKAGE", package.name.as_str()),
-        ("DPKG_MAINTSCRIPT_ARCH", package.architecture.as_str()),
+        ("DPKG_MAINTSCRIPT_PACKAGE", name),
+        ("DPKG_MAINTSCRIPT_ARCH", architecture),
         ("DPKG_MAINTSCRIPT_NAME", "preinst"),
         ("DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT", "1"),
         ("DPKG_MAINTSCRIPT_DEBUG", "0"),
@@ -217,14 +320,11 @@ fn run_preinst(root: &Path, package: &Package, epoch: i64) -> Outcome<()> {
         return Ok(());
     }
     let message = format!(
-        "the preinst of `{}` failed ({}):{}",
-        package.name,
+        "the preinst of `{name}` failed ({}):{}",
         run.status,
         run.shown_tail()
     );
-    Err(Problem::new("kcompose::step::preinst", message)
-        .help("it may need to run before its package is unpacked, which cannot be done here")
-        .into())
+    Err(Problem::new("kcompose::step::preinst", message).into())
 }
 
 #[cfg(test)]
@@ -254,6 +354,66 @@ mod tests {
             .args(words.split(' '));
         shell.env_clear().env("DPKG_MAINTSCRIPT_PACKAGE", "p");
         shell.status().unwrap().code()
+    }
+
+    #[test]
+    fn programs_that_act_on_the_machine_are_ignored() {
+        for (name, words, is_ignored) in [
+            ("udevadm", "control --reload-rules", true),
+            ("udevadm", "trigger", true),
+            ("udevadm", "hwdb --update", false),
+            ("sysctl", "--system", true),
+            ("sysctl", "-q net.ipv4.ip_forward=1", true),
+            ("sysctl", "-p/etc/sysctl.d/x.conf", true),
+            ("sysctl", "-n kernel.ostype", false),
+            ("modprobe", "zfs", true),
+            ("modprobe", "-a fuse loop", true),
+            ("modprobe", "--show-depends zfs", false),
+            ("service", "nginx restart", true),
+            ("service", "--status-all", false),
+            ("update-initramfs", "-u", true),
+            ("update-grub", "", true),
+            ("telinit", "u", true),
+        ] {
+            let program = MACHINE.iter().find(|program| program.name() == name).unwrap();
+            let text = program
+                .stub()
+                .replace(&format!("exec /{}", program.path), "exit 9; :");
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &text, name]).args(words.split_whitespace());
+            let output = shell.output().unwrap();
+            let printed = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(
+                output.status.code(),
+                Some(if is_ignored { 0 } else { 9 }),
+                "{name} {words}"
+            );
+            assert_eq!(
+                printed.contains("ignored while an image is built"),
+                is_ignored,
+                "{printed}"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_started_now() {
+        let text = SYSTEMCTL.replace("exec /usr/bin/systemctl", "echo");
+        let mut shell = Command::new("sh");
+        shell.args([
+            "-c",
+            &text,
+            "systemctl",
+            "enable",
+            "--now",
+            "a b.service",
+            "--quiet",
+        ]);
+        let output = shell.output().unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            "enable a b.service --quiet\n"
+        );
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) fn run(services: &Services, root: &Path) -> Outcome<()> {
     units.move_from_etc("user")?;
     let mut problems = Problems::default();
     for (name, origin) in &services.disable {
-        problems.extend(disable(&units, &full_name(name), origin));
+        problems.extend(disable(&units, &full_name(name), origin, &mut BTreeSet::new()));
     }
     for (name, origin) in &services.enable {
         problems.extend(enable(&units, &full_name(name), origin, &mut BTreeSet::new()));
@@ -105,18 +105,28 @@ fn instance(name: &str, install: &Install, origin: &str) -> Outcome<String> {
     ))
 }
 
-fn disable(units: &Units, name: &str, origin: &str) -> Outcome<()> {
-    match units.find(name) {
-        Some(Found::File(name, file)) => {
-            let texts = units.texts(&name, &file)?;
-            for alias in Install::parse(texts.iter().map(String::as_str)).alias {
-                units.remove_alias(&expand(&alias, &name))?;
-            }
-            units.remove_wants(&name)
-        }
-        Some(Found::Masked) => Ok(()),
-        None => Err(unknown(units, name, origin).into()),
+fn disable(units: &Units, name: &str, origin: &str, seen: &mut BTreeSet<String>) -> Outcome<()> {
+    let (name, file) = match units.find(name) {
+        Some(Found::File(name, file)) => (name, file),
+        Some(Found::Masked) => return Ok(()),
+        None => return Err(unknown(units, name, origin).into()),
+    };
+    if !seen.insert(name.clone()) {
+        return Ok(());
     }
+    let texts = units.texts(&name, &file)?;
+    let install = Install::parse(texts.iter().map(String::as_str));
+    for alias in &install.alias {
+        units.remove_alias(&expand(alias, &name))?;
+    }
+    units.remove_wants(&name)?;
+    for also in &install.also {
+        // systemctl passes over what is named here and not there.
+        if units.find(also).is_some() {
+            disable(units, &expand(also, &name), origin, seen)?;
+        }
+    }
+    Ok(())
 }
 
 /// Masks a unit, also one that is not there, as systemctl would: a package may bring it one day.
@@ -259,6 +269,42 @@ mod tests {
             ),
             (None, None)
         );
+    }
+
+    #[test]
+    fn units_that_are_installed_together_are_disabled_together() {
+        let fixture = Fixture::new();
+        let unit = |name: &str, install: &str| {
+            fixture.put(
+                &format!("usr/lib/systemd/system/{name}"),
+                &format!("[Install]\n{install}"),
+            );
+        };
+        unit(
+            "net.service",
+            "WantedBy=multi-user.target\nAlso=net.socket absent.service\n",
+        );
+        unit("net.socket", "WantedBy=sockets.target\nAlso=net.service\n");
+        let links = [
+            "multi-user.target.wants/net.service",
+            "sockets.target.wants/net.socket",
+        ];
+        let enable = asked(&["net"]);
+        fixture
+            .run(&Services {
+                enable,
+                ..Services::default()
+            })
+            .unwrap();
+        assert!(links.iter().all(|link| fixture.target(link).is_some()));
+        let disable = asked(&["net"]);
+        fixture
+            .run(&Services {
+                disable,
+                ..Services::default()
+            })
+            .unwrap();
+        assert!(links.iter().all(|link| fixture.target(link).is_none()));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::problem::{Doing, Outcome, Problem, Problems};
 
 use super::database::Installed;
 use super::extract::{self, Extracted};
+use super::links;
 use super::package::Package;
 
 /// The paths of a root while packages are unpacked into it.
@@ -18,8 +19,18 @@ pub(crate) struct Claims {
     root: PathBuf,
     /// The time stamp of what is made, and the newest that a file may have.
     pub(crate) epoch: i64,
+    order: Order,
     installed: Installed,
     state: Mutex<State>,
+}
+
+/// When the `preinst` of the packages runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// It has run: what it does not move away is a conflict.
+    PreinstDone,
+    /// It runs when all packages of the step are unpacked.
+    PreinstLater,
 }
 
 #[derive(Debug, Default)]
@@ -27,7 +38,12 @@ struct State {
     /// Only looked up; what is printed or written goes through sorted collections.
     owners: HashMap<PathBuf, Claim>,
     contests: BTreeMap<PathBuf, BTreeMap<usize, Vec<u8>>>,
-    taken_over: BTreeSet<(usize, Vec<u8>)>,
+    /// Links that stand where another package has a directory: the package, and the target.
+    links: BTreeMap<PathBuf, (usize, Vec<u8>)>,
+    /// Paths of installed packages that a package replaces: the package, the owner, and the path as its list spells it.
+    taken_over: BTreeSet<(usize, usize, Vec<u8>)>,
+    /// Packages whose `preinst` has to run before they are unpacked.
+    late: BTreeSet<usize>,
 }
 
 #[derive(Debug)]
@@ -37,8 +53,31 @@ enum Claim {
         wanted: Option<(usize, Meta)>,
         existed: bool,
     },
+    /// A symbolic link, by package, path as the archive spells it, and target.
+    Link(usize, Vec<u8>, Vec<u8>),
     /// Anything else, by package and path as the archive spells it.
     Other(usize, Vec<u8>),
+}
+
+impl Claim {
+    /// The package that has the path, and the path as its archive spells it; `None` for a directory, which many share.
+    fn owner(&self) -> Option<(usize, &Vec<u8>)> {
+        match self {
+            Claim::Directory { .. } => None,
+            Claim::Link(index, listed, _) | Claim::Other(index, listed) => Some((*index, listed)),
+        }
+    }
+}
+
+/// A path of an archive that is no directory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'a> {
+    /// Where it goes, below the root.
+    pub(crate) path: &'a Path,
+    /// As dpkg lists it.
+    pub(crate) listed: &'a [u8],
+    /// The target of a symbolic link.
+    pub(crate) target: Option<&'a [u8]>,
 }
 
 /// What to do with a path of an archive that is no directory.
@@ -46,7 +85,7 @@ enum Claim {
 pub(crate) enum Turn {
     /// Write it here.
     Write(PathBuf),
-    /// Another package has it; whether rightly is settled later.
+    /// Another package has it, or it is written later: [`Claims::settle`] decides.
     Skip,
     /// An installed package keeps it, because it replaces this one.
     Lost,
@@ -54,10 +93,11 @@ pub(crate) enum Turn {
 
 impl Claims {
     /// No path has an owner among the packages yet.
-    pub(crate) fn new(root: &Path, epoch: i64, installed: Installed) -> Self {
+    pub(crate) fn new(root: &Path, epoch: i64, order: Order, installed: Installed) -> Self {
         Claims {
             root: root.to_owned(),
             epoch,
+            order,
             installed,
             state: Mutex::default(),
         }
@@ -86,11 +126,16 @@ impl Claims {
         Ok(())
     }
 
-    /// Makes a directory if nobody has, and those above it.
+    /// Makes a directory that no package has yet, and those above it.
     fn make_directory(&self, state: &mut State, path: &Path, package: &str) -> Outcome<()> {
         match state.owners.get(path) {
             Some(Claim::Directory { .. }) => return Ok(()),
             Some(Claim::Other(..)) => return Err(type_conflict(path, package).into()),
+            Some(Claim::Link(index, _, target)) => {
+                let link = (*index, target.clone());
+                state.links.insert(path.to_owned(), link);
+                fs::remove(&self.at(path))?;
+            }
             None => {}
         }
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -99,8 +144,13 @@ impl Claims {
         let at = self.at(path);
         let existed = match std::fs::create_dir(&at) {
             Ok(()) => false,
-            // dpkg, too, takes a link to a directory for the directory.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && at.is_dir() => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                self.follow_link(&at)?;
+                if !at.is_dir() {
+                    return Err(error).doing("make directory", &at);
+                }
+                true
+            }
             Err(error) => return Err(error).doing("make directory", &at),
         };
         state.owners.insert(
@@ -113,40 +163,68 @@ impl Claims {
         Ok(())
     }
 
+    /// dpkg takes a link to a directory for the directory. What a link leads to may be absent while an image is built:
+    /// `/var/lock` leads to `/run/lock`, which a boot makes.
+    fn follow_link(&self, at: &Path) -> Outcome<()> {
+        if at.is_dir() || !fs::look(at)?.is_some_and(|found| found.is_symlink()) {
+            return Ok(());
+        }
+        let target = links::target(&self.root, at, &std::fs::read_link(at).doing("read", at)?)?;
+        fs::make_directories(&target)
+            .map(drop)
+            .doing("make directory", &target)
+    }
+
     /// Claims a path that is no directory for a package.
-    pub(crate) fn other(&self, path: &Path, index: usize, package: &Package, listed: &[u8]) -> Outcome<Turn> {
+    pub(crate) fn other(&self, entry: Entry<'_>, index: usize, package: &Package) -> Outcome<Turn> {
+        let Entry { listed, target, .. } = entry;
         let mut state = self.state();
-        let path = self.installed.diverted(path, &package.name);
+        if state.late.contains(&index) {
+            return Ok(Turn::Skip);
+        }
+        let path = self.installed.diverted(entry.path, listed, &package.name);
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             self.make_directory(&mut state, parent, &package.name)?;
         }
-        match state.owners.get(&path) {
-            Some(Claim::Directory { .. }) => return Err(type_conflict(&path, &package.name).into()),
-            Some(Claim::Other(owner, _)) if *owner == index => {}
-            Some(Claim::Other(owner, as_listed)) => {
-                let first = (*owner, as_listed.clone());
-                state
-                    .contests
-                    .entry(path)
-                    .or_default()
-                    .extend([first, (index, listed.to_vec())]);
+        match (state.owners.get(&path), target) {
+            // dpkg keeps a directory that is there.
+            (Some(Claim::Directory { existed: true, .. }), Some(_)) => return Ok(Turn::Skip),
+            (Some(Claim::Directory { .. }), Some(target)) => {
+                state.links.entry(path).or_insert((index, target.to_vec()));
                 return Ok(Turn::Skip);
             }
-            None => {
-                match self.against_installed(&mut state, &path, package)? {
+            (Some(Claim::Directory { .. }), None) => return Err(type_conflict(&path, &package.name).into()),
+            (Some(claim), _) => {
+                let first = claim.owner().map(|(owner, listed)| (owner, listed.clone()));
+                if first.as_ref().is_some_and(|(owner, _)| *owner != index) {
+                    let both = first.into_iter().chain([(index, listed.to_vec())]);
+                    state.contests.entry(path).or_default().extend(both);
+                    return Ok(Turn::Skip);
+                }
+            }
+            (None, _) => {
+                match self.against_installed(&mut state, &path, index, package)? {
                     Turn::Write(_) => {}
                     other => return Ok(other),
                 }
-                state
-                    .owners
-                    .insert(path.clone(), Claim::Other(index, listed.to_vec()));
+                let claim = match target {
+                    Some(target) => Claim::Link(index, listed.to_vec(), target.to_vec()),
+                    None => Claim::Other(index, listed.to_vec()),
+                };
+                state.owners.insert(path.clone(), claim);
             }
         }
         Ok(Turn::Write(self.at(&path)))
     }
 
     /// Whether a package may write a path that may be an installed package's.
-    fn against_installed(&self, state: &mut State, path: &Path, package: &Package) -> Outcome<Turn> {
+    fn against_installed(
+        &self,
+        state: &mut State,
+        path: &Path,
+        index: usize,
+        package: &Package,
+    ) -> Outcome<Turn> {
         let write = Turn::Write(self.at(path));
         let Some((owner, listed)) = self.installed.owner(path) else {
             return Ok(write);
@@ -156,52 +234,128 @@ impl Claims {
             return Ok(Turn::Skip);
         }
         if package.replaces(&other.name, &other.version) {
-            state.taken_over.insert((owner, listed.to_vec()));
+            state.taken_over.insert((index, owner, listed.to_vec()));
             return Ok(write);
         }
         if other.replaces(&package.name, &package.version) {
             return Ok(Turn::Lost);
         }
+        if package.diverts() && self.order == Order::PreinstLater {
+            state.late.insert(index);
+            return Ok(Turn::Skip);
+        }
         Err(file_conflict(path, &package.name, &other.name, package.diverts()).into())
     }
 
-    /// Decides the paths that several packages have: `Replaces` says who keeps it.
+    /// Decides the paths that several packages have: `Replaces` says who keeps it, and a package that moves files of
+    /// others away is unpacked [late](Claims::late).
     pub(crate) fn settle(&mut self, packages: &[Package], extracted: &mut [Extracted]) -> Outcome<()> {
         let contests = std::mem::take(&mut self.state().contests);
+        if self.order == Order::PreinstLater {
+            self.find_late(&contests, packages);
+            self.withdraw_late()?;
+        }
+        let late = self.late();
         let mut problems = Problems::default();
-        for (path, contenders) in contests {
-            let all: Vec<usize> = contenders.keys().copied().collect();
-            match winner(&all, packages) {
-                Winner::Shared => {}
-                Winner::One(winner) => {
-                    for (loser, listed) in contenders.iter().filter(|(index, _)| **index != winner) {
-                        extracted[*loser].lost.insert(listed.clone());
-                    }
-                    if !self.is_owner(&path, winner) {
-                        problems.extend(extract::extract_one(
-                            &packages[winner],
-                            &contenders[&winner],
-                            &self.at(&path),
-                            self.epoch,
-                        ));
-                    }
-                }
+        for (path, contenders) in &contests {
+            let in_time = contenders.keys().copied().filter(|index| !late.contains(index));
+            let in_time: Vec<usize> = in_time.collect();
+            let winner = match winner(&in_time, packages) {
+                Winner::Shared if in_time.len() == contenders.len() => continue,
+                Winner::Shared => in_time.first().copied(),
+                Winner::One(winner) => Some(winner),
                 Winner::Nobody(a, b) => {
                     let diverts = packages[a].diverts() || packages[b].diverts();
-                    problems.push(file_conflict(
-                        &path,
-                        &packages[a].name,
-                        &packages[b].name,
-                        diverts,
-                    ));
+                    let (a, b) = (&packages[a].name, &packages[b].name);
+                    problems.push(file_conflict(path, a, b, diverts));
+                    continue;
                 }
+            };
+            let Some(winner) = winner else { continue };
+            for (loser, listed) in contenders.iter().filter(|(index, _)| **index != winner) {
+                extracted[*loser].lost.insert(listed.clone());
+            }
+            if !self.is_owner(path, winner) {
+                let at = self.at(path);
+                problems.extend(extract::extract_one(
+                    &packages[winner],
+                    &contenders[&winner],
+                    &at,
+                    self.epoch,
+                ));
             }
         }
+        self.restore_links()?;
         problems.or(())
     }
 
+    /// Marks the packages as late that move files of others away and have files of others.
+    fn find_late(&self, contests: &BTreeMap<PathBuf, BTreeMap<usize, Vec<u8>>>, packages: &[Package]) {
+        let late = &mut self.state().late;
+        for contenders in contests.values() {
+            let in_time = contenders.keys().copied().filter(|index| !late.contains(index));
+            let in_time: Vec<usize> = in_time.collect();
+            if matches!(winner(&in_time, packages), Winner::Nobody(..)) {
+                late.extend(in_time.into_iter().filter(|index| packages[*index].diverts()));
+            }
+        }
+    }
+
+    /// Takes back what late packages have written.
+    fn withdraw_late(&self) -> Outcome<()> {
+        let mut state = self.state();
+        let State {
+            late,
+            owners,
+            links,
+            taken_over,
+            ..
+        } = &mut *state;
+        let is_late = |claim: &Claim| claim.owner().is_some_and(|(index, _)| late.contains(&index));
+        for (path, _) in owners.extract_if(|_, claim| is_late(claim)) {
+            fs::remove(&self.at(&path))?;
+        }
+        links.retain(|_, (index, _)| !late.contains(index));
+        taken_over.retain(|(index, ..)| !late.contains(index));
+        Ok(())
+    }
+
+    /// Links win over directories of the same path, as they do when the package with the link is unpacked first.
+    fn restore_links(&self) -> Outcome<()> {
+        let links = std::mem::take(&mut self.state().links);
+        for (path, (index, target)) in links {
+            links::restore(&self.root, &path, &target, self.epoch)?;
+            let claim = Claim::Link(index, Vec::new(), target);
+            self.state().owners.insert(path, claim);
+        }
+        Ok(())
+    }
+
+    /// All links of the packages with their targets, sorted by path.
+    pub(crate) fn links(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let state = self.state();
+        let links = sorted(&state.owners).into_iter();
+        let links = links.filter_map(|(path, claim)| match claim {
+            Claim::Link(_, _, target) => Some((path.clone(), target.clone())),
+            Claim::Directory { .. } | Claim::Other(..) => None,
+        });
+        links.collect()
+    }
+
+    /// Whether a package is unpacked late.
+    pub(crate) fn is_late(&self, index: usize) -> bool {
+        self.state().late.contains(&index)
+    }
+
+    /// The packages that are unpacked late, by their index.
+    pub(crate) fn late(&self) -> BTreeSet<usize> {
+        self.state().late.clone()
+    }
+
     fn is_owner(&self, path: &Path, index: usize) -> bool {
-        matches!(self.state().owners.get(path), Some(Claim::Other(owner, _)) if *owner == index)
+        let state = self.state();
+        let owner = state.owners.get(path).and_then(Claim::owner);
+        owner.is_some_and(|(owner, _)| owner == index)
     }
 
     /// Gives directories that were made their owner and mode, and all of them the epoch.
@@ -233,7 +387,7 @@ impl Claims {
                     wanted: Some((index, meta)),
                     ..
                 } if is_special(*meta) => Some((path.clone(), *index, *meta)),
-                Claim::Directory { .. } | Claim::Other(..) => None,
+                Claim::Directory { .. } | Claim::Link(..) | Claim::Other(..) => None,
             });
         special.collect()
     }
@@ -241,7 +395,7 @@ impl Claims {
     /// The installed packages, and the paths that were taken from each.
     pub(crate) fn taken_over(&self) -> Vec<(String, BTreeSet<Vec<u8>>)> {
         let mut taken: BTreeMap<usize, BTreeSet<Vec<u8>>> = BTreeMap::new();
-        for (owner, listed) in &self.state().taken_over {
+        for (_, owner, listed) in &self.state().taken_over {
             taken.entry(*owner).or_default().insert(listed.clone());
         }
         taken
@@ -308,7 +462,7 @@ pub(crate) fn file_conflict(path: &Path, one: &str, other: &str, diverts: bool) 
     let problem = Problem::new("kcompose::step::file_conflict", message);
     if diverts {
         return problem.help(
-            "one of them moves it away with dpkg-divert before it is unpacked, which cannot be done here",
+            "the `preinst` of one of them calls dpkg-divert, but not for this path; only one of the two packages can be in the image",
         );
     }
     problem.help("only one of the two packages can be in the image")

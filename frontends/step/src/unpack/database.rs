@@ -11,6 +11,7 @@ use crate::problem::{Doing, Outcome, Problem, Problems};
 
 use super::claims::Claims;
 use super::extract::Extracted;
+use super::links;
 use super::package::{self, Package, Replaces};
 
 /// Where dpkg keeps its database.
@@ -42,6 +43,8 @@ pub(crate) struct InstalledPackage {
 #[derive(Debug)]
 struct Diversion {
     from: PathBuf,
+    /// The path as the diversion spells it.
+    spelled: Vec<u8>,
     to: PathBuf,
     by: String,
 }
@@ -79,6 +82,7 @@ impl Installed {
         let packages = stanzas(&status).filter_map(InstalledPackage::parse).collect();
         let mut installed = Installed {
             packages,
+            diversions: parse_diversions(&fs::read_text(&admin.join("diversions"))?),
             ..Installed::default()
         };
         for (index, package) in installed.packages.iter().enumerate() {
@@ -90,14 +94,20 @@ impl Installed {
                 .split(|byte| *byte == b'\n')
             {
                 if let Some(path) = super::placed(line)? {
+                    // What another package moved away is no longer where the list says.
+                    let path = installed.diverted(&path, line, &package.name);
                     installed
                         .owners
                         .insert(path.into_os_string(), (index, line.to_vec()));
                 }
             }
         }
-        installed.diversions = parse_diversions(&fs::read_text(&admin.join("diversions"))?);
         Ok(installed)
+    }
+
+    /// Whether a package of this name is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.packages.iter().any(|package| package.name == name)
     }
 
     /// The package that has a path, and the path as its list spells it.
@@ -108,11 +118,15 @@ impl Installed {
     }
 
     /// Where a path of a package goes: another package may have moved it away (dpkg-divert(1)).
-    pub(crate) fn diverted(&self, path: &Path, package: &str) -> PathBuf {
-        let moved = self
-            .diversions
-            .iter()
-            .find(|diversion| diversion.from == path && diversion.by != package);
+    ///
+    /// The path as the package spells it counts first: packages divert `/sbin/halt` and `/usr/sbin/halt` to different names.
+    pub(crate) fn diverted(&self, path: &Path, listed: &[u8], package: &str) -> PathBuf {
+        let of_path = self.diversions.iter().filter(|diversion| diversion.from == path);
+        let of_path: Vec<&Diversion> = of_path.collect();
+        let exact = of_path.iter().find(|diversion| diversion.spelled == listed);
+        let moved = exact
+            .or(of_path.first())
+            .filter(|diversion| diversion.by != package);
         moved.map_or(path, |diversion| &diversion.to).to_owned()
     }
 
@@ -158,6 +172,7 @@ fn parse_diversions(text: &str) -> Vec<Diversion> {
         .chunks_exact(3)
         .map(|three| Diversion {
             from: path(three[0]),
+            spelled: three[0].as_bytes().to_vec(),
             to: path(three[1]),
             by: three[2].to_owned(),
         })
@@ -165,10 +180,14 @@ fn parse_diversions(text: &str) -> Vec<Diversion> {
 }
 
 /// Writes `info/*` of the packages, and takes paths that changed hands out of the lists of installed packages.
-pub(crate) fn write(root: &Path, packages: &[Package], extracted: &[Extracted], epoch: i64) -> Outcome<()> {
+pub(crate) fn write<'a>(
+    root: &Path,
+    packages: impl IntoIterator<Item = (&'a Package, &'a Extracted)>,
+    epoch: i64,
+) -> Outcome<()> {
     let info = root.join(ADMIN).join("info");
     let made = fs::make_directories(&info).doing("make directory", &info)?;
-    for (package, extracted) in packages.iter().zip(extracted) {
+    for (package, extracted) in packages {
         let name = package.database_name();
         for (member, (mode, content)) in &package.members {
             fs::write_file(
@@ -247,10 +266,11 @@ pub(crate) fn write_parts(
     claims: &Claims,
     epoch: i64,
 ) -> Outcome<()> {
-    let status: Vec<String> = packages
-        .iter()
-        .zip(extracted)
-        .map(|(package, extracted)| stanza(package, extracted))
+    let late = claims.late();
+    let in_time = packages.iter().zip(extracted).enumerate();
+    let in_time = in_time.filter(|(index, _)| !late.contains(index));
+    let status: Vec<String> = in_time
+        .map(|(_, (package, extracted))| stanza(package, extracted))
         .collect();
     fs::write_file(
         &parts.join(STATUS),
@@ -268,6 +288,8 @@ pub(crate) fn write_parts(
         special.push(b'\n');
     }
     fs::write_file(&parts.join(DIRECTORIES), &special, Meta::root(0o644, epoch))?;
+    let links = links::list(&claims.links());
+    fs::write_file(&parts.join(links::LINKS), &links, Meta::root(0o644, epoch))?;
     fs::set_mtime(parts, epoch).doing("set the time of", parts)
 }
 
@@ -318,7 +340,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let lib = root.path().join("var/lib");
         std::fs::create_dir_all(&lib).unwrap();
-        write(root.path(), &[], &[], 1000).unwrap();
+        write(root.path(), [], 1000).unwrap();
         for path in [lib.join("dpkg/info"), lib.join("dpkg"), lib] {
             assert_eq!(
                 std::fs::metadata(&path).unwrap().mtime(),
@@ -331,18 +353,21 @@ mod tests {
 
     #[test]
     fn a_diverted_path_goes_elsewhere_for_all_but_the_diverter() {
-        let diversions = parse_diversions("/bin/x\n/bin/x.real\nother\n");
+        let text =
+            "/bin/x\n/bin/x.real\nother\n/usr/bin/x\n/usr/bin/x.usr\nother\n/bin/y\n/bin/y.real\nother\n";
         let installed = Installed {
-            diversions,
+            diversions: parse_diversions(text),
             ..Installed::default()
         };
-        assert_eq!(
-            installed.diverted(Path::new("usr/bin/x"), "mine"),
-            Path::new("usr/bin/x.real")
-        );
-        assert_eq!(
-            installed.diverted(Path::new("usr/bin/x"), "other"),
-            Path::new("usr/bin/x")
-        );
+        #[track_caller]
+        fn check(installed: &Installed, listed: &str, package: &str, expected: &str) {
+            let path = super::super::placed(listed.as_bytes()).unwrap().unwrap();
+            let found = installed.diverted(&path, listed.as_bytes(), package);
+            assert_eq!(found, Path::new(expected), "{listed} of {package}");
+        }
+        check(&installed, "/bin/x", "mine", "usr/bin/x.real");
+        check(&installed, "/usr/bin/x", "mine", "usr/bin/x.usr");
+        check(&installed, "/usr/bin/x", "other", "usr/bin/x");
+        check(&installed, "/usr/bin/y", "mine", "usr/bin/y.real");
     }
 }

@@ -13,7 +13,7 @@ use tar::{Entry, EntryType};
 use crate::fs::{self, Meta};
 use crate::problem::{Doing, Outcome, Problem};
 
-use super::claims::{Claims, Turn};
+use super::claims::{self, Claims, Turn};
 use super::package::{Package, broken};
 
 /// What a package brought.
@@ -108,7 +108,14 @@ impl<'a> Writer<'a> {
                 .claims
                 .directory(&placed, self.index, meta, &self.package.name);
         }
-        match self.claims.other(&placed, self.index, self.package, &listed)? {
+        let is_link = entry.header().entry_type().is_symlink();
+        let target = is_link.then(|| entry.link_name_bytes().unwrap_or_default().into_owned());
+        let claimed = claims::Entry {
+            path: &placed,
+            listed: &listed,
+            target: target.as_deref(),
+        };
+        match self.claims.other(claimed, self.index, self.package)? {
             Turn::Write(at) => self.write(&mut entry, &at, listed, meta),
             Turn::Skip => Ok(()),
             Turn::Lost => {
@@ -153,7 +160,15 @@ impl<'a> Writer<'a> {
         let Some(placed) = super::placed(&target)? else {
             return Err(broken(&self.package.archive, &"a hard link in it has no target").into());
         };
-        let Turn::Write(target) = self.claims.other(&placed, self.index, self.package, &listed)? else {
+        let claimed = claims::Entry {
+            path: &placed,
+            listed: &listed,
+            target: None,
+        };
+        let Turn::Write(target) = self.claims.other(claimed, self.index, self.package)? else {
+            if self.claims.is_late(self.index) {
+                return Ok(());
+            }
             return Err(linked_loser(self.package, &listed).into());
         };
         fs::remove(at)?;

@@ -3,10 +3,14 @@
 //! One thread reads a package at a time, as decompression is the cost. Two packages that own one path are looked at
 //! when everything is unpacked: `Replaces` decides, or the step fails and names both. So the result does not depend on
 //! which thread was faster.
+//!
+//! Maintainer scripts run when everything is unpacked. A package whose `preinst` must come first, because it moves files of
+//! other packages away, stays an archive in the parts directory: [`unpack_late`] runs that script and unpacks it then.
 
 mod claims;
 mod database;
 mod extract;
+mod links;
 mod package;
 
 use std::os::unix::ffi::OsStrExt;
@@ -21,15 +25,19 @@ use crate::problem::{Doing, Outcome, Problem, Problems};
 pub(crate) use claims::file_conflict;
 pub(crate) use database::{ADMIN, DIRECTORIES, STATUS};
 pub(crate) use extract::hex;
+pub(crate) use links::{LINKS, restore_listed};
 pub(crate) use package::{database_name, parse_replaces, replaces};
 
-use claims::Claims;
+use claims::{Claims, Order};
 use database::Installed;
 use extract::Extracted;
 use package::Package;
 
 /// How many archives are decompressed at the same time.
 const THREADS: usize = 2;
+
+/// The directory with the archives of late packages in a parts directory.
+const LATE: &str = "late";
 
 /// Unpacks the archives.
 pub(crate) fn run(unpack: &Unpack, epoch: i64) -> Outcome<()> {
@@ -39,16 +47,100 @@ pub(crate) fn run(unpack: &Unpack, epoch: i64) -> Outcome<()> {
     }
     let installed = Installed::read(root)?;
     let packages = installed.without_present(package::read_all(&unpack.archives)?)?;
-    let mut claims = Claims::new(root, epoch, installed);
+    // In a root with a dpkg, every such script can come first; elsewhere only where it has to.
+    let is_late = |package: &Package| installed.has("dpkg") && package.changes_files_first();
+    let (late, packages): (Vec<_>, Vec<_>) = packages.into_iter().partition(is_late);
+    keep_archives(Path::new(&unpack.parts), &late, epoch)?;
     if unpack.merged_usr {
         make_merged_usr(root, &packages, epoch)?;
     }
-    let mut extracted = extract_all(&packages, &claims)?;
-    claims.settle(&packages, &mut extracted)?;
+    let claims = Claims::new(root, epoch, Order::PreinstLater, installed);
+    write_packages(root, Path::new(&unpack.parts), &packages, claims, epoch)
+}
+
+/// Unpacks the packages of a parts directory whose `preinst` has run; what it leaves to be configured is in `done`.
+pub(crate) fn unpack_late(root: &Path, late: &[LatePackage], done: &Path, epoch: i64) -> Outcome<()> {
+    let archives: Vec<String> = late.iter().map(|late| late.0.archive.clone()).collect();
+    fs::make_directories(done).doing("make directory", done)?;
+    let installed = Installed::read(root)?;
+    let packages = installed.without_present(package::read_all(&archives)?)?;
+    let claims = Claims::new(root, epoch, Order::PreinstDone, installed);
+    write_packages(root, done, &packages, claims, epoch)
+}
+
+/// A package that is still an archive.
+#[derive(Debug)]
+pub(crate) struct LatePackage(Package);
+
+impl LatePackage {
+    /// The late packages of a parts directory, sorted by name.
+    pub(crate) fn read(parts: &Path) -> Outcome<Vec<Self>> {
+        let directory = parts.join(LATE);
+        let names = fs::names(&directory).into_iter();
+        let archives: Vec<String> = names
+            .map(|name| directory.join(name).to_string_lossy().into_owned())
+            .collect();
+        Ok(package::read_all(&archives)?
+            .into_iter()
+            .map(LatePackage)
+            .collect())
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Its architecture.
+    pub(crate) fn architecture(&self) -> &str {
+        &self.0.architecture
+    }
+
+    /// Writes its control archive into a directory.
+    pub(crate) fn write_control(&self, directory: &Path, epoch: i64) -> Outcome<()> {
+        let control = format!("{}\n", self.0.control).into_bytes();
+        let members = self
+            .0
+            .members
+            .iter()
+            .map(|(name, (mode, text))| (name.as_str(), *mode, text));
+        for (name, mode, text) in members.chain([("control", 0o644, &control)]) {
+            fs::write_file(&directory.join(name), text, Meta::root(mode, epoch))?;
+        }
+        Ok(())
+    }
+}
+
+fn write_packages(
+    root: &Path,
+    parts: &Path,
+    packages: &[Package],
+    mut claims: Claims,
+    epoch: i64,
+) -> Outcome<()> {
+    let mut extracted = extract_all(packages, &claims)?;
+    claims.settle(packages, &mut extracted)?;
     claims.finish_directories()?;
-    database::write(root, &packages, &extracted, epoch)?;
+    let late = claims.late();
+    let in_time = packages.iter().zip(&extracted).enumerate();
+    let in_time = in_time.filter(|(index, _)| !late.contains(index));
+    database::write(root, in_time.map(|(_, package)| package), epoch)?;
     database::rewrite_lists(root, &claims, epoch)?;
-    database::write_parts(Path::new(&unpack.parts), &packages, &extracted, &claims, epoch)
+    keep_archives(parts, late.iter().map(|index| &packages[*index]), epoch)?;
+    database::write_parts(parts, packages, &extracted, &claims, epoch)
+}
+
+/// Copies the archives of late packages to where the configure step finds them.
+fn keep_archives<'a>(parts: &Path, late: impl IntoIterator<Item = &'a Package>, epoch: i64) -> Outcome<()> {
+    let directory = parts.join(LATE);
+    for package in late {
+        fs::make_directories(&directory).doing("make directory", &directory)?;
+        let bytes = std::fs::read(&package.archive).doing("read", Path::new(&package.archive))?;
+        let at = directory.join(format!("{}_{}.deb", package.name, package.architecture));
+        fs::write_file(&at, &bytes, Meta::root(0o644, epoch))?;
+        fs::set_mtime(&directory, epoch).doing("set the time of", &directory)?;
+    }
+    Ok(())
 }
 
 /// Extracts every package, on a few threads; the result is in the order of the packages.

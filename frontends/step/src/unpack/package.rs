@@ -98,10 +98,23 @@ impl Package {
         replaces(&self.replaces, name, version)
     }
 
-    /// Whether it moves other packages' files away before it is unpacked.
+    /// Whether its `preinst` moves files of other packages away.
     pub(crate) fn diverts(&self) -> bool {
-        let preinst = self.members.get("preinst");
-        preinst.is_some_and(|(_, script)| script.windows(11).any(|part| part == b"dpkg-divert"))
+        self.preinst().contains("dpkg-divert")
+    }
+
+    /// Whether its `preinst` changes files, so that it must not see those of its own package.
+    pub(crate) fn changes_files_first(&self) -> bool {
+        let changes = |line: &str| {
+            let word = line.split_whitespace().next();
+            word.is_some_and(|word| ["mv", "rm", "rmdir", "find"].contains(&word))
+        };
+        self.diverts() || self.preinst().lines().any(changes)
+    }
+
+    fn preinst(&self) -> std::borrow::Cow<'_, str> {
+        let script = self.members.get("preinst");
+        script.map_or_else(Default::default, |(_, text)| String::from_utf8_lossy(text))
     }
 
     /// Its conffiles, and whether each is one that is to be removed.

@@ -476,6 +476,17 @@ fn layout_hidden_files() {
     tree.directory("/usr/local/share/man", 0o755)
         .link("/usr/local/man", "share/man");
     assert_eq!(failing(&tree), Vec::<&str>::new());
+    tree.file(ACCEPTED, 0o644, "hidden /usr/local/lib\n")
+        .file("/usr/local/lib/x", 0o644, "x");
+    assert_eq!(failing(&tree), Vec::<&str>::new());
+}
+
+#[test]
+fn layout_hidden_package_files() {
+    check("layout-hidden-package-files", |tree| {
+        tree.file("/var/lib/dpkg/info/a.list", 0o644, "/usr/local/bin/tool\n")
+            .file("/usr/local/bin/tool", 0o755, "x");
+    });
 }
 
 #[test]
@@ -538,6 +549,63 @@ fn identity() {
     let mut tree = good();
     tree.file("/etc/ssh/ssh_host_ed25519_key", 0o600, "key");
     assert_eq!(failing(&tree), ["layout-seed", "identity"]);
+    // What the image's own table says.
+    let table = format!(
+        "remove /etc/bind/rndc.key\nremove /var/lib/*/id-*\ntext /etc/name {}\n",
+        crate::packages::hex::encode(&crate::packages::sha256(b"generate\n"))
+    );
+    for (path, content) in [
+        ("/etc/bind/rndc.key", "k"),
+        ("/var/lib/x/id-1", "1"),
+        ("/etc/name", "mine"),
+    ] {
+        check("identity", |tree| {
+            tree.file(SECRETS, 0o644, table.clone())
+                .file(path, 0o640, content);
+        });
+    }
+    let mut tree = good();
+    tree.file(SECRETS, 0o644, table)
+        .file("/etc/name", 0o644, "generate\n")
+        .file("/var/lib/x/other", 0o644, "x");
+    assert_eq!(failing(&tree), Vec::<&str>::new());
+}
+
+const KEY: &str =
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEAtesttesttesttest\n-----END RSA PRIVATE KEY-----\n";
+
+#[test]
+fn identity_keys() {
+    for (path, content) in [
+        ("/etc/app/server.key", KEY.to_owned()),
+        (
+            "/var/lib/app/both.pem",
+            format!("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n{KEY}"),
+        ),
+        ("/root/.ssh/id", KEY.replace("RSA", "OPENSSH")),
+    ] {
+        check("identity-keys", |tree| {
+            tree.file(path, 0o600, content);
+        });
+    }
+    let mut tree = good();
+    tree.file("/var/lib/dpkg/info/a.list", 0o644, "/etc/app/example.key\n")
+        .file("/etc/app/example.key", 0o600, KEY)
+        .file(
+            "/usr/lib/python3/x.pyc",
+            0o644,
+            "-----BEGIN RSA PRIVATE KEY-----\0\0more",
+        )
+        .file("/etc/app/public.pem", 0o644, KEY.replace("PRIVATE", "PUBLIC"));
+    assert_eq!(failing(&tree), Vec::<&str>::new());
+}
+
+#[test]
+fn identity_own_keys() {
+    check("identity-own-keys", |tree| {
+        tree.file(ACCEPTED, 0o644, "own /etc/app\n")
+            .file("/etc/app/server.key", 0o600, KEY);
+    });
 }
 
 #[test]
