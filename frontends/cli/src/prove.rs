@@ -11,7 +11,7 @@ use kcompose_core::model::PackageName;
 use kcompose_core::packages::accounts::SystemAccount;
 use kcompose_core::packages::deb::facts::{PackageFacts, PathFact, PathKind, UnitFacts};
 use kcompose_core::resolve::lock::Lock;
-use kcompose_core::resolve::{Resolved, judge_modules};
+use kcompose_core::resolve::{Resolved, build_only, judge_modules};
 use kcompose_core::source::SourceMap;
 use kcompose_engine::fetch::Contents;
 
@@ -42,7 +42,8 @@ pub(crate) fn prove(
     sources: &SourceMap,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    let proof = proof(project, layout, contents(world, &pinned.resolved)?);
+    let resolved = &pinned.resolved;
+    let proof = proof(project, layout, resolved, contents(world, resolved)?);
     pinned.look_into(&project.flavor, &proof.archives);
     if proof.problems.has_errors() {
         return Err(Failure::Wrong(proof.problems));
@@ -52,7 +53,12 @@ pub(crate) fn prove(
 }
 
 /// Looks at the files of the packages that the store has; with one of them unknown, nothing can be said.
-pub(crate) fn proof(project: &Project, layout: &CompiledLayout, contents: Contents) -> Proof {
+pub(crate) fn proof(
+    project: &Project,
+    layout: &CompiledLayout,
+    resolved: &Resolved,
+    contents: Contents,
+) -> Proof {
     if let Some(first) = contents.unknown.first() {
         let count = contents.unknown.len();
         let note = format!(
@@ -65,7 +71,9 @@ pub(crate) fn proof(project: &Project, layout: &CompiledLayout, contents: Conten
     }
     let archives = contents.packages;
     let mut problems = judge_modules(&project.flavor, &archives);
-    let files = Files(&archives);
+    let elsewhere = build_only(&project.flavor, resolved);
+    let of_image = archives.iter().filter(|(name, _)| !elsewhere.contains(name));
+    let files = Files(of_image.collect());
     problems.extend(kcompose_core::layout::prove(&project.flavor, layout, &files));
     Proof {
         problems,
@@ -101,11 +109,11 @@ fn shipped<'a>(package: &'a PackageName, fact: &PathFact<'a>) -> Option<Shipped<
 }
 
 /// The packages of a lock, as the proof asks for them.
-struct Files<'a>(&'a BTreeMap<PackageName, PackageFacts>);
+struct Files<'a>(BTreeMap<&'a PackageName, &'a PackageFacts>);
 
 impl PackageFiles for Files<'_> {
     fn paths(&self, visit: &mut dyn FnMut(Shipped<'_>)) {
-        for (name, facts) in self.0 {
+        for (name, facts) in &self.0 {
             facts
                 .paths()
                 .filter_map(|fact| shipped(name, &fact))
@@ -114,7 +122,7 @@ impl PackageFiles for Files<'_> {
     }
 
     fn below(&self, start: &str, visit: &mut dyn FnMut(Shipped<'_>)) {
-        for (name, facts) in self.0 {
+        for (name, facts) in &self.0 {
             facts
                 .below(start)
                 .filter_map(|fact| shipped(name, &fact))

@@ -1,7 +1,7 @@
 //! Deletes what differs from build to build: logs, caches, backups, identities and the builder's traces.
 
 use std::fs::Metadata;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kcompose_core::kairos::checks::GENERATED_INITIATOR;
 use kcompose_core::step::Clean;
@@ -39,6 +39,8 @@ const DELETED: &[&str] = &[
     "etc/nvme/hostnqn",
     "var/lib/systemd/random-seed",
     "var/lib/systemd/credential.secret",
+    "var/lib/dkms/mok.key",
+    "var/lib/dkms/mok.pub",
     // Stamps of an earlier step; the last step writes them anew.
     "etc/.updated",
     "var/.updated",
@@ -58,6 +60,7 @@ pub(crate) fn run(clean: &Clean, root: &Path) -> Outcome<()> {
     forget_machine_id(root)?;
     forget_initiator(root)?;
     forget_date(root)?;
+    forget_logs_of_modules(root)?;
     let etc = root.join("etc");
     if etc.is_dir() {
         walk::walk(&etc, &mut |path, found| forget_builder(path, found))?;
@@ -120,6 +123,25 @@ fn forget_date(root: &Path) -> Outcome<()> {
     fs::write_file(&path, (kept.join("\n") + "\n").as_bytes(), fs::meta_of(&found))
 }
 
+/// DKMS keeps when and how long it built a module, below `/var/lib/dkms/MODULE/VERSION/KERNEL/ARCHITECTURE`.
+fn forget_logs_of_modules(root: &Path) -> Outcome<()> {
+    let mut folders = vec![root.join("var/lib/dkms")];
+    for _ in 0..4 {
+        let below = |folder: &PathBuf| {
+            let names = fs::names(folder).into_iter();
+            names.map(|name| folder.join(name)).collect::<Vec<_>>()
+        };
+        folders = folders
+            .iter()
+            .flat_map(below)
+            .filter(|path| !path.is_symlink())
+            .collect();
+    }
+    folders
+        .iter()
+        .try_for_each(|folder| fs::remove(&folder.join("log")))
+}
+
 /// Scripts write the name of the machine into configuration (`/etc/mailname`); it becomes `localhost`.
 fn forget_builder(path: &Path, found: &Metadata) -> Outcome<()> {
     if !found.is_file() || found.len() < BUILDER.len() as u64 || found.len() > SEARCHED {
@@ -161,6 +183,10 @@ mod tests {
         put("etc/ssh/sshd_config", "c");
         put("var/lib/dpkg/status-old", "s");
         put("extra/x", "x");
+        let module = "var/lib/dkms/v4l2loopback/0.15.0/6.12-amd64/x86_64";
+        put(&format!("{module}/log/make.log"), "Tue Dec  1\n");
+        put(&format!("{module}/module/v4l2loopback.ko"), "m");
+        put("var/lib/dkms/mok.key", "k");
         let delete = vec!["/extra".to_owned()];
         run(&Clean { delete }, root.path()).unwrap();
         let read = |path: &str| std::fs::read_to_string(root.path().join(path)).ok();
@@ -171,6 +197,8 @@ mod tests {
             Some(GENERATED_INITIATOR)
         );
         assert_eq!(read("etc/mdadm/mdadm.conf").as_deref(), Some("MAILADDR root\n"));
+        assert_eq!(fs::names(&root.path().join(module)), ["module"]);
+        assert_eq!(read("var/lib/dkms/mok.key"), None);
         assert_eq!(read("etc/ssh/sshd_config").as_deref(), Some("c"));
         assert_eq!(fs::names(&root.path().join("etc/ssh")), ["sshd_config"]);
         assert!(

@@ -33,6 +33,7 @@ const SECRETS: &[&str] = &[
     "/var/lib/systemd/random-seed",
     "/var/lib/systemd/credential.secret",
     "/etc/ssl/private/ssl-cert-snakeoil.key",
+    "/var/lib/dkms/mok.key",
 ];
 
 /// What the file with the name of an iSCSI initiator says in an image: each machine makes a name at its first start.

@@ -11,6 +11,7 @@ mod immucore;
 mod initrd;
 pub mod layout;
 mod libraries;
+mod modules;
 mod release;
 mod report;
 mod seed;
@@ -28,6 +29,8 @@ use crate::initrd::Contents;
 use crate::tree::Tree;
 pub use hygiene::GENERATED_INITIATOR;
 use layout::LayoutData;
+#[cfg(feature = "compiler")]
+pub(crate) use modules::LOAD;
 #[cfg(feature = "compiler")]
 pub(crate) use release::DISTROS;
 pub use report::{json, text};
@@ -62,6 +65,10 @@ pub const ALL: &[Check] = &[
     release::QUOTING,
     boot::ONE_KERNEL,
     boot::KERNEL_LINK,
+    modules::INDEXED,
+    modules::DKMS,
+    modules::LOADED,
+    modules::LOADED_BY_OTHERS,
     boot::INITRD,
     boot::GRUB,
     boot::BOOT_LOADER,

@@ -8,6 +8,7 @@ use crate::fs::{self, Meta};
 use crate::problem::{Outcome, Problem, Problems};
 use crate::unpack::ADMIN;
 
+use super::dkms;
 use super::status::Package;
 
 /// A program that does nothing.
@@ -162,6 +163,7 @@ impl Guard {
             let name = path.rsplit('/').next().unwrap_or(path);
             command::stub(STUBS, name, text)?;
         }
+        dkms::stub_uname(root)?;
         Ok(Guard { policy, kept })
     }
 
