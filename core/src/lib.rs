@@ -11,7 +11,7 @@
 //! | `layout`, [`kairos`] | the immutable layout, proved and rendered; the contract that an image keeps |
 //! | `plan` | the graph of steps, in one stable order |
 //! | `llb`, `image` | BuildKit's low-level build definition, and the OCI config |
-//! | [`step`], [`tree`], [`initrd`] | what a build step is told; a root file system and an initrd as data |
+//! | [`step`], [`tree`], [`initrd`], [`modules`] | what a build step is told; a root file system, an initrd and kernel modules as data |
 //! | [`limits`] | bounds on inputs |
 //!
 //! Core asks, it does not fetch: no file, no network, no clock, no environment (enforced by `clippy.toml`).
@@ -23,6 +23,7 @@ pub mod ids;
 pub mod initrd;
 pub mod kairos;
 pub mod limits;
+pub mod modules;
 pub mod packages;
 pub mod source;
 pub mod step;

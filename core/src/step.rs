@@ -35,6 +35,10 @@ pub enum Action {
     Configure(Configure),
     /// Writes the indexes of the kernel's modules, and the link to the kernel.
     Depmod(Depmod),
+    /// Writes the indexes of the kernel's modules again, if they do not list the modules that are there.
+    RefreshModules(RefreshModules),
+    /// Hands out the modules that packages built with DKMS.
+    TakeModules(TakeModules),
     /// Writes the generic initrd.
     Initrd(Initrd),
     /// Runs kairos-init in the configured root.
@@ -147,6 +151,22 @@ pub struct Depmod {
     pub out: String,
 }
 
+/// Writes the indexes of [`Depmod`] again in the root itself where modules came, went or changed since.
+///
+/// The last step of an image asks for it: only there all modules are known, of packages, `files` and `run` steps. Where all
+/// are the kernel's own, it costs one look at their folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefreshModules {}
+
+/// Hands out the modules that are not of the kernel's package: those that DKMS built in this root.
+///
+/// They get the time of the kernel's list of modules, so that [`RefreshModules`] sees that the indexes know them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakeModules {
+    /// The directory that gets `usr/lib/modules/VERSION/updates/…`.
+    pub out: String,
+}
+
 /// Writes a reproducible initrd from a configured root; nothing of the root is executed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Initrd {
@@ -158,6 +178,25 @@ pub struct Initrd {
     pub out: String,
     /// What goes in.
     pub recipe: InitrdRecipe,
+    /// What the flavor adds to that.
+    #[serde(default, skip_serializing_if = "InitrdAdditions::is_empty")]
+    pub added: InitrdAdditions,
+}
+
+/// What a flavor adds to an initrd, each with the name that the plan finds its place by, such as `initrd:sdhci_iproc`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitrdAdditions {
+    /// Kernel modules by name; one that is built in is fine, one that is missing an error.
+    pub modules: Vec<(String, String)>,
+    /// Patterns of paths below `/usr/lib/firmware`; one that nothing matches is an error.
+    pub firmware: Vec<(String, String)>,
+}
+
+impl InitrdAdditions {
+    /// Whether there is nothing to add.
+    pub fn is_empty(&self) -> bool {
+        self.modules.is_empty() && self.firmware.is_empty()
+    }
 }
 
 /// Runs kairos-init in the root, without network, and without the steps that are done otherwise.
@@ -205,6 +244,9 @@ pub struct Dracut {
     pub inline: Vec<InlineFile>,
     /// The modules of dracut that it is made of, by name; one that does not get in is an error.
     pub modules: Vec<String>,
+    /// Kernel modules that the flavor adds, each with the name that the plan finds its place by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drivers: Vec<(String, String)>,
     /// Where it goes, such as `/out/boot/initrd`.
     pub out: String,
 }

@@ -7,7 +7,7 @@ use super::Parts;
 use super::conflict::{Said, choose, said};
 use super::identity::Missing;
 use crate::diagnostic::Sink;
-use crate::model::{Kernel, KernelPart};
+use crate::model::{Kernel, KernelPart, PackageName};
 use crate::source::{Span, Spanned};
 
 #[derive(Debug, Error, Diagnostic)]
@@ -22,6 +22,20 @@ struct LoadedAndDenied {
     load: Span,
     #[label(primary, "denied here")]
     deny: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{package}` is built beside the image and installed in it")]
+#[diagnostic(
+    code("kcompose::compose::dkms-twice"),
+    help("take it out of `packages`: then only its modules are in the image")
+)]
+struct BuiltTwice {
+    package: PackageName,
+    #[label("installed here")]
+    installed: Span,
+    #[label(primary, "built here")]
+    built: Span,
 }
 
 /// All `kernel` nodes: one package; arguments and modules add up.
@@ -57,23 +71,42 @@ pub(super) fn compose(parts: &Parts, sink: &mut Sink) -> Option<Spanned<Kernel>>
         cmdline: each(&all, |part| &part.cmdline),
         load: each(&all, |part| &part.load),
         deny: each(&all, |part| &part.deny),
+        dkms: each(&all, |part| &part.dkms),
     };
     check_modules(&kernel, sink);
+    check_dkms(parts, &kernel, sink);
     Some(Spanned::new(kernel, package.span))
 }
 
 /// What all parts list, in order, each once.
-fn each(
+fn each<T: Clone + PartialEq>(
     all: &[Said<'_, KernelPart>],
-    list: impl Fn(&KernelPart) -> &Vec<Spanned<String>>,
-) -> Vec<Spanned<String>> {
-    let mut found: Vec<Spanned<String>> = Vec::new();
+    list: impl Fn(&KernelPart) -> &Vec<Spanned<T>>,
+) -> Vec<Spanned<T>> {
+    let mut found: Vec<Spanned<T>> = Vec::new();
     for item in all.iter().flat_map(|part| list(part.value)) {
         if !found.contains(item) {
             found.push(item.clone());
         }
     }
     found
+}
+
+/// What is built beside the image must not be in it, too.
+fn check_dkms(parts: &Parts, kernel: &Kernel, sink: &mut Sink) {
+    let requests = said(parts, |fragment| &fragment.packages.requests);
+    for package in &kernel.dkms {
+        if let Some(request) = requests
+            .iter()
+            .find(|request| request.value.name == package.value)
+        {
+            sink.push(BuiltTwice {
+                package: package.value.clone(),
+                installed: request.span,
+                built: package.span,
+            });
+        }
+    }
 }
 
 fn check_modules(kernel: &Kernel, sink: &mut Sink) {

@@ -9,6 +9,7 @@ mod certificates;
 mod conflict;
 mod files;
 mod identity;
+mod initrd;
 mod kernel;
 mod kubernetes;
 mod layout;
@@ -91,6 +92,7 @@ pub fn compose(parts: &Parts, distro_of: &mut DistroLookup<'_>) -> Result<Warned
         let needed = system::needed(&system, &certificates);
         system::add_packages(needed, &distro.value, &mut packages, &block_packages, &mut sink);
     }
+    let initrd = initrd::compose(parts, kairos.value.runtime(), &files, &mut sink);
     let stock = distro.as_ref().map(|distro| &distro.value);
     accounts::check_ids(&users, &groups, &ids, stock, &mut sink);
     let layout = layout::compose(parts, stock, &files, &mut sink);
@@ -112,6 +114,7 @@ pub fn compose(parts: &Parts, distro_of: &mut DistroLookup<'_>) -> Result<Warned
         distro,
         architecture: parts.architecture,
         kernel,
+        initrd,
         packages,
         block_packages,
         repositories,

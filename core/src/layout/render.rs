@@ -13,7 +13,7 @@
 
 use std::fmt::Write as _;
 
-use crate::kairos::checks::ACCEPTED;
+use crate::kairos::checks::{ACCEPTED, LOAD};
 use crate::kairos::{grub, release};
 use crate::model::{AbsPath, Flavor, OnMissing, Runtime, Size};
 use crate::step::{FileContent, FileEntry};
@@ -105,7 +105,7 @@ pub fn kernel_files(flavor: &Flavor) -> Vec<FileEntry> {
             .iter()
             .map(|module| format!("{}\n", module.value))
             .collect();
-        files.push(text("/usr/lib/modules-load.d/kcompose.conf", names));
+        files.push(text(&format!("/usr/lib/modules-load.d/{LOAD}"), names));
     }
     if !kernel.deny.is_empty() {
         // `blacklist` holds back aliases only; `install` also holds back who asks for the module by its name.

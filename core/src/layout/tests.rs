@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::diagnostic::Diagnostics;
 use crate::kairos::{grub, release};
 use crate::model::{
-    AbsPath, Architecture, Distro, FileBody, FileNode, Flavor, Group, Identity, ImageSettings, Kairos,
+    AbsPath, Architecture, Distro, FileBody, FileNode, Flavor, Group, Identity, ImageSettings, Initrd, Kairos,
     Kernel, Layout, LayoutRule, OnMissing, OnMissingRule, PackageRequest, Packages, PathClass, Run, Service,
     ServiceVerb, Size, Sysctl, User,
 };
@@ -46,8 +46,10 @@ pub(super) fn flavor(stock: &str, own: &str) -> Flavor {
             cmdline: Vec::new(),
             load: Vec::new(),
             deny: Vec::new(),
+            dkms: Vec::new(),
         }),
         packages: Packages::default(),
+        initrd: Initrd::default(),
         block_packages: Packages::default(),
         repositories: Vec::new(),
         layout: Layout {

@@ -6,7 +6,7 @@ use crate::source::{Span, Spanned};
 use crate::step::{Ids, InitrdRecipe, InlineFile};
 
 use super::{
-    AbsPath, Architecture, Certificate, CloudConfig, FileNode, FixedId, Group, ImageSettings, Kairos, Kernel,
+    AbsPath, Architecture, Certificate, CloudConfig, FileNode, FixedId, Group, ImageSettings, Initrd, Kairos, Kernel,
     Kubernetes, Layout, MachineSecret, PackageName, Packages, Repository, Run, RuntimeSource, Service,
     Sysctl, System, Url, User,
 };
@@ -35,6 +35,8 @@ pub struct Flavor {
     pub architecture: Architecture,
     /// Its one kernel.
     pub kernel: Spanned<Kernel>,
+    /// What the initrd holds beside what every machine needs.
+    pub initrd: Initrd,
     /// Packages asked for by the user's documents.
     pub packages: Packages,
     /// Packages asked for by blocks of the library.
@@ -96,6 +98,8 @@ pub struct Distro {
     pub without: Vec<PackageName>,
     /// What else images enable and disable that have a package, whoever brings it. It wins over what the distro enables.
     pub with: Vec<WithPackage>,
+    /// What the names of kernel packages begin with, and what those of the packages with their headers begin with.
+    pub headers: Option<(String, String)>,
     /// Fixed ids of users and groups that packages make.
     pub ids: Ids,
     /// Users and groups that are in every image, with ids that never change.
@@ -131,6 +135,15 @@ pub struct Distro {
 }
 
 impl Distro {
+    /// The package with the headers of a kernel package, by the names that the distro gives them.
+    pub fn headers_of(&self, kernel: &PackageName) -> Option<PackageName> {
+        let (image, headers) = self.headers.as_ref()?;
+        let kind = kernel.as_str().strip_prefix(image)?;
+        // Debian's kernels that are not signed have the headers of those that are.
+        let kind = kind.strip_suffix("-unsigned").unwrap_or(kind);
+        format!("{headers}{kind}").parse().ok()
+    }
+
     /// All packages that it brings to an image, those for the boot first.
     pub fn stock_packages(&self) -> impl Iterator<Item = &StockPackage> {
         self.core_packages.iter().chain(&self.packages)

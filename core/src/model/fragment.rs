@@ -3,7 +3,7 @@
 use crate::source::{Span, Spanned};
 
 use super::{
-    Base, CertificateFile, CloudConfig, FileNode, FixedId, Group, Identity, ImageSettings, Kairos,
+    Base, CertificateFile, CloudConfig, FileNode, FixedId, Group, Identity, ImageSettings, Initrd, Kairos,
     KernelPart, Layout, Packages, Repository, Run, Service, Size, Sysctl, SystemPart, Use, User,
 };
 
@@ -16,6 +16,8 @@ pub struct Fragment {
     pub bases: Vec<Spanned<Base>>,
     /// `kernel` nodes.
     pub kernels: Vec<Spanned<KernelPart>>,
+    /// `initrd` nodes.
+    pub initrds: Vec<Spanned<Initrd>>,
     /// `packages` nodes, one after the other.
     pub packages: Packages,
     /// `repository` nodes.

@@ -17,6 +17,8 @@ pub struct KernelPart {
     pub load: Vec<Spanned<String>>,
     /// Modules that must not be loaded.
     pub deny: Vec<Spanned<String>>,
+    /// Packages whose modules DKMS builds for this kernel; nothing else of them is in the image.
+    pub dkms: Vec<Spanned<PackageName>>,
 }
 
 /// The kernel's package, its arguments and modules.
@@ -32,4 +34,6 @@ pub struct Kernel {
     pub load: Vec<Spanned<String>>,
     /// Modules that must not be loaded.
     pub deny: Vec<Spanned<String>>,
+    /// Packages whose modules DKMS builds for this kernel; nothing else of them is in the image.
+    pub dkms: Vec<Spanned<PackageName>>,
 }

@@ -57,12 +57,21 @@ pub fn plan(input: &Input) -> Plan {
     let upstream = input.resolved.upstream.as_deref();
     let from = planner.from();
     let program = upstream.map(|upstream| planner.upstream(upstream, from));
-    let initrd = match upstream.zip(program) {
-        Some((upstream, program)) => planner.dracut(bootable, modules, upstream, program),
-        None => planner.initrd(bootable, modules),
+    let built = planner.built(bootable, kernel, &strata);
+    let initrd_on = |planner: &mut Planner<'_>, root| {
+        let asks = !input.flavor.initrd.modules.is_empty();
+        let modules = built.filter(|_| asks).unwrap_or(modules);
+        match upstream.zip(program) {
+            Some((upstream, program)) => planner.dracut(root, modules, upstream, program),
+            None => planner.initrd(root, modules),
+        }
     };
+    // Any package may bring firmware.
+    let is_early = input.flavor.initrd.firmware.is_empty();
+    let early = is_early.then(|| initrd_on(&mut planner, bootable));
     let mut lower = planner.user(rest, &strata);
     let user = lower[lower.len() - 1];
+    let initrd = early.unwrap_or_else(|| initrd_on(&mut planner, user));
     if lower.len() > 1 {
         // What is on top of the packages comes at once.
         lower.pop();
@@ -76,7 +85,11 @@ pub fn plan(input: &Input) -> Plan {
         "add the initrd and the module indexes",
         StepKind::Copy,
         input.flavor.kernel.span,
-        [(root, Role::Base), (modules, Role::Layer), (initrd, Role::Layer)],
+        [
+            (root, Role::Base),
+            (built.unwrap_or(modules), Role::Layer),
+            (initrd, Role::Layer),
+        ],
     );
     let declared = programs::declared(input);
     let bound = programs::bound(&declared);
@@ -114,9 +127,22 @@ impl Planner<'_> {
         )
     }
 
+    /// Modules are built beside the image, with packages that it does not have; their indexes come with them.
+    fn built(&mut self, bootable: StepId, kernel: Option<StepId>, strata: &Strata) -> Option<StepId> {
+        let group = strata.build.as_ref()?;
+        let fetched = self.fetch(&group.packages);
+        let parts: Vec<StepId> = kernel.into_iter().collect();
+        let program = self.program(programs::build(self.input, strata, group));
+        let mut links = vec![(bootable, Role::Root)];
+        links.extend(part_mounts(&parts));
+        links.extend(archive_mounts(programs::ARCHIVES, &fetched));
+        let exec = StepKind::exec(program, ["/out"]);
+        Some(self.plan.add(&group.name, exec, group.span, links))
+    }
+
     /// The initrd hangs on core and kernel alone, so that it survives every change above them.
     fn initrd(&mut self, bootable: StepId, modules: StepId) -> StepId {
-        let program = self.program(programs::initrd(&self.input.flavor.distro.value));
+        let program = self.program(programs::initrd(self.input.flavor));
         self.plan.add(
             "write the initrd",
             StepKind::exec(program, ["/out"]),
@@ -153,7 +179,7 @@ impl Planner<'_> {
             self.from(),
             [(bootable, Role::Root), (program, Role::mount(programs::UPSTREAM))],
         );
-        let dracut = self.program(programs::dracut(&self.input.flavor.distro.value));
+        let dracut = self.program(programs::dracut(self.input.flavor));
         self.plan.add(
             "write the initrd",
             StepKind::exec(dracut, ["/out"]),
@@ -211,7 +237,7 @@ impl Planner<'_> {
             let fetched = self.fetch(&group.packages);
             let program = self.program(programs::user(self.input, strata, index));
             let mut links = vec![(roots[roots.len() - 1], Role::Root)];
-            links.extend(archive_mounts("/run/kcompose/debs", &fetched));
+            links.extend(archive_mounts(programs::ARCHIVES, &fetched));
             let exec = StepKind::exec(program, ["/"]);
             roots.push(self.plan.add(&group.name, exec, group.span, links));
         }
@@ -253,11 +279,7 @@ impl Planner<'_> {
     }
 
     fn configure(&mut self, name: &str, root: StepId, groups: &[StepId], program: Program) -> StepId {
-        let parts = groups
-            .iter()
-            .enumerate()
-            .map(|(index, group)| (*group, Role::mount_output(&programs::part(index), "/parts")));
-        let links = std::iter::once((root, Role::Root)).chain(parts);
+        let links = std::iter::once((root, Role::Root)).chain(part_mounts(groups));
         self.plan.add(
             name,
             StepKind::exec(program, ["/"]),
@@ -347,6 +369,12 @@ impl Planner<'_> {
     }
 }
 
+/// The status fragments of groups that were unpacked.
+fn part_mounts(groups: &[StepId]) -> impl Iterator<Item = (StepId, Role)> {
+    let groups = groups.iter().enumerate();
+    groups.map(|(index, group)| (*group, Role::mount_output(&programs::part(index), "/parts")))
+}
+
 fn archive_mounts(below: &str, fetched: &[StepId]) -> Vec<(StepId, Role)> {
     fetched
         .iter()
@@ -359,6 +387,15 @@ fn archive_mounts(below: &str, fetched: &[StepId]) -> Vec<(StepId, Role)> {
 fn requested_at(flavor: &Flavor, package: &LockedPackage) -> Span {
     if flavor.kernel.value.package.value == package.name {
         return flavor.kernel.value.package.span;
+    }
+    let built = flavor
+        .kernel
+        .value
+        .dkms
+        .iter()
+        .find(|built| built.value == package.name);
+    if let Some(built) = built {
+        return built.span;
     }
     let requests = flavor
         .packages

@@ -10,7 +10,7 @@ use crate::resolve::{LockedPackage, LockedUpstream, NOT_FOR_INITRD, PROVIDER_STE
 use crate::source::{Span, Spanned};
 use crate::step::{
     Account, Accounts, Action, Brand, Clean, Configure, Depmod, Dracut, FileContent, FileEntry, Files, Ids,
-    Initrd, KairosInit, KubernetesProgram, RunScript, Seed, Services, Stamp, Times, Unpack, Verify,
+    Initrd, InitrdAdditions, KairosInit, KubernetesProgram, RefreshModules, RunScript, Seed, Services, Stamp, TakeModules, Times, Unpack, Verify,
 };
 
 use super::{Group, Input, Strata, system};
@@ -120,18 +120,8 @@ pub(super) fn user(input: &Input, strata: &Strata, group: usize) -> Vec<Action> 
     let below = strata.core.iter().chain(&strata.kernel).chain(&strata.rest);
     let there = below.chain(&strata.user[..=group]);
     let group = &strata.user[group];
-    const PARTS: &str = "/run/kcompose/user-parts";
-    vec![
-        Action::Unpack(Unpack {
-            archives: archives("/run/kcompose/debs", group),
-            root: "/".to_owned(),
-            parts: PARTS.to_owned(),
-            merged_usr: false,
-        }),
-        Action::Configure(Configure {
-            merged: false,
-            ..configure(input, vec![PARTS.to_owned()], there)
-        }),
+    let mut actions = installed(input, group, Vec::new(), there);
+    actions.extend([
         clean(input, Vec::new()),
         Action::Times(Times {
             added: group
@@ -140,7 +130,49 @@ pub(super) fn user(input: &Input, strata: &Strata, group: usize) -> Vec<Action> 
                 .all(|package| package.plain)
                 .then(|| PARTS.to_owned()),
         }),
+    ]);
+    actions
+}
+
+/// Where the archives of a group are mounted that is unpacked and configured by one exec.
+pub(super) const ARCHIVES: &str = "/run/kcompose/debs";
+/// Where the status fragments of such a group go.
+const PARTS: &str = "/run/kcompose/user-parts";
+
+/// Unpacks and configures a group on the root that is there, with what was unpacked before.
+fn installed<'a>(
+    input: &Input,
+    group: &Group,
+    mut parts: Vec<String>,
+    there: impl IntoIterator<Item = &'a Group>,
+) -> Vec<Action> {
+    parts.push(PARTS.to_owned());
+    vec![
+        Action::Unpack(Unpack {
+            archives: archives(ARCHIVES, group),
+            root: "/".to_owned(),
+            parts: PARTS.to_owned(),
+            merged_usr: false,
+        }),
+        Action::Configure(Configure {
+            merged: false,
+            ..configure(input, parts, there)
+        }),
     ]
+}
+
+/// Builds modules in a root that is thrown away, and hands out these with the indexes of all. Headers depend on their kernel,
+/// which is among the groups that are unpacked and not configured.
+pub(super) fn build(input: &Input, strata: &Strata, group: &Group) -> Vec<Action> {
+    let out = "/out".to_owned();
+    let there = strata.core.iter().chain(&strata.kernel).chain([group]);
+    let groups = usize::from(strata.kernel.is_some());
+    let mut actions = installed(input, group, parts(groups), there);
+    actions.extend([
+        Action::TakeModules(TakeModules { out: out.clone() }),
+        Action::Depmod(Depmod { out }),
+    ]);
+    actions
 }
 
 pub(super) fn depmod() -> Vec<Action> {
@@ -238,8 +270,10 @@ const KAIROS_LEFTOVERS: [&str; 5] = [
     "/vmlinuz.old",
 ];
 
-pub(super) fn dracut(distro: &Distro) -> Vec<Action> {
+pub(super) fn dracut(flavor: &Flavor) -> Vec<Action> {
+    let distro = &flavor.distro.value;
     vec![Action::Dracut(Dracut {
+        drivers: added(&flavor.initrd.modules),
         over: vec![MODULES.to_owned(), KAIROS.to_owned()],
         inline: distro.immucore.initrd_files.clone(),
         modules: distro.immucore.initrd_modules.clone(),
@@ -247,13 +281,24 @@ pub(super) fn dracut(distro: &Distro) -> Vec<Action> {
     })]
 }
 
-pub(super) fn initrd(distro: &Distro) -> Vec<Action> {
+pub(super) fn initrd(flavor: &Flavor) -> Vec<Action> {
+    let distro = &flavor.distro.value;
     vec![Action::Initrd(Initrd {
+        added: InitrdAdditions {
+            modules: added(&flavor.initrd.modules),
+            firmware: added(&flavor.initrd.firmware),
+        },
         root: "/".to_owned(),
         modules_index: Some(MODULES.to_owned()),
         out: "/out/boot/initrd".to_owned(),
         recipe: distro.initrd.clone(),
     })]
+}
+
+/// What the flavor adds to the initrd, each with the name of its place.
+fn added(lines: &[Spanned<String>]) -> Vec<(String, String)> {
+    let named = lines.iter().map(|line| (line.value.clone(), initrd_origin(line)));
+    named.collect()
 }
 
 /// Paths that an engine binds into every exec: what a step writes there is lost, so they enter by a copy.
@@ -457,7 +502,8 @@ pub(super) fn seal(input: &Input) -> Vec<Action> {
             image_id: IMAGE_ID.to_owned(),
         })
     });
-    let mut actions: Vec<Action> = seed.into_iter().collect();
+    let mut actions = vec![Action::RefreshModules(RefreshModules {})];
+    actions.extend(seed);
     actions.extend([
         Action::Times(Times::default()),
         Action::Stamp(Stamp {}),
@@ -480,8 +526,10 @@ fn checks(flavor: &Flavor) -> BTreeMap<&'static str, Span> {
         .iter()
         .find(|rule| rule.span.is_some())
         .map_or(Span::NONE, |rule| rule.span);
+    let load = flavor.kernel.value.load.first();
     BTreeMap::from([
         ("kernel", flavor.kernel.span),
+        ("kernel-load", load.map_or(flavor.kernel.span, |load| load.span)),
         ("kairos", flavor.kairos.span),
         ("release", flavor.kairos.span),
         ("identity", flavor.identity.name.span),
@@ -520,18 +568,25 @@ pub(super) fn origins(flavor: &Flavor) -> BTreeMap<String, Span> {
     let checks = checks(flavor)
         .into_iter()
         .map(|(subject, span)| (check_origin(subject), span));
+    let initrd = flavor.initrd.modules.iter().chain(&flavor.initrd.firmware);
+    let initrd = initrd.map(|line| (initrd_origin(line), line.span));
     files
         .chain(users)
         .chain(groups)
         .chain(services)
         .chain(system::origins(flavor))
         .chain(checks)
+        .chain(initrd)
         .filter(|(_, span)| span.is_some())
         .collect()
 }
 
 fn file_origin(file: &Spanned<FileNode>) -> String {
     format!("file:{}", file.value.path.value)
+}
+
+fn initrd_origin(line: &Spanned<String>) -> String {
+    format!("initrd:{}", line.value)
 }
 
 fn user_origin(user: &Spanned<User>) -> String {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 
 use crate::model::{Flavor, PackageName, StockPackage};
-use crate::resolve::{LockedPackage, Resolved};
+use crate::resolve::{LockedPackage, Resolved, build_only, builders};
 use crate::source::Span;
 
 /// Packages that are unpacked by one exec.
@@ -33,6 +33,8 @@ pub struct Strata {
     pub kernel: Option<Group>,
     /// The other packages of distro and blocks.
     pub rest: Vec<Group>,
+    /// What builds the kernel's modules on top of core and kernel, beside the image.
+    pub build: Option<Group>,
     /// What the flavor adds: first what runs scripts, with what that needs, then the [plain](LockedPackage::plain) ones, the
     /// small ones last.
     ///
@@ -76,17 +78,20 @@ pub fn strata(flavor: &Flavor, resolved: &Resolved) -> Strata {
         .difference(&lower)
         .copied()
         .collect();
+    let build_only = build_only(flavor, resolved);
+    let is_above = |name: &&PackageName| !lower.contains(name) && !rest.contains(name);
     let added: BTreeSet<&PackageName> = resolved
         .packages
         .keys()
-        .filter(|name| !lower.contains(name) && !rest.contains(name))
+        .filter(|name| is_above(name) && !build_only.contains(name))
         .collect();
+    let headers = added_headers(flavor, &added);
     // What runs scripts is made once, with all that it needs; a plain package that nothing there needs goes on top.
     let scripted = resolved.closure(
         added
             .iter()
             .copied()
-            .filter(|name| !resolved.packages[*name].plain),
+            .filter(|name| !resolved.packages[*name].plain || headers.contains(name)),
     );
     let (user, plain) = added
         .into_iter()
@@ -132,6 +137,17 @@ pub fn strata(flavor: &Flavor, resolved: &Resolved) -> Strata {
             .filter(|group| !group.packages.is_empty())
             .collect(),
         rest: by_hash(pick(resolved, rest), flavor.distro.span),
+        build: flavor.kernel.value.dkms.first().map(|first| Group {
+            name: "build modules for the kernel".to_owned(),
+            packages: pick(
+                resolved,
+                builders(flavor, resolved)
+                    .into_iter()
+                    .filter(|name| !lower.contains(name)),
+            ),
+            merged_usr: false,
+            span: first.span,
+        }),
         user: [
             ("install the flavor's packages", user),
             ("install its large plain packages", large),
@@ -147,6 +163,17 @@ pub fn strata(flavor: &Flavor, resolved: &Resolved) -> Strata {
         })
         .collect(),
     }
+}
+
+/// The kernel's headers among the flavor's packages, where some of these build modules when they are configured: the headers
+/// have to be there by then.
+fn added_headers<'a>(flavor: &Flavor, added: &BTreeSet<&'a PackageName>) -> BTreeSet<&'a PackageName> {
+    let builds = added.iter().any(|name| name.as_str() == "dkms");
+    let Some((_, start)) = flavor.distro.value.headers.as_ref().filter(|_| builds) else {
+        return BTreeSet::new();
+    };
+    let is_headers = |name: &&PackageName| name.as_str().starts_with(start.as_str());
+    added.iter().copied().filter(is_headers).collect()
 }
 
 fn pick<'a>(resolved: &Resolved, names: impl IntoIterator<Item = &'a PackageName>) -> Vec<LockedPackage> {

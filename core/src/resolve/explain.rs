@@ -251,7 +251,7 @@ impl<'a> Story<'a> {
                 Origin::Essential | Origin::Default | Origin::Distro => {
                     format!("`{}` belongs to this", second.name)
                 }
-                Origin::Block | Origin::Kernel | Origin::User => {
+                Origin::Block | Origin::Kernel | Origin::Build | Origin::User => {
                     format!("`{}` is asked for here", second.name)
                 }
             },
@@ -378,6 +378,6 @@ fn advice(first: &Asked, second: &Asked) -> String {
             "take `{}` out, or the block that asks for `{}`",
             first.name, second.name
         ),
-        Origin::Kernel | Origin::User => "take one of the two out".to_owned(),
+        Origin::Kernel | Origin::Build | Origin::User => "take one of the two out".to_owned(),
     }
 }

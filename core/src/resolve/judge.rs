@@ -289,6 +289,11 @@ fn near_advice(choice: &Choice<'_>, name: &str, origin: Origin) -> String {
     }
     match origin {
         Origin::User | Origin::Kernel => "check the spelling, or add the `repository` that has it".to_owned(),
+        Origin::Build => {
+            "check the spelling, or add the `repository` that has it; modules are built with the package of \
+                          the kernel's headers, which is called as the kernel's own"
+                .to_owned()
+        }
         Origin::Essential | Origin::Default | Origin::Distro | Origin::Block => {
             "the library names a package that this release does not have; please report it".to_owned()
         }

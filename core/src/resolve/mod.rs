@@ -32,7 +32,7 @@ pub use kernel::judge_modules;
 pub use upstream::{
     LockedUpstream, NOT_FOR_INITRD, PROVIDER_STEP, SKIPPED, UpstreamFacts, UpstreamNeed, UpstreamPart,
 };
-pub use wishes::{beside, location_of};
+pub use wishes::{beside, build_only, builders, location_of};
 
 use universe::{Choice, Universe, Width};
 use wishes::Wishes;
@@ -130,20 +130,25 @@ impl Resolved {
     }
 
     /// The packages that some packages need, with themselves: the closure over `depends`.
-    pub fn closure<'a>(
+    pub fn closure<'a, 'b>(
         &'a self,
-        roots: impl IntoIterator<Item = &'a PackageName>,
+        roots: impl IntoIterator<Item = &'b PackageName>,
     ) -> BTreeSet<&'a PackageName> {
         let mut found = BTreeSet::new();
-        let mut open: Vec<&PackageName> = roots.into_iter().collect();
-        while let Some(name) = open.pop() {
-            if let Some(package) = self.packages.get(name)
-                && found.insert(&package.name)
-            {
-                open.extend(&package.depends);
+        let mut open: Vec<&LockedPackage> = self.locked(roots).collect();
+        while let Some(package) = open.pop() {
+            if found.insert(&package.name) {
+                open.extend(self.locked(&package.depends));
             }
         }
         found
+    }
+
+    fn locked<'a, 'b>(
+        &'a self,
+        names: impl IntoIterator<Item = &'b PackageName>,
+    ) -> impl Iterator<Item = &'a LockedPackage> {
+        names.into_iter().filter_map(|name| self.packages.get(name))
     }
 }
 

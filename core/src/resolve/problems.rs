@@ -209,6 +209,59 @@ pub(crate) struct ModulesNotOne {
 }
 
 #[derive(Debug, Error, Diagnostic)]
+#[error("`{name}` is for the kernel `{other}`, and the image has `{version}`")]
+#[diagnostic(code("kcompose::resolve::other-kernel"), help("{help}"))]
+pub(crate) struct OtherKernel {
+    pub(crate) name: String,
+    pub(crate) other: String,
+    pub(crate) version: String,
+    pub(crate) help: String,
+    #[label("for another kernel")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{name}` builds modules, and no package has the headers of the kernel `{version}`")]
+#[diagnostic(code("kcompose::resolve::kernel-headers"), help("{help}"))]
+pub(crate) struct NoHeaders {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) help: String,
+    #[label("cannot build its modules")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("no package has the kernel module `{module}`")]
+#[diagnostic(code("kcompose::resolve::unknown-module"), severity(Warning), help("{help}"))]
+pub(crate) struct UnknownModule {
+    pub(crate) module: String,
+    pub(crate) help: String,
+    #[label("loaded here")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("no package has the kernel module `{module}`, which the initrd is to hold")]
+#[diagnostic(code("kcompose::resolve::initrd-module"), help("{help}"))]
+pub(crate) struct UnknownInInitrd {
+    pub(crate) module: String,
+    pub(crate) help: String,
+    #[label("unknown")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("no package has the kernel module `{module}`, so there is nothing to deny")]
+#[diagnostic(code("kcompose::resolve::nothing-to-deny"), severity(Warning), help("{help}"))]
+pub(crate) struct NothingToDeny {
+    pub(crate) module: String,
+    pub(crate) help: String,
+    #[label("denied here")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
 #[error("there is more than one kernel: {kernels}")]
 #[diagnostic(
     code("kcompose::resolve::kernel-not-one"),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::{Flavor, Hold, PackageName, Packages, Rank, Repository, Url, VersionRequest};
 use crate::source::{Span, Spanned};
 
+use super::Resolved;
 use super::facts::{Facts, Location, Need, SuiteKey, SuiteNeed};
 
 /// Who asks for a package; later ones are closer to the user.
@@ -20,6 +21,8 @@ pub(crate) enum Origin {
     Block,
     /// The kernel.
     Kernel,
+    /// The kernel's `dkms`: what is built beside the image.
+    Build,
     /// The user's `packages`.
     User,
 }
@@ -71,6 +74,7 @@ impl Wishes {
             span: kernel.package.span,
             origin: Origin::Kernel,
         });
+        wishes.wants.extend(build_wishes(flavor));
         wishes.add(flavor, &flavor.packages, Origin::User);
         wishes
     }
@@ -122,6 +126,54 @@ impl Wishes {
             .map(|component| component.value.clone())
             .collect()
     }
+}
+
+/// What is needed to build modules beside the image: packages of DKMS, and the headers of the kernel, which bring the compiler.
+fn build_wishes(flavor: &Flavor) -> Vec<Wish> {
+    let kernel = &flavor.kernel.value;
+    let wish = |name: &PackageName, version, span| Wish {
+        name: name.clone(),
+        version,
+        component: None,
+        span,
+        origin: Origin::Build,
+    };
+    let packages = kernel
+        .dkms
+        .iter()
+        .map(|package| wish(&package.value, None, package.span));
+    let headers = kernel.dkms.first().and_then(|first| {
+        let name = flavor.distro.value.headers_of(&kernel.package.value)?;
+        Some(wish(&name, kernel.version.clone(), first.span))
+    });
+    packages.chain(headers).collect()
+}
+
+/// The packages that are not in the image, but only where its modules are built.
+pub fn build_only<'a>(flavor: &Flavor, resolved: &'a Resolved) -> BTreeSet<&'a PackageName> {
+    let (build, image): (Vec<Wish>, Vec<Wish>) = Wishes::of(flavor)
+        .wants
+        .into_iter()
+        .partition(|wish| wish.origin == Origin::Build);
+    if build.is_empty() {
+        return BTreeSet::new();
+    }
+    let essential = resolved.packages.values().filter(|package| package.essential);
+    let image = image
+        .iter()
+        .map(|wish| &wish.name)
+        .chain(essential.map(|package| &package.name));
+    let image = resolved.closure(image);
+    resolved
+        .closure(build.iter().map(|wish| &wish.name))
+        .difference(&image)
+        .copied()
+        .collect()
+}
+
+/// The packages that build the modules of a flavor, with all that these need; none if it builds none.
+pub fn builders<'a>(flavor: &Flavor, resolved: &'a Resolved) -> BTreeSet<&'a PackageName> {
+    resolved.closure(build_wishes(flavor).iter().map(|wish| &wish.name))
 }
 
 /// The package sources of a flavor: the distro's, then its own.

@@ -456,6 +456,26 @@ pub(crate) static ALL: &[Section<Draft>] = &[
     },
     Section {
         spec: NodeSpec {
+            name: "headers",
+            doc: "How the packages with the headers of kernels are called.",
+            arguments: &[
+                ArgumentSpec::one("KERNEL", &LINE, "What the names of kernel packages begin with."),
+                ArgumentSpec::one(
+                    "HEADERS",
+                    &LINE,
+                    "What the name of the package with the headers has in its place.",
+                ),
+            ],
+            example: "headers \"linux-image-\" \"linux-headers-\"",
+            ..NodeSpec::EMPTY
+        },
+        lower: |node, draft| {
+            let both = node.argument(0).zip(node.argument(1));
+            draft.distro.headers = both.map(|(kernel, headers)| (kernel.value, headers.value));
+        },
+    },
+    Section {
+        spec: NodeSpec {
             name: "cmdline",
             doc: "Kernel arguments of every image.",
             arguments: &[ArgumentSpec::many(

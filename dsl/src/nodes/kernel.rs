@@ -48,6 +48,14 @@ pub(super) const NODE: Section<Fragment> = Section {
                 example: "deny \"floppy\"",
                 ..NodeSpec::EMPTY
             },
+            NodeSpec {
+                name: "dkms",
+                doc: "Packages whose modules DKMS builds for this kernel, beside the image: headers and compilers are found for \
+                      it, and only the modules get in. They are not signed, so a machine with Secure Boot does not load them.",
+                arguments: &[ArgumentSpec::many("PACKAGE", &PACKAGE, "A package of DKMS.")],
+                example: "dkms \"v4l2loopback-dkms\"",
+                ..NodeSpec::EMPTY
+            },
         ]),
         example: "kernel \"linux-image-cloud-amd64\" {\n    cmdline \"console=ttyS0\"\n}",
         ..NodeSpec::EMPTY
@@ -62,6 +70,7 @@ fn lower(node: &Node, fragment: &mut Fragment) {
         cmdline: node.child_values("cmdline"),
         load: node.child_values("load"),
         deny: node.child_values("deny"),
+        dkms: node.child_values("dkms"),
     };
     fragment.kernels.push(Spanned::new(part, node.span));
 }

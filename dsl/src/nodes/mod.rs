@@ -11,6 +11,7 @@ mod flavor;
 mod groups;
 mod ids;
 mod image;
+mod initrd;
 pub(crate) mod kairos;
 mod kernel;
 pub(crate) mod layout;
@@ -41,6 +42,7 @@ pub static ALL: &[Section<Fragment>] = &[
     flavor::NODE,
     base::NODE,
     kernel::NODE,
+    initrd::NODE,
     r#use::NODE,
     packages::NODE,
     repository::NODE,

@@ -22,6 +22,7 @@ pub(super) fn items(flavor: &Flavor, left_out: &LeftOut, sources: &SourceMap) ->
         identity(flavor, sources),
         base(flavor, sources),
         kernel(flavor, sources),
+        initrd(flavor, sources),
     ];
     items.extend(flavor.blocks.iter().map(|block| {
         let origin = Some(format!("library:blocks/{block}/block.kdl"));
@@ -130,7 +131,24 @@ fn kernel(flavor: &Flavor, sources: &SourceMap) -> Item {
         .children(cmdline)
         .children(modules("load", &kernel.load))
         .children(modules("deny", &kernel.deny))
+        .children(kernel.dkms.iter().map(|package| {
+            Item::new("dkms")
+                .argument(&package.value)
+                .from(package.span, sources)
+        }))
         .from(flavor.kernel.span, sources)
+}
+
+fn initrd(flavor: &Flavor, sources: &SourceMap) -> Item {
+    let lines = |verb: &'static str, list: &[Spanned<String>]| {
+        let items = list
+            .iter()
+            .map(|text| Item::new(verb).argument(&text.value).from(text.span, sources));
+        items.collect::<Vec<Item>>()
+    };
+    Item::new("initrd")
+        .children(lines("modules", &flavor.initrd.modules))
+        .children(lines("firmware", &flavor.initrd.firmware))
 }
 
 fn packages(flavor: &Flavor, left_out: &LeftOut, sources: &SourceMap) -> Item {

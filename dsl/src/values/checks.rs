@@ -250,6 +250,26 @@ pub(super) fn check_module(text: &str) -> Result<(), InvalidValue> {
     )
 }
 
+pub(super) fn check_firmware(text: &str) -> Result<(), InvalidValue> {
+    const FOLDER: &str = "lib/firmware/";
+    if let Some(at) = text.find(FOLDER) {
+        let below = &text[at + FOLDER.len()..];
+        return refuse(
+            format!("`{text}` is not a path below `/usr/lib/firmware`"),
+            format!("write the rest of it: \"{below}\""),
+        );
+    }
+    let is_name = |name: &str| !name.is_empty() && name != "." && name != "..";
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-_.,+*?/".contains(c);
+    if text.split('/').all(is_name) && text.chars().all(legal) {
+        return Ok(());
+    }
+    refuse(
+        format!("`{text}` is not a path below `/usr/lib/firmware`"),
+        "write it as the driver asks for it, as in \"brcm/*\"",
+    )
+}
+
 pub(super) fn check_fs_label(text: &str) -> Result<(), InvalidValue> {
     if !text.is_empty()
         && text.len() <= 16

@@ -371,6 +371,14 @@ pub static MODULE: ValueType = ValueType::checked(
     "The name of a kernel module, without `.ko`.",
     check_module,
 );
+/// Files of firmware.
+pub static FIRMWARE: ValueType = ValueType::checked(
+    "firmware",
+    "a path of firmware",
+    "A path below `/usr/lib/firmware`. `*` stands for any part of a name, `?` for one character; a directory stands for all in \
+     it, and a name for the compressed file, too.",
+    check_firmware,
+);
 /// The label of a file system.
 pub static FS_LABEL: ValueType = ValueType::checked(
     "label",

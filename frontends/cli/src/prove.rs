@@ -11,7 +11,7 @@ use kcompose_core::model::PackageName;
 use kcompose_core::packages::accounts::SystemAccount;
 use kcompose_core::packages::deb::facts::{PackageFacts, PathFact, PathKind, UnitFacts};
 use kcompose_core::resolve::lock::Lock;
-use kcompose_core::resolve::{Resolved, judge_modules};
+use kcompose_core::resolve::{Resolved, build_only, judge_modules};
 use kcompose_core::source::SourceMap;
 use kcompose_engine::fetch::Contents;
 
@@ -43,7 +43,8 @@ pub(crate) fn prove(
     sources: &SourceMap,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
-    let proof = proof(project, layout, contents(world, &pinned.resolved)?)?;
+    let resolved = &pinned.resolved;
+    let proof = proof(project, layout, resolved, contents(world, resolved)?)?;
     pinned.look_into(&project.flavor, &proof.archives);
     if proof.problems.has_errors() {
         return Err(Failure::Wrong(proof.problems));
@@ -56,6 +57,7 @@ pub(crate) fn prove(
 pub(crate) fn proof(
     project: &Project,
     layout: &CompiledLayout,
+    resolved: &Resolved,
     contents: Contents,
 ) -> Result<Proof, Failure> {
     if let Some(first) = contents.unknown.first() {
@@ -70,8 +72,10 @@ pub(crate) fn proof(
     }
     let archives = contents.packages;
     let mut problems = judge_modules(&project.flavor, &archives);
+    let elsewhere = build_only(&project.flavor, resolved);
+    let of_image = archives.iter().filter(|(name, _)| !elsewhere.contains(name));
     let files = Files {
-        packages: &archives,
+        packages: of_image.collect(),
         copied: copied::copied(project)?,
     };
     problems.extend(kcompose_core::layout::prove(&project.flavor, layout, &files));
@@ -108,15 +112,15 @@ fn shipped<'a>(package: &'a PackageName, fact: &PathFact<'a>) -> Option<Shipped<
     })
 }
 
-/// The packages of a lock and the files of the build context, as the proof asks for them.
+/// The packages of an image and the files of the build context, as the proof asks for them.
 struct Files<'a> {
-    packages: &'a BTreeMap<PackageName, PackageFacts>,
+    packages: BTreeMap<&'a PackageName, &'a PackageFacts>,
     copied: Option<Copied>,
 }
 
 impl PackageFiles for Files<'_> {
     fn paths(&self, visit: &mut dyn FnMut(Shipped<'_>)) {
-        for (name, facts) in self.packages {
+        for (name, facts) in &self.packages {
             facts
                 .paths()
                 .filter_map(|fact| shipped(name, &fact))
@@ -125,7 +129,7 @@ impl PackageFiles for Files<'_> {
     }
 
     fn below(&self, start: &str, visit: &mut dyn FnMut(Shipped<'_>)) {
-        for (name, facts) in self.packages {
+        for (name, facts) in &self.packages {
             facts
                 .below(start)
                 .filter_map(|fact| shipped(name, &fact))
@@ -141,7 +145,7 @@ impl PackageFiles for Files<'_> {
     }
 
     fn accounts(&self, visit: &mut dyn FnMut(&str, &SystemAccount)) {
-        for (name, facts) in self.packages {
+        for (name, facts) in &self.packages {
             for account in &facts.head().accounts {
                 visit(name.as_str(), account);
             }

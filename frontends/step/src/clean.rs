@@ -59,6 +59,7 @@ pub(crate) fn run(clean: &Clean, root: &Path) -> Outcome<()> {
     }
     forget_machine_id(root)?;
     forget_date(root)?;
+    forget_logs_of_modules(root)?;
     let etc = root.join("etc");
     if etc.is_dir() {
         walk::walk(&etc, &mut |path, found| forget_builder(path, found))?;
@@ -158,6 +159,25 @@ fn forget_date(root: &Path) -> Outcome<()> {
     fs::write_file(&path, (kept.join("\n") + "\n").as_bytes(), fs::meta_of(&found))
 }
 
+/// DKMS keeps when and how long it built a module, below `/var/lib/dkms/MODULE/VERSION/KERNEL/ARCHITECTURE`.
+fn forget_logs_of_modules(root: &Path) -> Outcome<()> {
+    let mut folders = vec![root.join("var/lib/dkms")];
+    for _ in 0..4 {
+        let below = |folder: &PathBuf| {
+            let names = fs::names(folder).into_iter();
+            names.map(|name| folder.join(name)).collect::<Vec<_>>()
+        };
+        folders = folders
+            .iter()
+            .flat_map(below)
+            .filter(|path| !path.is_symlink())
+            .collect();
+    }
+    folders
+        .iter()
+        .try_for_each(|folder| fs::remove(&folder.join("log")))
+}
+
 /// Scripts write the name of the machine into configuration (`/etc/mailname`); it becomes `localhost`.
 fn forget_builder(path: &Path, found: &Metadata) -> Outcome<()> {
     if !found.is_file() || found.len() < BUILDER.len() as u64 || found.len() > SEARCHED {
@@ -199,6 +219,9 @@ mod tests {
         put("etc/ssh/sshd_config", "c");
         put("var/lib/dpkg/status-old", "s");
         put("extra/x", "x");
+        let module = "var/lib/dkms/v4l2loopback/0.15.0/6.12-amd64/x86_64";
+        put(&format!("{module}/log/make.log"), "Tue Dec  1\n");
+        put(&format!("{module}/module/v4l2loopback.ko"), "m");
         put("etc/ssl/private/own.key", "k");
         put("var/lib/db/17/main/id", "i");
         put("var/lib/db/17/other/id", "i");
@@ -226,6 +249,7 @@ mod tests {
             Some("GenerateName=yes\n")
         );
         assert_eq!(read("etc/mdadm/mdadm.conf").as_deref(), Some("MAILADDR root\n"));
+        assert_eq!(fs::names(&root.path().join(module)), ["module"]);
         assert_eq!(read("etc/ssh/sshd_config").as_deref(), Some("c"));
         assert_eq!(fs::names(&root.path().join("etc/ssh")), ["sshd_config"]);
         assert!(fs::names(&root.path().join("etc/ssl/private")).is_empty());

@@ -19,6 +19,7 @@ mod initrd;
 mod kairos;
 mod keyboard;
 mod locales;
+mod modules;
 mod near;
 mod problem;
 mod root_tree;
@@ -96,6 +97,8 @@ fn act(action: &Action, epoch: i64) -> Outcome<()> {
         Action::Unpack(unpack) => unpack::run(unpack, epoch),
         Action::Configure(configure) => configure::run(configure, epoch),
         Action::Depmod(depmod) => depmod::run(depmod, epoch),
+        Action::RefreshModules(_) => depmod::refresh(epoch),
+        Action::TakeModules(take) => modules::take(take, epoch),
         Action::Initrd(initrd) => initrd::run(initrd, epoch),
         Action::KairosInit(kairos) => kairos::run(kairos, epoch),
         Action::Dracut(dracut) => dracut::run(dracut, epoch),

@@ -36,6 +36,7 @@ const OF_MACHINES: &[&str] = &[
     "/var/lib/dbus/machine-id",
     "/var/lib/systemd/random-seed",
     "/var/lib/systemd/credential.secret",
+    "/var/lib/dkms/mok.key",
 ];
 
 /// Where a host name may be made at boot: in what stays.

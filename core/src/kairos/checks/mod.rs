@@ -11,6 +11,7 @@ mod immucore;
 mod initrd;
 pub mod layout;
 mod libraries;
+mod modules;
 mod owned;
 mod release;
 mod report;
@@ -31,6 +32,8 @@ pub use hygiene::SECRETS;
 use layout::LayoutData;
 pub use owned::ACCEPTED;
 use owned::Owned;
+#[cfg(feature = "compiler")]
+pub(crate) use modules::LOAD;
 #[cfg(feature = "compiler")]
 pub(crate) use release::DISTROS;
 pub use report::{json, text};
@@ -65,6 +68,10 @@ pub const ALL: &[Check] = &[
     release::QUOTING,
     boot::ONE_KERNEL,
     boot::KERNEL_LINK,
+    modules::INDEXED,
+    modules::DKMS,
+    modules::LOADED,
+    modules::LOADED_BY_OTHERS,
     boot::INITRD,
     boot::GRUB,
     boot::BOOT_LOADER,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tar::EntryType;
 use thiserror::Error;
 
+use crate::modules;
 use crate::packages::accounts::{self, SystemAccount};
 
 use super::archive::{ArchiveError, DebArchive};
@@ -62,7 +63,14 @@ pub struct Head {
     pub alternatives: Vec<String>,
     /// The system units that it has, by name; links to other units are among the paths.
     pub units: BTreeMap<String, UnitFacts>,
+    /// Names of what is built into its kernel: modules that have no file, and their aliases.
+    pub built_in: Vec<String>,
+    /// Names of the kernel modules that DKMS builds of it; [`UNKNOWN_MODULE`] for one whose name a script makes.
+    pub dkms: Vec<String>,
 }
+
+/// Stands for the name of a module that only running a script would tell.
+pub const UNKNOWN_MODULE: &str = "*";
 
 /// What matters of a unit before it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -232,7 +240,16 @@ impl PackageFacts {
             .strip_prefix("/usr/lib/systemd/system/")
             .filter(|name| !name.contains('/'));
         let is_sysusers = path.starts_with("/usr/lib/sysusers.d/");
-        if unit.is_none() && !is_sysusers {
+        let of_kernel = path.strip_prefix("/usr/lib/modules/");
+        let of_kernel = of_kernel
+            .and_then(|path| path.split_once('/'))
+            .map(|(_, file)| file);
+        let is_built_in = matches!(of_kernel, Some("modules.builtin" | "modules.builtin.modinfo"));
+        let of_source = path
+            .strip_prefix("/usr/src/")
+            .and_then(|path| path.split_once('/'));
+        let is_dkms = of_source.is_some_and(|(_, file)| file == "dkms.conf");
+        if unit.is_none() && !is_sysusers && !is_built_in && !is_dkms {
             return Ok(());
         }
         let mut text = Vec::new();
@@ -240,7 +257,9 @@ impl PackageFacts {
         let text = String::from_utf8_lossy(&text);
         match unit {
             Some(name) => drop(self.head.units.insert(name.to_owned(), unit_facts(&text))),
-            None => self.head.accounts.extend(accounts::of_sysusers(text.lines())),
+            None if is_sysusers => self.head.accounts.extend(accounts::of_sysusers(text.lines())),
+            None if is_dkms => self.head.dkms.extend(dkms_modules(&text)),
+            None => self.head.built_in.extend(modules::built_in(&text)),
         }
         Ok(())
     }
@@ -331,6 +350,35 @@ fn control(text: &str) -> BTreeMap<String, String> {
         }
     }
     fields
+}
+
+/// The modules that a dkms.conf(8) names; it is a script, of which only plain assignments are read.
+fn dkms_modules(text: &str) -> Vec<String> {
+    let values = |key: &str| {
+        let assigned = text.lines().filter_map(|line| line.trim().split_once('='));
+        let named = assigned.filter(|(name, _)| name.split('[').next() == Some(key));
+        named
+            .map(|(_, value)| value.trim_matches(['"', '\'', ' ']).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let package = values("PACKAGE_NAME").pop().unwrap_or_default();
+    let mut names = values("BUILT_MODULE_NAME");
+    if names.is_empty() {
+        names.push(package.clone());
+    }
+    names.extend(values("DEST_MODULE_NAME"));
+    let plain = |name: String| {
+        let name = name
+            .replace("${PACKAGE_NAME}", &package)
+            .replace("$PACKAGE_NAME", &package);
+        let is_made = name.is_empty() || name.contains(['$', '`', '#', ' ']);
+        if is_made {
+            UNKNOWN_MODULE.to_owned()
+        } else {
+            modules::name(&name)
+        }
+    };
+    names.into_iter().map(plain).collect()
 }
 
 /// The parts of a unit file that are looked at before it runs (systemd.unit(5), systemd.exec(5)).
@@ -460,6 +508,21 @@ mod tests {
                 "# c\nu x - \"X\"\n",
             ),
             ("./usr/bin/y", EntryType::Symlink, "../lib/y"),
+            (
+                "./lib/modules/6.12/modules.builtin",
+                EntryType::Regular,
+                "kernel/fs/fuse/fuse-core.ko\n",
+            ),
+            (
+                "./lib/modules/6.12/modules.builtin.modinfo",
+                EntryType::Regular,
+                "fuse_core.license=GPL\0fuse_core.alias=fs-fuse\0fuse_core.alias=pci:v*\0",
+            ),
+            (
+                "./usr/src/x-1/dkms.conf",
+                EntryType::Regular,
+                "PACKAGE_NAME=\"x\"\nBUILT_MODULE_NAME[0]=\"$PACKAGE_NAME-core\"\nBUILT_MODULE_NAME[1]=$(ls)\n",
+            ),
         ]);
         let deb = ar(&[
             ("debian-binary", b"2.0\n"),
@@ -495,9 +558,14 @@ mod tests {
         let expected = [
             ("/usr/bin/y", PathKind::Link),
             ("/usr/lib", PathKind::Directory),
+            ("/usr/lib/modules/6.12/modules.builtin", PathKind::File),
+            ("/usr/lib/modules/6.12/modules.builtin.modinfo", PathKind::File),
             ("/usr/lib/systemd/system/x.service", PathKind::File),
             ("/usr/lib/sysusers.d/x.conf", PathKind::File),
+            ("/usr/src/x-1/dkms.conf", PathKind::File),
         ];
+        assert_eq!(head.built_in, ["fuse_core", "fs_fuse"]);
+        assert_eq!(head.dkms, ["x_core", UNKNOWN_MODULE]);
         assert_eq!(paths, expected);
         let link = facts.paths().next().unwrap();
         assert_eq!(link.target, "../lib/y");

@@ -93,6 +93,7 @@ impl Request {
                 .unwrap_or_default();
             let line = match wish.origin {
                 Origin::Kernel => format!("kernel {}{version}", wish.name),
+                Origin::Build => format!("build {}{version}", wish.name),
                 Origin::Block | Origin::User => format!("package {}{version}{component}", wish.name),
                 Origin::Essential | Origin::Default | Origin::Distro => {
                     distro.push(format!("package {}", wish.name));

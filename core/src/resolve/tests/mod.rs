@@ -12,7 +12,7 @@ use std::fmt::Write;
 
 use crate::diagnostic::Diagnostics;
 use crate::model::{
-    Architecture, Distro, Flavor, Hold, Identity, ImageSettings, Kairos, Kernel, Layout, PackageRequest,
+    Architecture, Distro, Flavor, Hold, Identity, ImageSettings, Initrd, Kairos, Kernel, Layout, PackageRequest,
     Packages, Prefer, Rank, Repository, StockPackage, Suite,
 };
 use crate::packages::deb::index::PackageIndex;
@@ -111,6 +111,7 @@ pub(crate) fn flavor(wishes: &str) -> (Flavor, SourceMap) {
         cmdline: Vec::new(),
         load: Vec::new(),
         deny: Vec::new(),
+        dkms: Vec::new(),
     };
     let flavor = Flavor {
         identity: Identity {
@@ -123,6 +124,7 @@ pub(crate) fn flavor(wishes: &str) -> (Flavor, SourceMap) {
         architecture: Architecture::Amd64,
         kernel: Spanned::unplaced(kernel),
         packages,
+        initrd: Initrd::default(),
         block_packages: Packages::default(),
         repositories: Vec::new(),
         layout: Layout::default(),

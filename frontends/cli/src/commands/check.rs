@@ -80,7 +80,7 @@ async fn problems(
             Some(contents) => contents,
             None => prove::contents(&world, &resolved)?,
         };
-        let proof = prove::proof(&project, &layout, contents)?;
+        let proof = prove::proof(&project, &layout, &resolved, contents)?;
         sink.extend(proof.problems);
         notes.extend(proof.note);
     }

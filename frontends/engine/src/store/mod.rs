@@ -71,7 +71,7 @@ impl Shelf {
         match self {
             Shelf::Indexes => "indexes-1",
             Shelf::Releases => "releases-1",
-            Shelf::Facts => "facts-5",
+            Shelf::Facts => "facts-6",
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::model::{
-    Architecture, Distro, Flavor, Identity, ImageSettings, Kairos, Kernel, Layout, PackageRequest, Packages,
+    Architecture, Distro, Flavor, Identity, ImageSettings, Initrd, Kairos, Kernel, Layout, PackageRequest, Packages,
     Rank, Repository, StockPackage, Suite, Url,
 };
 use kcompose_core::resolve::{Location, Recommends, Resolution, Resolved, resolve, resolve_anew};
@@ -82,6 +82,7 @@ pub fn trixie(packages: &[&str]) -> Flavor {
         cmdline: Vec::new(),
         load: Vec::new(),
         deny: Vec::new(),
+        dkms: Vec::new(),
     };
     Flavor {
         identity: Identity {
@@ -94,6 +95,7 @@ pub fn trixie(packages: &[&str]) -> Flavor {
         architecture: Architecture::Amd64,
         kernel: plain(kernel),
         packages: requests(packages),
+        initrd: Initrd::default(),
         block_packages: Packages::default(),
         repositories: Vec::new(),
         layout: Layout::default(),

@@ -4,6 +4,7 @@
 //! would have done while unpacking is done here: the joined `status`, interests in triggers, file triggers, `preinst`.
 
 mod conflicts;
+pub(crate) mod dkms;
 mod late;
 mod scripts;
 mod status;
@@ -214,19 +215,21 @@ fn set_selections(configure: &Configure, epoch: i64) -> Outcome<()> {
 /// Runs `dpkg --configure`.
 fn dpkg_configure(what: &[String], epoch: i64) -> Outcome<()> {
     let mut dpkg = command::command("dpkg", epoch);
+    let (name, value) = dkms::UNSIGNED;
     dpkg.env("PATH", scripts::path())
+        .env(name, value)
         .args(["--force-unsafe-io", "--log", LOG, "--configure"])
         .args(what);
     let run = command::run(&mut dpkg)?;
     if run.status.success() {
         Ok(())
     } else {
-        Err(failed_packages(&run).into())
+        Err(failed_packages(&run, &dkms::shown_logs(Path::new("/"))?).into())
     }
 }
 
 /// Names the packages that dpkg could not configure.
-fn failed_packages(run: &Run) -> Problem {
+fn failed_packages(run: &Run, logs: &str) -> Problem {
     let failed: Vec<&str> = run
         .tail
         .iter()
@@ -245,7 +248,7 @@ fn failed_packages(run: &Run) -> Problem {
             .join(", "),
     };
     let message = format!(
-        "{what} could not be configured ({}):{}",
+        "{what} could not be configured ({}):{}{logs}",
         run.status,
         run.shown_tail()
     );

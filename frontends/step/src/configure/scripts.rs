@@ -8,6 +8,7 @@ use crate::fs::{self, Meta};
 use crate::problem::{Outcome, Problem, Problems};
 use crate::unpack::ADMIN;
 
+use super::dkms;
 use super::status::Package;
 
 /// A program that does nothing.
@@ -263,6 +264,7 @@ impl Guard {
         if root.join("usr/bin/systemctl").exists() {
             command::stub(STUBS, "systemctl", SYSTEMCTL)?;
         }
+        dkms::stub_uname(root)?;
         Ok(Guard { policy, kept })
     }
 

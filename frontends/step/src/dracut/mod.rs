@@ -2,16 +2,18 @@
 
 mod quicken;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use kcompose_core::initrd::Contents;
+use kcompose_core::modules;
 use kcompose_core::step::{Dracut, FileContent, FileEntry, Files};
 
 use crate::command;
 use crate::depmod::kernel_version;
 use crate::files;
 use crate::fs::{self, Meta};
-use crate::problem::{Doing, Outcome, Problem};
+use crate::problem::{Doing, Outcome, Problem, Problems};
 
 /// Writes the initrd. The root is changed for it, and thrown away by the plan.
 pub(crate) fn run(dracut: &Dracut, epoch: i64) -> Outcome<()> {
@@ -41,6 +43,10 @@ pub(crate) fn run(dracut: &Dracut, epoch: i64) -> Outcome<()> {
     if !dracut.modules.is_empty() {
         command.arg("--modules").arg(dracut.modules.join(" "));
     }
+    if !dracut.drivers.is_empty() {
+        let names: Vec<&str> = dracut.drivers.iter().map(|(module, _)| module.as_str()).collect();
+        command.arg("--add-drivers").arg(names.join(" "));
+    }
     let objects = multipath(dracut, Path::new(MULTIPATH));
     if !objects.is_empty() {
         command.arg("--install").arg(objects.join(" "));
@@ -52,6 +58,7 @@ pub(crate) fn run(dracut: &Dracut, epoch: i64) -> Outcome<()> {
         return Err(Problem::new("kcompose::step::dracut", message).into());
     }
     check(dracut, out)?;
+    check_drivers(dracut, out, &version)?;
     fs::set_meta(out, Meta::root(0o600, epoch)).doing("set owner and mode of", out)?;
     match out.parent() {
         Some(folder) => fs::set_mtime(folder, epoch).doing("set the time of", folder),
@@ -157,6 +164,37 @@ fn check(dracut: &Dracut, out: &Path) -> Outcome<()> {
         .into())
 }
 
+/// dracut goes on without a module that it does not find.
+fn check_drivers(dracut: &Dracut, out: &Path, version: &str) -> Outcome<()> {
+    if dracut.drivers.is_empty() {
+        return Ok(());
+    }
+    let bytes = std::fs::read(out).doing("read", out)?;
+    let contents = Contents::read(&bytes).unwrap_or_default();
+    let mut there: BTreeSet<String> = contents
+        .paths()
+        .filter(|path| modules::is_module(path))
+        .map(modules::name)
+        .collect();
+    let built_in = Path::new(modules::DIRECTORY)
+        .join(version)
+        .join("modules.builtin");
+    there.extend(modules::built_in(&fs::read_text(&built_in)?));
+    let mut problems = Problems::default();
+    for (module, origin) in &dracut.drivers {
+        if !there.contains(&modules::name(module)) {
+            let message = format!("the kernel {version} has no module `{module}`, which the initrd needs");
+            let help = "correct the name, or take a kernel package that has it";
+            problems.push(
+                Problem::new("kcompose::step::missing_module", message)
+                    .at(origin)
+                    .help(help),
+            );
+        }
+    }
+    problems.or(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -177,6 +215,7 @@ mod tests {
                 over: Vec::new(),
                 inline: Vec::new(),
                 modules: modules.iter().map(|&module| module.to_owned()).collect(),
+                drivers: Vec::new(),
                 out: String::new(),
             };
             let objects = super::multipath(&dracut, folder);

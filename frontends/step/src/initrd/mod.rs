@@ -5,6 +5,7 @@
 mod collect;
 mod cpio;
 pub(crate) mod elf;
+mod firmware;
 mod modules;
 
 use std::io::Write;
@@ -29,7 +30,8 @@ pub(crate) fn run(initrd: &Initrd, epoch: i64) -> Outcome<()> {
     let mut collection = Collection::new(root)?;
     let mut problems = Problems::default();
     take_files(&mut collection, &initrd.recipe, &mut problems);
-    problems.extend(take_modules(&mut collection, &modules, &initrd.recipe));
+    problems.extend(take_modules(&mut collection, &modules, initrd));
+    problems.extend(firmware::take(&mut collection, root, &initrd.added.firmware));
     problems.extend(put_own(&mut collection, &initrd.recipe));
     problems.or(())?;
     let archive = cpio::archive(&collection.into_nodes(), epoch);
@@ -67,8 +69,8 @@ fn take_files(collection: &mut Collection, recipe: &InitrdRecipe, problems: &mut
     }
 }
 
-fn take_modules(collection: &mut Collection, modules: &Modules, recipe: &InitrdRecipe) -> Outcome<()> {
-    for (path, at) in modules.files(recipe)? {
+fn take_modules(collection: &mut Collection, modules: &Modules, initrd: &Initrd) -> Outcome<()> {
+    for (path, at) in modules.files(&initrd.recipe, &initrd.added.modules)? {
         collection.put(path.as_bytes(), Node::File(0o644, modules::read(&at)?))?;
     }
     Ok(())

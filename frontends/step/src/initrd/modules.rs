@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use kcompose_core::modules::{self, name};
 use kcompose_core::step::InitrdRecipe;
 
 use crate::fs;
+use crate::near::nearest;
 use crate::problem::{Doing, Outcome, Problem, Problems};
 
 /// What kmod and udev read at run time; the texts that `depmod` makes them from are not needed.
@@ -51,7 +53,7 @@ impl Modules {
         modules.known = parse_dependencies(&modules.text("modules.dep")?);
         modules.builtin = modules.text("modules.builtin")?.lines().map(name).collect();
         modules.before = parse_before(&modules.text("modules.softdep")?);
-        modules.aliases = parse_aliases(&modules.text("modules.alias")?);
+        modules.aliases = modules::aliases(&modules.text("modules.alias")?);
         if modules.known.is_empty() {
             let message = format!("the kernel {version} has no list of its modules (`modules.dep`)");
             return Err(Problem::new("kcompose::step::kernel", message).into());
@@ -59,6 +61,7 @@ impl Modules {
         Ok(modules)
     }
 
+    /// A file of the kernel's folder, the newer one first.
     fn find(&self, index: &str) -> PathBuf {
         let newer = self
             .newer
@@ -72,15 +75,27 @@ impl Modules {
         fs::read_text(&self.find(index))
     }
 
-    /// The files of the modules that a recipe asks for, with what they need, and of the indexes: path in the root and
-    /// path on this machine.
-    pub(crate) fn files(&self, recipe: &InitrdRecipe) -> Outcome<BTreeMap<String, PathBuf>> {
+    /// The files of the modules that a recipe and a flavor ask for, with what they need, and of the indexes: path in the root
+    /// and path on this machine.
+    pub(crate) fn files(
+        &self,
+        recipe: &InitrdRecipe,
+        added: &[(String, String)],
+    ) -> Outcome<BTreeMap<String, PathBuf>> {
         let mut problems = Problems::default();
         let mut wanted: BTreeSet<String> = BTreeSet::new();
         for module in &recipe.modules {
             match self.resolve(module) {
                 Some(names) => wanted.extend(names),
                 None => problems.push(self.missing(module)),
+            }
+        }
+        for (module, origin) in added {
+            let own = name(module);
+            if self.known.contains_key(&own) {
+                wanted.insert(own);
+            } else if !self.builtin.contains(&own) {
+                problems.push(self.missing(module).at(origin).help(self.near(&own)));
             }
         }
         wanted.extend(
@@ -102,7 +117,7 @@ impl Modules {
         let paths = self
             .closure(wanted)
             .into_iter()
-            .map(|path| (self.inside(&path), self.directory.join(path)));
+            .map(|path| (self.inside(&path), self.find(&path)));
         let indexes = INDEXES
             .iter()
             .map(|index| (self.inside(index), self.find(index)))
@@ -120,6 +135,14 @@ impl Modules {
             self.version
         );
         Problem::new("kcompose::step::missing_module", message)
+    }
+
+    fn near(&self, module: &str) -> String {
+        let known = self.known.keys().map(String::as_str);
+        match nearest(module, known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "take it out, or take a kernel package that has it".to_owned(),
+        }
     }
 
     /// The modules behind a name: itself, nothing if it is built in, or all that bear the name as an alias.
@@ -152,24 +175,9 @@ impl Modules {
     }
 }
 
-/// The name of a module from its path or another spelling: `kernel/fs/x-y.ko.xz` is `x_y`.
-fn name(path: &str) -> String {
-    let file = path.rsplit_once('/').map_or(path, |(_, file)| file);
-    file.split(".ko").next().unwrap_or_default().replace('-', "_")
-}
-
 fn parse_dependencies(text: &str) -> BTreeMap<String, (String, Vec<String>)> {
-    let lines = text.lines().filter_map(|line| line.split_once(':'));
-    lines
-        .map(|(path, needs)| {
-            (
-                name(path),
-                (
-                    path.to_owned(),
-                    needs.split_whitespace().map(str::to_owned).collect(),
-                ),
-            )
-        })
+    modules::listed(text)
+        .map(|(path, needs)| (name(path), (path.to_owned(), needs.map(str::to_owned).collect())))
         .collect()
 }
 
@@ -188,21 +196,6 @@ fn parse_before(text: &str) -> BTreeMap<String, Vec<String>> {
         before.entry(name(module)).or_default().extend(pre.map(name));
     }
     before
-}
-
-/// `alias NAME MODULE`, without the patterns that devices match.
-fn parse_aliases(text: &str) -> BTreeMap<String, Vec<String>> {
-    let mut aliases: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for line in text.lines() {
-        let mut words = line.split_whitespace();
-        let (Some("alias"), Some(alias), Some(module)) = (words.next(), words.next(), words.next()) else {
-            continue;
-        };
-        if !alias.contains(['*', '?', '[', ':']) {
-            aliases.entry(name(alias)).or_default().push(name(module));
-        }
-    }
-    aliases
 }
 
 /// Reads a file that an index names.
@@ -225,14 +218,14 @@ mod tests {
             ),
             builtin: ["loop".to_owned()].into(),
             before: parse_before("softdep ext4 pre: crc32c post: never\n"),
-            aliases: parse_aliases("alias crc32c crc32c_generic\nalias pci:v00* uas\n"),
+            aliases: modules::aliases("alias crc32c crc32c_generic\nalias pci:v00* uas\n"),
         }
     }
 
     fn files(recipe: &InitrdRecipe) -> Outcome<Vec<String>> {
         let prefix = "/usr/lib/modules/1/kernel/";
         Ok(modules()
-            .files(recipe)?
+            .files(recipe, &[])?
             .into_keys()
             .map(|path| path.strip_prefix(prefix).unwrap().to_owned())
             .collect())
@@ -253,6 +246,20 @@ mod tests {
             "fs/jbd2/jbd2.ko.xz",
         ];
         assert_eq!(files(&recipe).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_flavor_adds_modules_by_their_own_names() {
+        let added = |module: &str| {
+            let added = [(module.to_owned(), format!("initrd:{module}"))];
+            modules().files(&InitrdRecipe::default(), &added)
+        };
+        let paths: Vec<String> = added("ext4").unwrap().into_keys().collect();
+        assert_eq!(paths.len(), 3, "what it needs comes along: {paths:?}");
+        assert!(added("loop").unwrap().is_empty(), "it is built in");
+        let shown = added("ext5").unwrap_err().to_string();
+        assert!(shown.contains("no module `ext5`"), "{shown}");
+        assert!(shown.contains("at initrd:ext5") && shown.contains("did you mean `ext4`?"));
     }
 
     #[test]

@@ -338,6 +338,80 @@ fn kernel_one() {
     });
 }
 
+const MODULES: &str = "/usr/lib/modules/6.12-amd64";
+
+#[test]
+fn kernel_modules() {
+    for file in ["updates/dkms/a.ko.xz", "extra/b.ko", "kernel/c.ko.zst"] {
+        check("kernel-modules", |tree| {
+            tree.file(&format!("{MODULES}/{file}"), 0o644, "module");
+        });
+    }
+    check("kernel-modules", |tree| {
+        tree.file(&format!("{MODULES}/modules.dep"), 0o644, "kernel/gone.ko.xz:\n");
+    });
+    // `depmod` lists the one of two that `modprobe` takes.
+    let mut tree = good();
+    tree.file(&format!("{MODULES}/updates/a.ko"), 0o644, "module")
+        .file(&format!("{MODULES}/kernel/a.ko"), 0o644, "module")
+        .file(&format!("{MODULES}/modules.dep"), 0o644, "updates/a.ko:\n");
+    assert_eq!(failing(&tree), Vec::<&str>::new());
+}
+
+#[test]
+fn kernel_dkms() {
+    let module = |tree: &mut MemoryTree| {
+        tree.link(
+            "/var/lib/dkms/v4l2loopback/0.15.0/source",
+            "/usr/src/v4l2loopback-0.15.0",
+        );
+    };
+    check("kernel-dkms", module);
+    for there in [
+        "/var/lib/dkms/v4l2loopback/0.15.0/6.12-amd64/x86_64/module/v4l2loopback.ko.xz",
+        "/usr/lib/modules/6.12-amd64/build/Makefile",
+    ] {
+        let mut tree = good();
+        module(&mut tree);
+        tree.file(there, 0o644, "");
+        assert_eq!(failing(&tree), Vec::<&str>::new());
+    }
+}
+
+#[test]
+fn kernel_load() {
+    let load = |path: &str, names: &str| {
+        let mut tree = good();
+        tree.file(path, 0o644, names)
+            .file(&format!("{MODULES}/kernel/br_netfilter.ko.xz"), 0o644, "")
+            .file(
+                &format!("{MODULES}/modules.dep"),
+                0o644,
+                "kernel/br_netfilter.ko.xz:\n",
+            )
+            .file(&format!("{MODULES}/modules.alias"), 0o644, "alias nfs4 nfsv4\n")
+            .file(
+                &format!("{MODULES}/modules.builtin"),
+                0o644,
+                "kernel/drivers/block/loop.ko\n",
+            );
+        failing(&tree)
+    };
+    let known = "# c\n\nbr-netfilter\nloop\nnfs4\n";
+    let ours = "/usr/lib/modules-load.d/kcompose.conf";
+    for (path, found) in [
+        (ours, "kernel-load"),
+        ("/etc/modules-load.d/x.conf", "kernel-load-missed"),
+    ] {
+        assert_eq!(load(path, known), Vec::<&str>::new());
+        assert_eq!(load(path, "nosuchmodule\n"), [found]);
+    }
+    assert_eq!(
+        load("/etc/modules-load.d/README", "nosuchmodule\n"),
+        Vec::<&str>::new()
+    );
+}
+
 #[test]
 fn kernel_link() {
     for target in ["/boot/vmlinuz-6.12-amd64", "vmlinuz-old"] {
@@ -694,7 +768,7 @@ fn a_report_says_code_place_fact_and_help() {
       error: it is missing
       help: write the initrd there, without a version in its name
 
-    image.tar does not keep the contract: 36 checks, 1 error, 0 warnings
+    image.tar does not keep the contract: 40 checks, 1 error, 0 warnings
     ");
     let json = json("image.tar", &findings);
     assert_eq!(
