@@ -415,6 +415,7 @@ fn kind_help(value: &Value, wanted: &ValueType) -> String {
         (Kind::Boolean, Value::Text(text)) if text == "no" || text == "off" || text == "0" => {
             "write `#false`".to_owned()
         }
+        (Kind::BooleanOrText, _) => format!("write {}", wanted.what),
         (Kind::Boolean, _) => "write `#true` or `#false`".to_owned(),
         (Kind::Text, Value::Integer(_) | Value::Float(_)) => "put it in quotes".to_owned(),
         (Kind::Integer, _) => "write a whole number, without quotes".to_owned(),

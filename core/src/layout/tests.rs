@@ -444,12 +444,7 @@ fn service(unit: &str, verb: ServiceVerb) -> Spanned<Service> {
 #[test]
 fn files_of_packages_that_a_partition_hides_are_named_once() {
     let mut flavor = flavor(STOCK, "");
-    let request = PackageRequest {
-        name: "tool".parse().unwrap(),
-        version: None,
-        component: None,
-        architecture: None,
-    };
+    let request = PackageRequest::any("tool".parse().unwrap());
     flavor
         .packages
         .requests
