@@ -32,7 +32,7 @@ impl Span {
 /// A value and the place that says it.
 ///
 /// Equality and order look at the value only, so that the same flavor from two files is the same flavor.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Spanned<T> {
     /// The value.
     pub value: T,

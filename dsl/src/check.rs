@@ -495,6 +495,7 @@ fn kind_help(argument: &Argument, wanted: &ValueType) -> String {
         (Kind::Boolean, Value::Text(text)) if text == "no" || text == "off" || text == "0" => {
             "write `#false`".to_owned()
         }
+        (Kind::BooleanOrText, _) => format!("write {}", wanted.what),
         (Kind::Boolean, _) => "write `#true` or `#false`".to_owned(),
         (Kind::Text, Value::Integer(_) | Value::Float(_)) => {
             let text = argument.bare.clone().unwrap_or_else(|| text_of(&argument.value));

@@ -66,6 +66,9 @@ pub fn compose(parts: &Parts, distro_of: &mut DistroLookup<'_>) -> Result<Warned
     let kernel = kernel::compose(parts, &mut sink);
     let (mut packages, block_packages) = packages::compose(parts, &mut sink);
     let repositories = packages::repositories(parts, &mut sink);
+    if parts.complete {
+        packages::judge_repositories([&packages, &block_packages], &repositories, &mut sink);
+    }
     let files = files::compose(parts, &mut sink);
     let users = accounts::users(parts, &mut sink);
     let groups = accounts::groups(parts, &mut sink);

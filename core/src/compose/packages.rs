@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::Parts;
 use super::conflict::{Said, choose, choose_each, said};
-use crate::diagnostic::{Diagnostics, Sink};
+use crate::diagnostic::{Diagnostics, Sink, did_you_mean};
 use crate::model::{
     Flavor, Fragment, Hold, PackageName, PackageRequest, Packages, Prefer, Repository, is_flat,
 };
@@ -36,6 +36,42 @@ struct Excluded {
 struct HoldWithoutReason {
     package: PackageName,
     #[label("held here")]
+    span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the repository `{name}` has a URL and no key to check its index with")]
+#[diagnostic(
+    code("kcompose::compose::repository-without-key"),
+    help(
+        "name the file with its public key, as in key=\"keys/{name}.asc\"; for suites of the distro itself leave `url` out"
+    )
+)]
+struct WithoutKey {
+    name: String,
+    #[label("this repository")]
+    span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the repository `{name}` has a key and no URL")]
+#[diagnostic(
+    code("kcompose::compose::key-without-url"),
+    help("name its `url`; for suites of the distro itself leave `key` out: the distro's own keys sign them")
+)]
+struct KeyWithoutUrl {
+    name: String,
+    #[label("this key")]
+    span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("there is no repository `{name}`")]
+#[diagnostic(code("kcompose::compose::repository-unknown"), help("{advice}"))]
+struct RepositoryUnknown {
+    name: String,
+    advice: String,
+    #[label("named here")]
     span: Span,
 }
 
@@ -211,10 +247,21 @@ fn joined(same: &[Said<'_, PackageRequest>], sink: &mut Sink) -> Option<PackageR
         |text| Some(text.clone()),
         sink,
     );
+    let repositories: Vec<_> = same
+        .iter()
+        .filter_map(|request| request.part(|request| request.repository.as_ref()))
+        .collect();
+    let repository = choose(
+        &format!("the repository of `{name}`"),
+        &repositories,
+        |text| Some(text.clone()),
+        sink,
+    );
     Some(PackageRequest {
         name,
         version: version.map(|version| version.spanned()),
         component: component.map(|component| component.spanned()),
+        repository: repository.map(|repository| repository.spanned()),
         architecture: same.first()?.value.architecture.clone(),
     })
 }
@@ -261,6 +308,39 @@ fn holds(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<Hold>> {
     chosen.iter().map(Said::spanned).collect()
 }
 
+/// Notes a third-party repository without a key, and a key for what the distro's own keys sign.
+fn judge_key(repository: &Repository, span: Span, sink: &mut Sink) {
+    let name = repository.name.value.clone();
+    match (&repository.url, repository.keys.first()) {
+        (Some(_), None) => sink.push(WithoutKey { name, span }),
+        (None, Some(key)) => sink.push(KeyWithoutUrl { name, span: key.span }),
+        (Some(_), Some(_)) | (None, None) => {}
+    }
+}
+
+/// Notes packages that are asked of a repository that the flavor does not have.
+pub(super) fn judge_repositories(
+    packages: [&Packages; 2],
+    repositories: &[Spanned<Repository>],
+    sink: &mut Sink,
+) {
+    let known: Vec<&str> = repositories
+        .iter()
+        .map(|known| known.value.name.value.as_str())
+        .collect();
+    let requests = packages.into_iter().flat_map(|packages| &packages.requests);
+    for wanted in requests.filter_map(|request| request.value.repository.as_ref()) {
+        if !known.contains(&wanted.value.as_str()) {
+            let otherwise = || "add a `repository` with this name".to_owned();
+            sink.push(RepositoryUnknown {
+                advice: did_you_mean(&wanted.value, &known, otherwise),
+                name: wanted.value.clone(),
+                span: wanted.span,
+            });
+        }
+    }
+}
+
 /// The third-party package sources, one for each name.
 pub(super) fn repositories(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<Repository>> {
     let all = said(parts, |fragment| &fragment.repositories);
@@ -273,6 +353,7 @@ pub(super) fn repositories(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<Reposi
         sink,
     );
     for repository in &chosen {
+        judge_key(repository.value, repository.span, sink);
         let mut suites = repository.value.suites.iter();
         if let Some(suite) = suites.find(|suite| is_flat(&suite.name) && !suite.components.is_empty()) {
             sink.push(FlatWithComponents {

@@ -474,12 +474,7 @@ fn service(unit: &str, verb: ServiceVerb) -> Spanned<Service> {
 }
 
 fn ask_for(flavor: &mut Flavor, package: &str) {
-    let request = PackageRequest {
-        name: package.parse().unwrap(),
-        version: None,
-        component: None,
-        architecture: None,
-    };
+    let request = PackageRequest::any(package.parse().unwrap());
     flavor
         .packages
         .requests

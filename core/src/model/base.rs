@@ -2,7 +2,7 @@
 
 use crate::source::Spanned;
 
-use super::Url;
+use super::{Snapshot, Url};
 
 /// A release of a distro of the library.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,4 +15,10 @@ pub struct Base {
     pub mirror: Option<Spanned<Url>>,
     /// The security archive to use instead of the default.
     pub security_mirror: Option<Spanned<Url>>,
+    /// The components to read, in the place of those that the release names.
+    pub components: Option<Spanned<Vec<String>>>,
+    /// The time as of which the archive is read.
+    pub snapshot: Option<Spanned<Snapshot>>,
+    /// Whether release files past their `Valid-Until` are read.
+    pub allow_expired: Option<Spanned<bool>>,
 }

@@ -88,6 +88,12 @@ pub struct Distro {
     pub mirror: Option<Url>,
     /// Its own security archive.
     pub security_mirror: Option<Url>,
+    /// The archive of a snapshot service, below which times are folders.
+    pub snapshots: Option<Url>,
+    /// Likewise for the security archive.
+    pub security_snapshots: Option<Url>,
+    /// The components that a flavor names in the place of those of the release.
+    pub components: Option<Spanned<Vec<String>>>,
     /// The package sources of the distro.
     pub sources: Vec<Repository>,
     /// Packages that images have beside Essential ones.

@@ -45,7 +45,7 @@ pub use kairos::{Kairos, Kubernetes, Runtime, RuntimeSource, Variant};
 pub use kernel::{Kernel, KernelPart};
 pub use layout::{Layout, LayoutRule, OnMissing, OnMissingRule, PathClass};
 pub use packages::{Hold, PackageRequest, Packages, Prefer};
-pub use repository::{Repository, Suite, is_flat, suite_folder};
+pub use repository::{Replaces, Repository, Snapshot, Suite, is_flat, suite_folder};
 pub use run::Run;
 pub use secret::MachineSecret;
 pub use services::{Service, ServiceVerb};

@@ -26,6 +26,8 @@ pub struct PackageRequest {
     pub version: Option<Spanned<VersionRequest>>,
     /// The component that it needs, such as `non-free-firmware`; it is then read too.
     pub component: Option<Spanned<String>>,
+    /// The `repository` whose versions are wanted, by its name.
+    pub repository: Option<Spanned<String>>,
     /// The only architecture that wants it.
     pub architecture: Option<Spanned<Architecture>>,
 }
@@ -37,6 +39,7 @@ impl PackageRequest {
             name,
             version: None,
             component: None,
+            repository: None,
             architecture: None,
         }
     }

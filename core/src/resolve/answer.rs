@@ -11,6 +11,7 @@ use crate::source::Span;
 
 use super::accounts::Numbers;
 use super::facts::Facts;
+use super::judge::{self, is_kernel};
 use super::problems::{KernelMissing, KernelNotOne, ProviderByName, Unsound, listed};
 use super::solve::{Root, solve};
 use super::universe::{Choice, Place};
@@ -340,14 +341,6 @@ pub(crate) fn judge(answer: &Answer<'_>, flavor: &Flavor, sink: &mut Sink) {
     judge_providers(answer, sink);
 }
 
-/// Whether a package is a kernel itself and not a name for the newest one.
-fn is_kernel(name: &str) -> bool {
-    let rest = name
-        .strip_prefix("linux-image-")
-        .or_else(|| name.strip_prefix("linux-image-unsigned-"));
-    rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
-}
-
 fn judge_kernel(answer: &Answer<'_>, flavor: &Flavor, sink: &mut Sink) {
     let kernel = &flavor.kernel.value.package;
     let name = kernel.value.to_string();
@@ -360,16 +353,7 @@ fn judge_kernel(answer: &Answer<'_>, flavor: &Flavor, sink: &mut Sink) {
     let below = answer.below(&name);
     let own: Vec<&&str> = kernels.iter().filter(|kernel| below.contains(**kernel)).collect();
     if own.is_empty() {
-        let metas = answer
-            .choice
-            .universe
-            .names()
-            .filter(|name| name.starts_with("linux-image-") && !is_kernel(name));
-        let mut metas: Vec<&str> = metas
-            .filter(|name| !name.ends_with("-dbg") && !name.contains("-template"))
-            .collect();
-        metas.sort_unstable();
-        metas.dedup();
+        let metas = judge::kernels(answer.choice.universe);
         let advice = format!("kernels of this distro are {}", listed(metas, "and"));
         sink.push(KernelMissing {
             name,

@@ -3,24 +3,33 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::diagnostic::{Diagnostics, Sink};
-use crate::model::PackageName;
+use crate::model::{Flavor, PackageName};
 use crate::packages::deb::relation::{self, Atom};
 use crate::source::Span;
 
 use super::answer::{Asked, LeftOut, asked};
+use super::facts::Facts;
+use super::judge::elsewhere;
 use super::problems::{Conflict, DefaultLeftOut, Unsatisfiable, listed};
 use super::solve::{Clash, Proof, Root, excluded, solve};
 use super::universe::{Choice, Place};
 use super::wishes::{Origin, Wishes};
 
 /// Why there is no solution: the smallest set of wishes that fails, and what clashes in it.
-pub(crate) fn no_solution(choice: &Choice<'_>, wishes: &Wishes) -> Diagnostics {
+pub(crate) fn no_solution(
+    choice: &Choice<'_>,
+    wishes: &Wishes,
+    flavor: &Flavor,
+    facts: &Facts,
+) -> Diagnostics {
     let mut asked = asked(choice, wishes);
     asked.retain(|asked| asked.origin != Origin::Default);
     let (asked, proof) = smallest_failure(choice, asked);
     let story = Story {
         choice,
         wishes,
+        flavor,
+        facts,
         asked: &asked,
         proof: &proof,
     };
@@ -31,6 +40,7 @@ pub(crate) fn no_solution(choice: &Choice<'_>, wishes: &Wishes) -> Diagnostics {
 pub(crate) fn left_out(
     choice: &Choice<'_>,
     wishes: &Wishes,
+    (flavor, facts): (&Flavor, &Facts),
     all: &[LeftOut],
     sink: &mut Sink,
 ) -> BTreeMap<PackageName, PackageName> {
@@ -40,6 +50,8 @@ pub(crate) fn left_out(
         let story = Story {
             choice,
             wishes,
+            flavor,
+            facts,
             asked: &asked,
             proof: &proof,
         };
@@ -108,6 +120,8 @@ fn smallest_failure(choice: &Choice<'_>, mut asked: Vec<Asked>) -> (Vec<Asked>, 
 struct Story<'a> {
     choice: &'a Choice<'a>,
     wishes: &'a Wishes,
+    flavor: &'a Flavor,
+    facts: &'a Facts,
     asked: &'a [Asked],
     proof: &'a Proof,
 }
@@ -305,10 +319,35 @@ impl<'a> Story<'a> {
             reason,
             advice: match without {
                 Some(_) => "take it out of `without`, or take out what needs it".to_owned(),
-                None => "take it out, or add a `repository` that has what it needs".to_owned(),
+                None => self.advice_for(&group),
             },
             span: way.asked.span,
             without: without.filter(|span| span.is_some()),
+        }
+    }
+
+    /// What to do about a dependency that no package meets.
+    fn advice_for(&self, group: &[Atom<'_>]) -> String {
+        let universe = self.choice.universe;
+        let is_absent = |atom: &&Atom<'_>| universe.versions(atom.name).is_empty();
+        let elsewhere = group
+            .iter()
+            .filter(is_absent)
+            .find_map(|atom| elsewhere(atom.name, self.flavor, self.facts));
+        if let Some(found) = elsewhere {
+            return found.advice(self.flavor);
+        }
+        let withheld = group.iter().find_map(|atom| {
+            let places = universe.withheld(atom.name).into_iter();
+            let mut fitting = places.filter(|place| atom.takes(universe.package(*place).version));
+            fitting.next().map(|place| (atom.name, place))
+        });
+        match withheld {
+            Some((name, place)) => format!(
+                "write override=\"{name}\" in the repository `{}`, or take out what needs it",
+                universe.suite(place).0.source
+            ),
+            None => "take it out, or add a `repository` that has what it needs".to_owned(),
         }
     }
 
@@ -327,12 +366,27 @@ impl<'a> Story<'a> {
         }
         let candidates = self.choice.candidates(atom.name);
         match candidates.first().or_else(|| versions.first()) {
-            Some(place) => format!(
-                "the version of `{}` is {}",
-                atom.name,
-                self.choice.universe.package(*place).version
-            ),
-            None => format!("there is no `{}`", atom.name),
+            Some(place) => {
+                let universe = self.choice.universe;
+                let withheld = universe.withheld(atom.name).into_iter();
+                let mut fitting = withheld.filter(|place| atom.takes(universe.package(*place).version));
+                let other = fitting.next().map_or_else(String::new, |place| {
+                    format!(
+                        " ({} of the repository `{}` may not replace it)",
+                        universe.package(place).version,
+                        universe.suite(place).0.source
+                    )
+                });
+                let version = universe.package(*place).version;
+                format!("the version of `{}` is {version}{other}", atom.name)
+            }
+            None => match elsewhere(atom.name, self.flavor, self.facts) {
+                Some(found) => format!(
+                    "`{}` is in component `{}`, which is not read",
+                    atom.name, found.component
+                ),
+                None => format!("there is no `{}`", atom.name),
+            },
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Architecture, Url};
+use crate::model::{Architecture, Snapshot, Url};
 use crate::packages::deb::index::PackageIndex;
 use crate::packages::deb::release::Release;
 use crate::source::Span;
@@ -45,10 +45,14 @@ pub struct Location {
     pub derived: bool,
     /// The distro that it is part of, by its id; `None` for a source of somebody else.
     pub distro: Option<String>,
-    /// The distro's own mirror, or its security archive: the last resort.
+    /// The distro's own mirror or its security archive, or those of its snapshot service: the last resort.
     pub fallback: Option<Url>,
     /// Whether it lies in the distro's security archive instead of its mirror.
     pub security: bool,
+    /// The time as of which it is read: a folder below the URL.
+    pub snapshot: Option<Snapshot>,
+    /// Whether a release file past its `Valid-Until` is read.
+    pub allow_expired: bool,
 }
 
 /// Something that resolving has to know.

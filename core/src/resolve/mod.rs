@@ -223,14 +223,34 @@ pub fn resolve_anew(flavor: &Flavor, facts: &Facts, recommends: Recommends) -> R
     }
     let wide = Choice::new(&universe, &wishes, facts, Width::AllVersions);
     // The most wanted version of everything first: it is what people expect, and its failures are the ones to explain.
-    let answer =
+    let suites = Choice::new(&universe, &wishes, facts, Width::AllSuites);
+    let mut answer =
         answer::find(&choice, &wishes, recommends).or_else(|| answer::find(&wide, &wishes, recommends));
+    let is_whole = |answer: &answer::Answer<'_>| answer.left_out().is_empty();
+    if universe.has_lower_pins() && !answer.as_ref().is_some_and(is_whole) {
+        // A version of a suite of lower priority is better than none.
+        let other = answer::find(&suites, &wishes, recommends);
+        answer = other
+            .filter(|other| answer.is_none() || is_whole(other))
+            .or(answer);
+    }
     let Some(answer) = answer else {
-        return Resolution::Failed(explain::no_solution(&choice, &wishes));
+        // What is missing may be in a component that the flavor does not read.
+        let helpful = wishes::needs(flavor, &wishes, facts, true);
+        if !helpful.is_empty() {
+            return Resolution::Needs(helpful);
+        }
+        return Resolution::Failed(explain::no_solution(&choice, &wishes, flavor, facts));
     };
     answer::judge(&answer, flavor, &mut sink);
     accounts::judge(flavor, facts.lock.as_ref(), &mut sink);
-    let left_out = explain::left_out(answer.choice(), &wishes, answer.left_out(), &mut sink);
+    let left_out = explain::left_out(
+        answer.choice(),
+        &wishes,
+        (flavor, facts),
+        answer.left_out(),
+        &mut sink,
+    );
     let (init, kubernetes): (Vec<_>, Vec<_>) = upstream
         .into_iter()
         .partition(|locked| locked.part == UpstreamPart::KairosInit);

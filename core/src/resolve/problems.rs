@@ -41,14 +41,12 @@ pub(crate) struct PackageVirtual {
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("no version of `{name}` is `{wanted}`; there is {available}")]
-#[diagnostic(
-    code("kcompose::resolve::version-unavailable"),
-    help("ask for a version that there is, or for none")
-)]
+#[diagnostic(code("kcompose::resolve::version-unavailable"), help("{advice}"))]
 pub(crate) struct VersionUnavailable {
     pub(crate) name: String,
     pub(crate) wanted: String,
     pub(crate) available: String,
+    pub(crate) advice: String,
     #[label("asked for here")]
     pub(crate) span: Span,
 }
@@ -134,12 +132,61 @@ pub(crate) struct DefaultLeftOut {
 }
 
 #[derive(Debug, Error, Diagnostic)]
-#[error("no suite of the distro has a component `{name}`")]
+#[error("no suite of {whose} has a component `{name}`")]
 #[diagnostic(code("kcompose::resolve::component-unknown"), help("{advice}"))]
 pub(crate) struct ComponentUnknown {
+    pub(crate) whose: String,
     pub(crate) name: String,
     pub(crate) advice: String,
     #[label("named here")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("component `{component}` of repository `{repository}` has no packages for {architecture}")]
+#[diagnostic(
+    severity(Warning),
+    code("kcompose::resolve::architecture-missing"),
+    help("take the repository out, or ask its owner for packages of this architecture")
+)]
+pub(crate) struct ArchitectureMissing {
+    pub(crate) repository: String,
+    pub(crate) component: String,
+    pub(crate) architecture: &'static str,
+    #[label("named here")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the repository `{repository}` has no `{name}`; there is {available}")]
+#[diagnostic(
+    code("kcompose::resolve::not-in-repository"),
+    help("take `repository` out, or name the one that has it")
+)]
+pub(crate) struct NotInRepository {
+    pub(crate) name: String,
+    pub(crate) repository: String,
+    pub(crate) available: String,
+    #[label("asked for here")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`{name}` {version} of the repository `{repository}` is not taken: the distro has {taken}")]
+#[diagnostic(
+    severity(Warning),
+    code("kcompose::resolve::not-replaced"),
+    help(
+        "write `{name} repository=\"{repository}\"` to take it, or override=\"{name}\" in the repository; a third-party \
+         repository replaces no package of the distro by itself"
+    )
+)]
+pub(crate) struct Withheld {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) taken: String,
+    pub(crate) repository: String,
+    #[label("asked for here")]
     pub(crate) span: Span,
 }
 

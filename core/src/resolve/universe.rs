@@ -10,7 +10,7 @@ use crate::packages::deb::relation::{self, Atom};
 use crate::packages::deb::version;
 
 use super::facts::{Facts, Movement, SuiteKey};
-use super::wishes::{Wishes, sources};
+use super::wishes::{Source, Wishes, sources};
 
 /// Where a package version stands: which index, and where in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +21,7 @@ pub(crate) struct Place {
 
 /// One index and what its suite says about it.
 struct Listed<'a> {
+    source: Source<'a>,
     key: SuiteKey,
     component: &'a str,
     pin: u16,
@@ -30,43 +31,57 @@ struct Listed<'a> {
 /// All indexes, in the order of the flavor's sources.
 pub(crate) struct Universe<'a> {
     listed: Vec<Listed<'a>>,
+    /// Packages and the sources that wishes name for them.
+    chosen: Vec<(&'a str, &'a str)>,
     architecture: &'static str,
 }
 
 impl<'a> Universe<'a> {
     /// The indexes of the components that a flavor reads.
-    pub(crate) fn new(flavor: &Flavor, wishes: &Wishes, facts: &'a Facts) -> Self {
+    pub(crate) fn new(flavor: &'a Flavor, wishes: &'a Wishes, facts: &'a Facts) -> Self {
         let named: Vec<&String> = wishes
             .wants
             .iter()
             .filter_map(|wish| Some(&wish.component.as_ref()?.value))
             .collect();
         let mut listed = Vec::new();
-        for (source, is_distro) in sources(flavor) {
-            for suite in &source.suites {
+        for source in sources(flavor) {
+            let repository = source.repository;
+            for suite in &repository.suites {
                 let key = SuiteKey {
-                    source: source.name.value.clone(),
+                    source: repository.name.value.clone(),
                     suite: suite.name.clone(),
                 };
                 let Some(known) = facts.suites.get(&key) else {
                     continue;
                 };
+                let pin = repository
+                    .priority
+                    .as_ref()
+                    .map_or(known.release.pin, |said| said.value);
                 let read = suite.components();
-                let wanted =
-                    |component: &String| read.contains(component) || is_distro && named.contains(&component);
+                let wanted = |component: &String| {
+                    read.contains(component) || source.of_distro && named.contains(&component)
+                };
                 for (component, indexes) in known.components.iter().filter(|(component, _)| wanted(component))
                 {
                     listed.extend(indexes.iter().map(|index| Listed {
+                        source,
                         key: key.clone(),
                         component,
-                        pin: known.release.pin,
+                        pin,
                         index,
                     }));
                 }
             }
         }
+        let chosen = wishes
+            .wants
+            .iter()
+            .filter_map(|wish| Some((wish.name.as_str(), wish.repository.as_ref()?.value.as_str())));
         Universe {
             listed,
+            chosen: chosen.collect(),
             architecture: flavor.architecture.as_str(),
         }
     }
@@ -84,19 +99,56 @@ impl<'a> Universe<'a> {
         (&listed.key, listed.component)
     }
 
-    /// All versions of a package, most wanted first: by pin, version, order of sources. Equal ones come once.
+    /// All versions of a package that may be chosen, most wanted first: by pin, version, order of sources. Equal ones come
+    /// once. A third-party source has no say in a package of the distro unless the flavor lets it replace that.
     pub(crate) fn versions(&self, name: &str) -> Vec<Place> {
-        let mut found: Vec<(u16, Place)> = Vec::new();
+        let (mut found, withheld) = self.offered(name);
+        found.retain(|place| !withheld.contains(place));
+        self.sorted(found)
+    }
+
+    /// The versions of a package that third-party sources have and may not put in the place of the distro's.
+    pub(crate) fn withheld(&self, name: &str) -> Vec<Place> {
+        let (_, withheld) = self.offered(name);
+        self.sorted(withheld)
+    }
+
+    /// The versions of a package that there are, and those among them that may not replace the distro's.
+    fn offered(&self, name: &str) -> (Vec<Place>, Vec<Place>) {
+        let mut found: Vec<Place> = Vec::new();
         for (listed, index) in self.listed.iter().zip(0..) {
-            for position in listed.index.positions(name) {
-                let place = Place {
-                    index,
-                    position: u32::try_from(position).expect("an index is under 4 GiB"),
-                };
-                found.push((listed.pin, place));
-            }
+            found.extend(listed.index.positions(name).map(|position| Place {
+                index,
+                position: u32::try_from(position).expect("an index is under 4 GiB"),
+            }));
         }
-        found.retain(|(_, place)| self.is_installable(self.package(*place).architecture));
+        found.retain(|place| self.is_installable(self.package(*place).architecture));
+        let of_distro = |place: &Place| self.source(*place).of_distro;
+        let withheld = if found.iter().any(of_distro) {
+            let foreign = found.iter().filter(|place| !of_distro(place));
+            foreign
+                .filter(|place| {
+                    !self.source(**place).repository.may_replace(name) && !self.is_chosen(**place)
+                })
+                .copied()
+                .collect()
+        } else {
+            Vec::new()
+        };
+        (found, withheld)
+    }
+
+    /// Whether a wish names the source of a package version.
+    fn is_chosen(&self, place: Place) -> bool {
+        let source = &self.listed[place.index as usize].key.source;
+        let name = self.package(place).name;
+        self.chosen
+            .iter()
+            .any(|(package, chosen)| *package == name && *chosen == source)
+    }
+
+    fn sorted(&self, places: Vec<Place>) -> Vec<Place> {
+        let mut found: Vec<(u16, Place)> = places.into_iter().map(|place| (self.pin(place), place)).collect();
         found.sort_by(|(left_pin, left), (right_pin, right)| {
             let versions = version::compare(self.package(*right).version, self.package(*left).version);
             right_pin.cmp(left_pin).then(versions).then(left.cmp(right))
@@ -109,6 +161,17 @@ impl<'a> Universe<'a> {
             }
         }
         places
+    }
+
+    /// The package source of a place.
+    pub(crate) fn source(&self, place: Place) -> Source<'a> {
+        self.listed[place.index as usize].source
+    }
+
+    /// Whether some suites are wanted less than others.
+    pub(crate) fn has_lower_pins(&self) -> bool {
+        let mut pins = self.listed.iter().map(|listed| listed.pin);
+        pins.next().is_some_and(|first| pins.any(|pin| pin != first))
     }
 
     /// How much a place is wanted by itself.
@@ -132,9 +195,12 @@ impl<'a> Universe<'a> {
         found
     }
 
-    /// Names of packages that every image has, sorted.
+    /// Names of packages that every image has, sorted. Only the distro decides that.
     pub(crate) fn essential(&self) -> Vec<String> {
-        let all = self.listed.iter().filter(|listed| listed.pin >= 500);
+        let all = self
+            .listed
+            .iter()
+            .filter(|listed| listed.pin >= 500 && listed.source.of_distro);
         let mut names: Vec<String> = all
             .flat_map(|listed| {
                 listed
@@ -175,8 +241,10 @@ impl<'a> Universe<'a> {
 pub(crate) enum Width {
     /// The most wanted version of each package, and the locked one.
     Candidates,
-    /// Every version that is offered without being asked for.
+    /// Every version of the most wanted suites, and the locked one.
     AllVersions,
+    /// Every version of all suites: what only a suite of lower priority can satisfy is taken from there.
+    AllSuites,
 }
 
 /// The universe as a flavor's wishes and its lock narrow it.
@@ -245,6 +313,9 @@ impl<'a> Choice<'a> {
                 .iter()
                 .all(|request| version::is_wanted(version, request))
         });
+        if let Some(wanted) = self.repository(name) {
+            versions.retain(|place| self.universe.suite(*place).0.source == wanted);
+        }
         let Some(best) = versions.first().map(|place| self.universe.pin(*place)) else {
             return versions;
         };
@@ -253,11 +324,21 @@ impl<'a> Choice<'a> {
             .iter()
             .position(|place| Some(self.universe.package(*place).version) == locked);
         let locked = position.map(|at| versions.remove(at));
-        versions.retain(|place| self.universe.pin(*place) == best);
-        match self.width {
-            Width::Candidates => locked.into_iter().chain(versions.into_iter().take(1)).collect(),
-            Width::AllVersions => locked.into_iter().chain(versions).collect(),
-        }
+        let is_best = |place: &Place| self.universe.pin(*place) == best;
+        let count = match self.width {
+            Width::Candidates => 1,
+            Width::AllVersions | Width::AllSuites => usize::MAX,
+        };
+        let others = versions
+            .into_iter()
+            .filter(|place| self.width == Width::AllSuites || is_best(place));
+        locked.into_iter().chain(others.take(count)).collect()
+    }
+
+    /// The package source that the flavor names for a package.
+    fn repository(&self, name: &str) -> Option<&str> {
+        let mut wants = self.wishes.wants.iter().filter(|wish| wish.name.as_str() == name);
+        wants.find_map(|wish| Some(wish.repository.as_ref()?.value.as_str()))
     }
 
     /// What the flavor asks of the versions of a package.

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Flavor, Hold, PackageName, Packages, Rank, Repository, Url, VersionRequest};
+use crate::model::{
+    Flavor, Hold, PackageName, Packages, Rank, Repository, Snapshot, Url, VersionRequest, is_flat,
+};
 use crate::source::{Span, Spanned};
 
 use super::Resolved;
@@ -33,6 +35,7 @@ pub(crate) struct Wish {
     pub(crate) name: PackageName,
     pub(crate) version: Option<Spanned<VersionRequest>>,
     pub(crate) component: Option<Spanned<String>>,
+    pub(crate) repository: Option<Spanned<String>>,
     pub(crate) span: Span,
     pub(crate) origin: Origin,
 }
@@ -56,6 +59,7 @@ impl Wishes {
             name: package.name.clone(),
             version: None,
             component: None,
+            repository: None,
             span: base,
             origin: match package.rank {
                 Rank::Needed => Origin::Distro,
@@ -71,6 +75,7 @@ impl Wishes {
             name: kernel.package.value.clone(),
             version: kernel.version.clone(),
             component: None,
+            repository: None,
             span: kernel.package.span,
             origin: Origin::Kernel,
         });
@@ -94,6 +99,7 @@ impl Wishes {
                     name: request.value.name.clone(),
                     version: request.value.version.clone(),
                     component: request.value.component.clone(),
+                    repository: request.value.repository.clone(),
                     span: request.span,
                     origin,
                 }),
@@ -176,46 +182,64 @@ pub fn builders<'a>(flavor: &Flavor, resolved: &'a Resolved) -> BTreeSet<&'a Pac
     resolved.closure(build_wishes(flavor).iter().map(|wish| &wish.name))
 }
 
+/// A package source as resolving sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) repository: &'a Repository,
+    /// Whether the library's data of the distro name it, and not the flavor.
+    pub(crate) of_library: bool,
+    /// Whether it lies in the distro's archive, whoever names it.
+    pub(crate) of_distro: bool,
+}
+
 /// The package sources of a flavor: the distro's, then its own.
-pub(crate) fn sources(flavor: &Flavor) -> impl Iterator<Item = (&Repository, bool)> {
-    let own = flavor
-        .repositories
-        .iter()
-        .map(|repository| (&repository.value, false));
-    flavor
-        .distro
-        .value
-        .sources
-        .iter()
-        .map(|repository| (repository, true))
-        .chain(own)
+pub(crate) fn sources(flavor: &Flavor) -> impl Iterator<Item = Source<'_>> {
+    let of_library = flavor.distro.value.sources.iter().map(|repository| Source {
+        repository,
+        of_library: true,
+        of_distro: true,
+    });
+    let own = flavor.repositories.iter().map(|repository| Source {
+        repository: &repository.value,
+        of_library: false,
+        of_distro: repository.value.url.is_none(),
+    });
+    of_library.chain(own)
 }
 
 /// Everything that has to be read to resolve a flavor; `unknown` says whether places to look further would help.
 pub(crate) fn needs(flavor: &Flavor, wishes: &Wishes, facts: &Facts, unknown: bool) -> BTreeSet<Need> {
     let extra = wishes.components();
-    let suites = sources(flavor).flat_map(|(source, is_distro)| {
+    let suites = sources(flavor).flat_map(|source| {
         let extra = &extra;
-        source.suites.iter().map(move |suite| {
+        source.repository.suites.iter().map(move |suite| {
             let key = SuiteKey {
-                source: source.name.value.clone(),
+                source: source.repository.name.value.clone(),
                 suite: suite.name.clone(),
             };
             let mut components = suite.components();
-            if is_distro {
+            if source.of_distro {
                 components.extend(extra.iter().cloned());
             }
             let helpful = match facts.suites.get(&key) {
-                Some(known) if unknown && is_distro => known.release.components.iter().cloned().collect(),
+                Some(known) if unknown && !is_flat(&suite.name) => {
+                    known.release.components.iter().cloned().collect()
+                }
                 _ => BTreeSet::new(),
             };
+            let location = location(flavor, source, suite.security);
             Need::Suite(Box::new(SuiteNeed {
-                location: location(flavor, source, suite.security, is_distro),
                 architecture: flavor.architecture,
                 helpful: helpful.difference(&components).cloned().collect(),
                 components,
-                keys: source.keys.iter().map(|key| key.value.clone()).collect(),
-                not_before: facts.lock.as_ref().and_then(|lock| lock.date(&key)),
+                keys: keys(flavor, source.repository),
+                // Who reads an archive as of a time goes back in time on purpose.
+                not_before: facts
+                    .lock
+                    .as_ref()
+                    .filter(|_| location.snapshot.is_none())
+                    .and_then(|lock| lock.date(&key)),
+                location,
                 key,
             }))
         })
@@ -223,43 +247,77 @@ pub(crate) fn needs(flavor: &Flavor, wishes: &Wishes, facts: &Facts, unknown: bo
     suites.filter(|need| !facts.answers(need)).collect()
 }
 
-fn location(flavor: &Flavor, source: &Repository, security: bool, is_distro: bool) -> Location {
+/// The keys that may sign a source: its own; without any, those of the distro whose archive it lies in.
+fn keys(flavor: &Flavor, source: &Repository) -> Vec<String> {
+    let of_distro = flavor.distro.value.sources.first().map(|first| &first.keys);
+    let keys = match of_distro {
+        Some(keys) if source.keys.is_empty() && source.url.is_none() => keys,
+        _ => &source.keys,
+    };
+    keys.iter().map(|key| key.value.clone()).collect()
+}
+
+fn location(flavor: &Flavor, source: Source<'_>, security: bool) -> Location {
     let distro = &flavor.distro.value;
-    let own = source.url.as_ref();
-    // Who names a mirror of the distro and no security archive means the archive beside it.
+    let repository = source.repository;
+    let own = repository.url.as_ref();
+    // A mirror of the distro that the flavor names is that of all its suites. Who names no security archive means the one
+    // beside it.
     let mirror = distro
         .sources
         .iter()
-        .filter(|_| security && is_distro && own.is_none())
-        .find_map(|other| other.url.as_ref());
-    let said = own.or(mirror).map_or(flavor.distro.span, |url| url.span);
-    Location {
-        source: source.name.value.clone(),
-        span: said,
-        url: own
-            .map(|url| url.value.clone())
-            .or_else(|| beside(&mirror?.value)),
-        derived: mirror.is_some(),
-        distro: is_distro.then(|| distro.id.clone()),
-        fallback: if security {
-            distro.security_mirror.clone()
+        .filter(|_| source.of_distro && own.is_none())
+        .find(|other| !other.suites.iter().any(|suite| suite.security))
+        .and_then(|main| main.url.as_ref());
+    let derived = security && mirror.is_some();
+    let of_mirror = mirror.and_then(|mirror| {
+        if derived {
+            beside(&mirror.value)
         } else {
-            distro.mirror.clone()
-        },
+            Some(mirror.value.clone())
+        }
+    });
+    let named = own.map(|url| url.value.clone()).or(of_mirror);
+    let snapshot = repository.snapshot.as_ref().map(|time| time.value.clone());
+    let fallback = match (&snapshot, security) {
+        (None, false) => &distro.mirror,
+        (None, true) => &distro.security_mirror,
+        (Some(_), false) => &distro.snapshots,
+        (Some(_), true) => &distro.security_snapshots,
+    };
+    let said = own.or(mirror).map(|url| url.span);
+    let said = said.or_else(|| Some(repository.name.span).filter(|span| span.is_some()));
+    Location {
+        source: repository.name.value.clone(),
+        span: said.unwrap_or(flavor.distro.span),
+        url: named,
+        derived,
+        distro: source.of_distro.then(|| distro.id.clone()),
+        fallback: fallback.clone(),
         security,
+        allow_expired: repository.allow_expired || snapshot.is_some(),
+        snapshot,
     }
 }
 
 /// `http://mirror/debian-security` for `http://mirror/debian`.
 pub fn beside(mirror: &Url) -> Option<Url> {
     let name = mirror.file_name();
-    let parent = format!("{mirror}-security");
-    (!name.is_empty()).then(|| parent.parse().expect("a longer path makes a URL"))
+    if name.is_empty() {
+        return None;
+    }
+    // The archive's name stands before the time of a snapshot.
+    let text = mirror.to_string();
+    let security = match text.strip_suffix(name).map(|folder| folder.trim_end_matches('/')) {
+        Some(archive) if name.parse::<Snapshot>().is_ok() => format!("{archive}-security/{name}"),
+        _ => format!("{text}-security"),
+    };
+    security.parse().ok()
 }
 
 /// Where a locked package lies, by the sources of the flavor; `None` if the flavor has no such source.
 pub fn location_of(flavor: &Flavor, source: &str, suite: &str) -> Option<Location> {
-    let (found, is_distro) = sources(flavor).find(|(known, _)| known.name.value == source)?;
-    let suite = found.suites.iter().find(|known| known.name == suite)?;
-    Some(location(flavor, found, suite.security, is_distro))
+    let found = sources(flavor).find(|known| known.repository.name.value == source)?;
+    let suite = found.repository.suites.iter().find(|known| known.name == suite)?;
+    Some(location(flavor, found, suite.security))
 }

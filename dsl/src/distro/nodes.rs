@@ -56,12 +56,22 @@ impl Draft {
             sizes,
             ..
         } = self;
+        let mut suites = suites;
+        if let Some(components) = &base.components {
+            for suite in &mut suites {
+                suite.components.clone_from(&components.value);
+            }
+        }
+        distro.components.clone_from(&base.components);
         let (security, main): (Vec<Suite>, Vec<Suite>) = suites.into_iter().partition(|suite| suite.security);
         let source = |name: String, url: &Option<Spanned<Url>>, suites| Repository {
             name: Spanned::unplaced(name),
             url: url.clone(),
             suites,
             keys: keys.clone(),
+            snapshot: base.snapshot.clone(),
+            allow_expired: base.allow_expired.as_ref().is_some_and(|allowed| allowed.value),
+            ..Repository::default()
         };
         distro.sources.push(source(distro.id.clone(), &base.mirror, main));
         if !security.is_empty() {
@@ -192,6 +202,16 @@ pub(crate) static ALL: &[Section<Draft>] = &[
                 PropertySpec::required("default", &WORD, "The release when a flavor names none."),
                 PropertySpec::required("mirror", &ARCHIVE_URL, "The mirror."),
                 PropertySpec::required("security-mirror", &ARCHIVE_URL, "The security archive."),
+                PropertySpec::optional(
+                    "snapshots",
+                    &ARCHIVE_URL,
+                    "The archive at a snapshot service, below which times are folders.",
+                ),
+                PropertySpec::optional(
+                    "security-snapshots",
+                    &ARCHIVE_URL,
+                    "Likewise for the security archive.",
+                ),
             ]),
             example: "distro \"debian\" family=\"debian\" default=\"trixie\"",
             ..NodeSpec::EMPTY
@@ -207,6 +227,8 @@ pub(crate) static ALL: &[Section<Draft>] = &[
             let url = |name: &str| node.value::<Url>(name).map(|url| url.value.folder());
             draft.distro.mirror = url("mirror");
             draft.distro.security_mirror = url("security-mirror");
+            draft.distro.snapshots = url("snapshots");
+            draft.distro.security_snapshots = url("security-snapshots");
         },
     },
     Section {

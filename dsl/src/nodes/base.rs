@@ -5,7 +5,7 @@ use kcompose_core::source::Spanned;
 
 use crate::schema::{ArgumentSpec, NodeSpec, Properties, PropertySpec, Section};
 use crate::syntax::Node;
-use crate::values::{ARCHIVE_URL, DISTRO, WORD};
+use crate::values::{ARCHIVE_URL, BOOLEAN, COMPONENTS, DISTRO, SNAPSHOT, WORD, words};
 
 pub(super) const NODE: Section<Fragment> = Section {
     spec: NodeSpec {
@@ -30,7 +30,25 @@ pub(super) const NODE: Section<Fragment> = Section {
             PropertySpec::optional(
                 "security-mirror",
                 &ARCHIVE_URL,
-                "A mirror of the distro's security archive.",
+                "A mirror of the distro's security archive. Where only `mirror` is said, the archive beside it is read: its URL \
+                 with `-security` behind it.",
+            ),
+            PropertySpec::optional(
+                "components",
+                &COMPONENTS,
+                "The components to read, separated by spaces, in the place of those of the release.",
+            ),
+            PropertySpec::optional(
+                "snapshot",
+                &SNAPSHOT,
+                "The time as of which the archive is read, from the distro's snapshot service; `mirror` and \
+                 `security-mirror` name another one, below whose URLs times are folders. A snapshot is past its \
+                 `Valid-Until` on purpose, so this implies `allow-expired`.",
+            ),
+            PropertySpec::optional(
+                "allow-expired",
+                &BOOLEAN,
+                "Whether release files past their `Valid-Until` are read: somebody could hold back updates unnoticed.",
             ),
         ]),
         example: "base \"debian\" release=\"trixie\"",
@@ -49,6 +67,11 @@ fn lower(node: &Node, fragment: &mut Fragment) {
         release: node.value("release"),
         mirror: node.value("mirror").map(folder),
         security_mirror: node.value("security-mirror").map(folder),
+        components: node
+            .value::<String>("components")
+            .map(|text| text.map(|text| words(&text).map(str::to_owned).collect())),
+        snapshot: node.value("snapshot"),
+        allow_expired: node.value("allow-expired"),
     };
     fragment.bases.push(Spanned::new(base, node.span));
 }

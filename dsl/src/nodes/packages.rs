@@ -18,6 +18,11 @@ static REQUEST: NodeSpec = NodeSpec {
             &WORD,
             "A component of the archive that is read for it, such as `non-free-firmware`.",
         ),
+        PropertySpec::optional(
+            "repository",
+            &WORD,
+            "The `repository` whose versions are wanted, by its name; what it needs comes from there where only that fits.",
+        ),
         PropertySpec::optional("arch", &ARCHITECTURE, "The only architecture that wants it."),
     ]),
     example: "curl version=\">=8.10\"",
@@ -118,6 +123,7 @@ fn lower_request(node: &Node, packages: &mut Packages) {
         name,
         version: node.value("version"),
         component: node.value("component"),
+        repository: node.value("repository"),
         architecture: node.value("arch"),
     };
     packages.requests.push(Spanned::new(request, node.name.span));

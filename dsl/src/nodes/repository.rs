@@ -1,23 +1,26 @@
 //! `repository`: a package source.
 
-use kcompose_core::model::{Fragment, Repository, Suite, Url, is_flat};
+use kcompose_core::model::{Fragment, Replaces, Repository, Suite, Url, is_flat};
 use kcompose_core::source::Spanned;
 
 use crate::schema::{ArgumentSpec, NodeSpec, Properties, PropertySpec, Section};
 use crate::syntax::Node;
-use crate::values::{ARCHIVE_URL, CONTEXT_PATH, LINE, SUITES, WORD, words};
+use crate::values::{
+    ARCHIVE_URL, BOOLEAN, COMPONENTS, CONTEXT_PATH, OVERRIDE, PRIORITY, SNAPSHOT, SUITES, WORD, words,
+};
 
 pub(super) const NODE: Section<Fragment> = Section {
     spec: NodeSpec {
         name: "repository",
-        doc: "A package source beside those of the distro. Its index must be signed with the given key.",
+        doc: "A package source beside those of the distro. With a `url` it is somebody else's, whose index must be signed with the \
+              given `key`; without one it is more suites of the distro's own archive, such as backports.",
         arguments: &[ArgumentSpec::one(
             "NAME",
             &WORD,
             "A name for it, in the lock and in messages.",
         )],
         properties: Properties::Known(&[
-            PropertySpec::required("url", &ARCHIVE_URL, "Its URL, the part before `/dists`."),
+            PropertySpec::optional("url", &ARCHIVE_URL, "Its URL, the part before `/dists`."),
             PropertySpec::required(
                 "suite",
                 &SUITES,
@@ -26,13 +29,36 @@ pub(super) const NODE: Section<Fragment> = Section {
             ),
             PropertySpec::optional(
                 "components",
-                &LINE,
+                &COMPONENTS,
                 "The components to read, separated by spaces; `main` when absent. A flat repository has none.",
             ),
-            PropertySpec::required(
+            PropertySpec::optional(
                 "key",
                 &CONTEXT_PATH,
-                "The file with its OpenPGP public key, as `gpg --export` writes it, armoured or not.",
+                "The file with its OpenPGP public key, as `gpg --export` writes it, armoured or not. Needed with a `url`.",
+            ),
+            PropertySpec::optional(
+                "override",
+                &OVERRIDE,
+                "Which packages of the distro it may replace. Without it, a third-party repository only adds packages that the \
+                 distro does not have. `repository` of a package lets it replace that one.",
+            ),
+            PropertySpec::optional(
+                "priority",
+                &PRIORITY,
+                "The priority of its versions; when absent that which its release file implies: 100 or 1 for suites that \
+                 are not automatic, such as backports and experimental, else 500.",
+            ),
+            PropertySpec::optional(
+                "snapshot",
+                &SNAPSHOT,
+                "The time as of which it is read: a folder below its URL, as snapshot services have them. Implies \
+                 `allow-expired`.",
+            ),
+            PropertySpec::optional(
+                "allow-expired",
+                &BOOLEAN,
+                "Whether a release file past its `Valid-Until` is read: somebody could hold back updates unnoticed.",
             ),
         ]),
         example: "repository \"internal\" url=\"https://deb.example.org\" suite=\"trixie\" components=\"main\" key=\"keys/internal.asc\"",
@@ -42,11 +68,9 @@ pub(super) const NODE: Section<Fragment> = Section {
 };
 
 fn lower(node: &Node, fragment: &mut Fragment) {
-    let (Some(name), Some(url), Some(suite)) = (node.argument(0), node.value("url"), node.value("suite"))
-    else {
+    let (Some(name), Some(suite)) = (node.argument(0), node.value::<String>("suite")) else {
         return;
     };
-    let (url, suite): (Spanned<Url>, Spanned<String>) = (url, suite);
     let components: Option<Spanned<String>> = node.value("components");
     let suite_of = |name: &str| {
         let components = match &components {
@@ -63,9 +87,23 @@ fn lower(node: &Node, fragment: &mut Fragment) {
     let suites = words(&suite.value).map(suite_of).collect();
     let repository = Repository {
         name,
-        url: Some(url.map(Url::folder)),
+        url: node.value("url").map(|url: Spanned<Url>| url.map(Url::folder)),
         suites,
         keys: node.value("key").into_iter().collect(),
+        replaces: replaces(node),
+        priority: node.value("priority"),
+        snapshot: node.value("snapshot"),
+        allow_expired: node.value("allow-expired").is_some_and(|allowed| allowed.value),
     };
     fragment.repositories.push(Spanned::new(repository, node.span));
+}
+
+fn replaces(node: &Node) -> Replaces {
+    match (node.value::<bool>("override"), node.value::<String>("override")) {
+        (Some(all), _) if all.value => Replaces::All,
+        (None, Some(names)) => {
+            Replaces::Named(words(&names.value).filter_map(|name| name.parse().ok()).collect())
+        }
+        _ => Replaces::None,
+    }
 }

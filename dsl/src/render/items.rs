@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use kcompose_core::kairos::grub;
 use kcompose_core::model::{
     Certificate, FileBody, FileNode, FixedId, Flavor, Group, Keyboard, OnMissing, PackageName,
-    PackageRequest, Packages, PathClass, Repository, Run, Runtime, Service, ServiceVerb, StockPackage, User,
-    Variant,
+    PackageRequest, Packages, PathClass, Replaces, Repository, Run, Runtime, Service, ServiceVerb,
+    StockPackage, User, Variant,
 };
 use kcompose_core::source::{SourceMap, Span, Spanned};
 
@@ -93,6 +93,7 @@ fn base(flavor: &Flavor, sources: &SourceMap) -> Item {
             .filter(|source| source.suites.iter().any(|suite| suite.security == security));
         of_kind.find_map(|source| source.url.as_ref().map(|url| url.value.clone()))
     };
+    let first = distro.sources.first();
     Item::new("base")
         .argument(&distro.id)
         .property("release", &distro.release)
@@ -101,6 +102,17 @@ fn base(flavor: &Flavor, sources: &SourceMap) -> Item {
             "security-mirror",
             mirror(true).or_else(|| distro.security_mirror.clone()),
         )
+        .optional(
+            "components",
+            distro.components.as_ref().map(|all| all.value.join(" ")),
+        )
+        .optional(
+            "snapshot",
+            first
+                .and_then(|source| source.snapshot.as_ref())
+                .map(|time| &time.value),
+        )
+        .flag("allow-expired", first.is_some_and(|source| source.allow_expired))
         .from(flavor.distro.span, sources)
 }
 
@@ -198,11 +210,16 @@ fn requests(packages: &Packages, sources: &SourceMap) -> Vec<Item> {
             name,
             version,
             component,
+            repository,
             architecture,
         } = &request.value;
         Item::new(name.as_str())
             .optional("version", version.as_ref().map(|version| &version.value))
             .optional("component", component.as_ref().map(|component| &component.value))
+            .optional(
+                "repository",
+                repository.as_ref().map(|repository| &repository.value),
+            )
             .optional(
                 "arch",
                 architecture.as_ref().map(|architecture| &architecture.value),
@@ -241,8 +258,16 @@ fn repository(repository: &Spanned<Repository>, sources: &SourceMap) -> Item {
         url,
         suites,
         keys,
+        replaces,
+        priority,
+        snapshot,
+        allow_expired,
     } = &repository.value;
     let joined = |list: Vec<&str>| list.join(" ");
+    let named = match replaces {
+        Replaces::Named(names) => Some(joined(names.iter().map(PackageName::as_str).collect())),
+        Replaces::None | Replaces::All => None,
+    };
     // The key's text has taken the place of its path, which still stands in the document.
     let path = |span: Span| sources.text(span).map(|text| text.trim_matches('"').to_owned());
     Item::new("repository")
@@ -254,9 +279,17 @@ fn repository(repository: &Spanned<Repository>, sources: &SourceMap) -> Item {
         )
         .optional(
             "components",
-            suites.first().map(|suite| suite.components.join(" ")),
+            suites
+                .first()
+                .map(|suite| suite.components.join(" "))
+                .filter(|components| !components.is_empty()),
         )
         .optional("key", keys.first().and_then(|key| path(key.span)))
+        .flag("override", *replaces == Replaces::All)
+        .optional("override", named)
+        .number("priority", priority.as_ref().map(|priority| priority.value))
+        .optional("snapshot", snapshot.as_ref().map(|snapshot| &snapshot.value))
+        .flag("allow-expired", *allow_expired)
         .from(repository.span, sources)
 }
 

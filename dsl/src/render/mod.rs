@@ -171,6 +171,20 @@ impl Item {
         }
     }
 
+    fn number(mut self, name: &str, number: Option<u16>) -> Self {
+        let value = number.map(|number| (name.to_owned(), Value::Integer(number.into())));
+        self.properties.extend(value);
+        self
+    }
+
+    /// A property that is said only when it holds.
+    fn flag(mut self, name: &str, holds: bool) -> Self {
+        if holds {
+            self.properties.push((name.to_owned(), Value::Boolean(true)));
+        }
+        self
+    }
+
     fn children(mut self, children: impl IntoIterator<Item = Item>) -> Self {
         self.children.extend(children);
         self

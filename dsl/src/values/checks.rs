@@ -1,6 +1,6 @@
 //! What the texts of values must be like.
 
-use kcompose_core::model::{InvalidValue, Url, redacted};
+use kcompose_core::model::{InvalidValue, PackageName, Url, redacted};
 
 use super::words;
 
@@ -141,6 +141,35 @@ pub(super) fn check_archive_url(text: &str) -> Result<(), InvalidValue> {
         );
     }
     Ok(())
+}
+
+pub(super) fn check_components(text: &str) -> Result<(), InvalidValue> {
+    let is_component = |name: &str| is_word(name, "-_.+/") && !name.split('/').any(|part| part == "..");
+    match words(text).find(|name| !is_component(name)) {
+        Some(wrong) => refuse(
+            format!("`{}` is not a component", redacted(wrong)),
+            "write names separated by spaces, as in \"main contrib non-free-firmware\"",
+        ),
+        None if words(text).next().is_none() => refuse("no component is named", "write \"main\" at least"),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn check_priority(text: &str) -> Result<(), InvalidValue> {
+    match text.parse::<u16>() {
+        Ok(1..=1000) => Ok(()),
+        _ => refuse(
+            format!("`{text}` is not a priority"),
+            "choose a number from 1 to 1000; to read nothing of a repository, take it out",
+        ),
+    }
+}
+
+pub(super) fn check_packages(text: &str) -> Result<(), InvalidValue> {
+    if words(text).next().is_none() {
+        return refuse("no package is named", "write names of packages, or #true for all");
+    }
+    words(text).try_for_each(|name| name.parse::<PackageName>().map(drop))
 }
 
 pub(super) fn check_suites(text: &str) -> Result<(), InvalidValue> {

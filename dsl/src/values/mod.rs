@@ -5,7 +5,7 @@ mod read;
 
 use kcompose_core::model::{
     AbsPath, Architecture, CheckedBy, FileMode, HostName, InvalidValue, Locale, PackageName, PathPattern,
-    RuntimeSource, Size, TimeZone, UnitName, Url, VersionRequest, XkbNames,
+    RuntimeSource, Size, Snapshot, TimeZone, UnitName, Url, VersionRequest, XkbNames,
 };
 
 use checks::*;
@@ -52,6 +52,8 @@ pub enum Kind {
     IntegerOrText,
     /// A whole number, text, `#true` or `#false`.
     Scalar,
+    /// `#true`, `#false` or text.
+    BooleanOrText,
 }
 
 /// What is wrong with a value.
@@ -114,11 +116,13 @@ impl ValueType {
     /// Whether a value is of this type.
     pub(crate) fn accept(&self, value: &Value) -> Result<(), Refusal> {
         let text = match (self.kind, value) {
-            (Kind::Text | Kind::IntegerOrText | Kind::Scalar, Value::Text(text)) => text.clone(),
+            (Kind::Text | Kind::IntegerOrText | Kind::BooleanOrText | Kind::Scalar, Value::Text(text)) => {
+                text.clone()
+            }
             (Kind::Integer | Kind::IntegerOrText | Kind::Scalar, Value::Integer(number)) => {
                 number.to_string()
             }
-            (Kind::Boolean | Kind::Scalar, Value::Boolean(_)) => return Ok(()),
+            (Kind::Boolean | Kind::BooleanOrText | Kind::Scalar, Value::Boolean(_)) => return Ok(()),
             _ => return Err(Refusal::Kind),
         };
         if !self.choices.is_empty() && !self.choices.contains(&text.as_str()) {
@@ -305,6 +309,41 @@ pub static ARCHIVE_URL: ValueType = ValueType::checked(
      `/etc/apt/auth.conf.d`, `~/.netrc` or the file that `NETRC` names, and sends it to that server alone.",
     check_archive_url,
 );
+/// Names of components.
+pub static COMPONENTS: ValueType = ValueType::checked(
+    "components",
+    "names of components",
+    "Names of components, separated by spaces.",
+    check_components,
+);
+/// A time that an archive is read as of.
+pub static SNAPSHOT: ValueType = ValueType::checked(
+    "snapshot",
+    Snapshot::WHAT,
+    "A time in UTC, as snapshot services write it: `20260101T000000Z`.",
+    parses::<Snapshot>,
+);
+/// A priority of package versions.
+pub static PRIORITY: ValueType = ValueType {
+    kind: Kind::Integer,
+    ..ValueType::checked(
+        "priority",
+        "a number from 1 to 1000",
+        "A number from 1 to 1000. The version of the highest priority is taken, and of equal ones the newest: 500 is usual, 100 \
+         a suite like backports, 1 one like experimental, and 990 comes before the distro's own.",
+        check_priority,
+    )
+};
+/// Packages of the distro, or all of them.
+pub static OVERRIDE: ValueType = ValueType {
+    kind: Kind::BooleanOrText,
+    ..ValueType::checked(
+        "packages or all",
+        "`#true` or names of packages",
+        "`#true` for all, or names of packages, separated by spaces.",
+        check_packages,
+    )
+};
 /// Names of suites.
 pub static SUITES: ValueType = ValueType::checked(
     "suites",

@@ -2,7 +2,7 @@
 
 use kcompose_core::model::{
     AbsPath, Architecture, FileMode, HostName, Locale, PackageName, PathPattern, RuntimeSource, Size,
-    TimeZone, UnitName, Url, VersionRequest, XkbNames,
+    Snapshot, TimeZone, UnitName, Url, VersionRequest, XkbNames,
 };
 use kcompose_core::source::Spanned;
 
@@ -57,6 +57,16 @@ impl Readable for u32 {
     }
 }
 
+impl Readable for u16 {
+    fn read(value: &Value) -> Option<Self> {
+        if let Value::Integer(number) = value {
+            u16::try_from(*number).ok()
+        } else {
+            None
+        }
+    }
+}
+
 macro_rules! readable_text {
     ($($type:ty),* $(,)?) => {$(
         impl Readable for $type {
@@ -81,6 +91,7 @@ readable_text!(
     TimeZone,
     Locale,
     XkbNames,
+    Snapshot,
     Url,
     semver::Version
 );

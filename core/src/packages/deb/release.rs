@@ -234,6 +234,17 @@ impl Release {
         self.components.iter().any(|known| known == component)
     }
 
+    /// Whether the suite lists an index of a component for an architecture.
+    pub fn lists(&self, component: &str, architecture: &str) -> bool {
+        !self.indexes(component, architecture).is_empty()
+    }
+
+    /// Whether the suite lists an index of a component, for any architecture.
+    pub fn lists_component(&self, component: &str) -> bool {
+        let folder = format!("{component}/binary-");
+        self.files.keys().any(|path| path.starts_with(&folder))
+    }
+
     fn index(&self, component: &str, folder: &str) -> Option<ListedIndex> {
         // Smallest first.
         let order = [

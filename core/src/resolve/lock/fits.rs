@@ -1,13 +1,15 @@
 //! Whether a lock still answers what a flavor asks, and if not, what differs.
 
+use std::collections::BTreeSet;
+
 use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::diagnostic::{Diagnostics, Sink, did_you_mean};
-use crate::model::{Flavor, PackageName};
+use crate::model::{Flavor, PackageName, Url};
 use crate::source::Span;
 
-use super::{LANGUAGE, Lock, Request};
+use super::{LANGUAGE, Lock, Request, said_urls};
 
 #[derive(Debug, Error, Diagnostic)]
 #[error("{what} is asked for and not locked")]
@@ -28,6 +30,20 @@ struct NotLocked {
 struct NoLongerAsked {
     what: String,
     #[label("of this flavor")]
+    span: Option<Span>,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("package source `{name}` is read from {now} now, and was locked from {before}")]
+#[diagnostic(
+    code("kcompose::lock::url-changed"),
+    help("`kcompose lock` reads the indexes there, and moves as little as it can")
+)]
+struct UrlChanged {
+    name: String,
+    now: String,
+    before: String,
+    #[label("named here")]
     span: Option<Span>,
 }
 
@@ -57,10 +73,11 @@ impl Lock {
         if self.language != LANGUAGE {
             sink.push(OtherLanguage { found: self.language });
         }
+        let some = |span: Span| Some(span).filter(|span| span.is_some());
         if self.request == request.digest() {
+            self.compare_urls(flavor, &mut sink);
             return sink.into_diagnostics();
         }
-        let some = |span: Span| Some(span).filter(|span| span.is_some());
         let new: Vec<(&String, &Span)> = request
             .asked
             .iter()
@@ -97,6 +114,30 @@ impl Lock {
 }
 
 impl Lock {
+    /// Notes package sources that are read from elsewhere now.
+    fn compare_urls(&self, flavor: &Flavor, sink: &mut Sink) {
+        let Some(locked) = &self.urls else { return };
+        let said = said_urls(flavor);
+        let names: BTreeSet<&String> = locked.keys().chain(said.keys()).collect();
+        for name in names {
+            let (now, before) = (said.get(name), locked.get(name));
+            if now.map(|(url, _)| url) != before {
+                let shown = |url: Option<&Url>| {
+                    url.map_or_else(|| "the distro's mirror".to_owned(), |url| format!("`{url}`"))
+                };
+                sink.push(UrlChanged {
+                    name: name.clone(),
+                    now: shown(now.map(|(url, _)| url)),
+                    before: shown(before),
+                    span: now
+                        .map(|(_, span)| *span)
+                        .or(Some(flavor.distro.span))
+                        .filter(|span| span.is_some()),
+                });
+            }
+        }
+    }
+
     /// What to do about a line that is not locked. A name that is nearly one that was locked is likely a slip.
     fn help(&self, line: &str) -> String {
         let adds = "`kcompose lock` adds it, and moves nothing else";
@@ -123,6 +164,12 @@ fn subject(line: &str) -> (&str, &str) {
 
 /// A line as a report writes it: "package `tree`".
 fn in_words(line: &str) -> String {
+    if let Some((rest, repository)) = line
+        .rsplit_once(" from ")
+        .filter(|_| line.starts_with("package "))
+    {
+        return format!("{} of repository `{repository}`", in_words(rest));
+    }
     let words: Vec<&str> = line.split(' ').collect();
     match words[..] {
         ["package", name] => format!("package `{name}`"),
@@ -143,6 +190,8 @@ fn in_words(line: &str) -> String {
         ["group", name] => format!("group `{name}`"),
         ["id", kind, name, id] => format!("id {id} of {kind} `{name}`"),
         ["repository", name, suite, ..] => format!("repository `{name}` with suite `{suite}`"),
+        ["components", "of", distro, components] => format!("components `{components}` of `{distro}`"),
+        ["snapshot", "of", distro, time] => format!("snapshot `{time}` of `{distro}`"),
         ["base", distro, release, architecture] => format!("base `{distro}` `{release}` for {architecture}"),
         _ => format!("`{line}`"),
     }

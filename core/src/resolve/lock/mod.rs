@@ -8,7 +8,7 @@ mod text;
 
 use std::collections::BTreeMap;
 
-use crate::model::{FixedId, Flavor, Group, Url};
+use crate::model::{FixedId, Flavor, Group, PackageName, Replaces, Url};
 use crate::packages::{hex, sha256};
 use crate::source::Span;
 
@@ -39,6 +39,9 @@ pub struct Lock {
     /// Where the archives of the distro were read from, by their names, if not from the distro's own mirrors: for builds
     /// that know no mirror of their own. No part of what a flavor asks for.
     pub mirrors: BTreeMap<String, Url>,
+    /// The URLs of package sources that the flavor said, by their names; `None` in a lock that was written before they were
+    /// kept.
+    pub urls: Option<BTreeMap<String, Url>>,
     /// What it came to.
     pub resolved: Resolved,
 }
@@ -52,6 +55,12 @@ impl Lock {
             request: request.digest(),
             asked: request.visible(),
             mirrors: BTreeMap::new(),
+            urls: Some(
+                said_urls(flavor)
+                    .into_iter()
+                    .map(|(name, (url, _))| (name, url))
+                    .collect(),
+            ),
             resolved,
         }
     }
@@ -81,6 +90,11 @@ impl Request {
         let mut asked: BTreeMap<String, Span> = BTreeMap::new();
         let mut distro = Vec::new();
         for wish in &wishes.wants {
+            let repository = wish
+                .repository
+                .as_ref()
+                .map(|name| format!(" from {}", name.value))
+                .unwrap_or_default();
             let version = wish
                 .version
                 .as_ref()
@@ -94,7 +108,9 @@ impl Request {
             let line = match wish.origin {
                 Origin::Kernel => format!("kernel {}{version}", wish.name),
                 Origin::Build => format!("build {}{version}", wish.name),
-                Origin::Block | Origin::User => format!("package {}{version}{component}", wish.name),
+                Origin::Block | Origin::User => {
+                    format!("package {}{version}{component}{repository}", wish.name)
+                }
                 Origin::Essential | Origin::Default | Origin::Distro => {
                     distro.push(format!("package {}", wish.name));
                     continue;
@@ -143,13 +159,25 @@ impl Request {
             };
             asked.insert(line, from.span);
         }
-        for (source, is_distro) in sources(flavor) {
-            let lines = source_lines(source);
-            if is_distro {
+        for source in sources(flavor) {
+            let lines = source_lines(source.repository);
+            if source.of_library {
                 distro.extend(lines);
             } else {
-                asked.extend(lines.map(|line| (line, source.name.span)));
+                asked.extend(lines.map(|line| (line, source.repository.name.span)));
             }
+        }
+        let base = &flavor.distro.value;
+        if let Some(components) = &base.components {
+            let line = format!("components of {} {}", base.id, components.value.join(","));
+            asked.insert(line, components.span);
+        }
+        let snapshot = base.sources.iter().find_map(|source| source.snapshot.as_ref());
+        if let Some(snapshot) = snapshot {
+            asked.insert(
+                format!("snapshot of {} {}", base.id, snapshot.value),
+                snapshot.span,
+            );
         }
         let ids = &flavor.distro.value.ids;
         distro.extend(ids.users.iter().map(|(name, id)| format!("user {name} {id}")));
@@ -198,14 +226,48 @@ fn group_line(group: &Group) -> String {
 fn source_lines(source: &crate::model::Repository) -> impl Iterator<Item = String> {
     let keys: Vec<&str> = source.keys.iter().map(|key| key.value.trim()).collect();
     let keys = hex::encode(&sha256(keys.join("\n").as_bytes()));
+    let more = more_of(source);
     source.suites.iter().map(move |suite| {
         let mut components = suite.components.clone();
         components.sort();
         format!(
-            "repository {} {} {} {keys}",
+            "repository {} {} {} {keys}{more}",
             source.name.value,
             suite.name,
             components.join(",")
         )
     })
+}
+
+/// What a source says beside its suites; nothing for one that says no more, so that locks of old stay as they are.
+fn more_of(source: &crate::model::Repository) -> String {
+    let mut more = String::new();
+    if let Some(priority) = &source.priority {
+        more.push_str(&format!(" priority={}", priority.value));
+    }
+    match &source.replaces {
+        Replaces::None => {}
+        Replaces::All => more.push_str(" override"),
+        Replaces::Named(names) => {
+            let mut names: Vec<&str> = names.iter().map(PackageName::as_str).collect();
+            names.sort_unstable();
+            more.push_str(&format!(" override={}", names.join(",")));
+        }
+    }
+    if let Some(snapshot) = &source.snapshot {
+        more.push_str(&format!(" snapshot={}", snapshot.value));
+    }
+    more
+}
+
+/// The URLs that a flavor says, by the names of package sources, with the places that say them.
+fn said_urls(flavor: &Flavor) -> BTreeMap<String, (Url, Span)> {
+    let named = sources(flavor).filter_map(|source| {
+        let url = source.repository.url.as_ref()?;
+        Some((
+            source.repository.name.value.clone(),
+            (url.value.clone(), url.span),
+        ))
+    });
+    named.collect()
 }

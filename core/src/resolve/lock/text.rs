@@ -62,7 +62,12 @@ pub fn render(lock: &Lock) -> String {
         Line::new("architecture").value(resolved.architecture.as_str()),
     );
     line(&mut out, Line::new("epoch").plain(resolved.epoch));
-    line(&mut out, Line::new("request").text("sha256", &lock.request));
+    let request = Line::new("request").text("sha256", &lock.request);
+    let request = match &lock.urls {
+        Some(urls) => request.number("urls", i64::try_from(urls.len()).unwrap_or(i64::MAX)),
+        None => request,
+    };
+    line(&mut out, request);
     for asked in &lock.asked {
         line(&mut out, Line::new("asked").value(asked));
     }
@@ -74,6 +79,9 @@ pub fn render(lock: &Lock) -> String {
             .text("date", &time::format(index.date))
             .text("sha256", &index.inrelease_sha256);
         line(&mut out, middle.text("signed-by", &index.signed_by.join(" ")));
+    }
+    for (source, url) in lock.urls.iter().flatten() {
+        line(&mut out, Line::new("url").value(source).value(&url.to_string()));
     }
     for (archive, url) in &lock.mirrors {
         line(
@@ -344,6 +352,7 @@ struct Draft {
     asked: Vec<String>,
     indexes: Vec<LockedIndex>,
     mirrors: BTreeMap<String, Url>,
+    urls: Option<BTreeMap<String, Url>>,
     ids: Ids,
     accounts: BTreeMap<String, u32>,
     left_out: BTreeMap<PackageName, PackageName>,
@@ -364,7 +373,16 @@ impl Draft {
                 );
             }
             "epoch" => self.epoch = Some(number(node.value(0)?)?),
-            "request" => self.request = Some(digest(node.text("sha256")?)?),
+            "request" => {
+                self.request = Some(digest(node.text("sha256")?)?);
+                if node.properties.contains_key("urls") {
+                    self.urls.get_or_insert_default();
+                }
+            }
+            "url" => {
+                let (source, url) = (node.value(0)?.to_owned(), url(node.value(1)?)?);
+                self.urls.get_or_insert_default().insert(source, url);
+            }
             "asked" => self.asked.push(node.value(0)?.to_owned()),
             "index" => self.indexes.push(index(node)?),
             "mirror" => {
@@ -411,6 +429,7 @@ impl Draft {
         self.indexes.sort();
         Ok(Lock {
             mirrors: self.mirrors,
+            urls: self.urls,
             language: self.language.ok_or_else(|| lacks("lock"))?,
             asked: self.asked,
             request: self.request.ok_or_else(|| lacks("request"))?,

@@ -49,7 +49,7 @@ fn a_lock_is_written_sorted_and_read_back() {
         "lock format=1 language=1",
         "architecture \"amd64\"",
         "epoch 200",
-        &format!("request sha256=\"{}\"", lock.request),
+        &format!("request sha256=\"{}\" urls=0", lock.request),
         "asked \"base debian trixie amd64\"",
         "asked \"hold bb =1\"",
         "asked \"kernel linux-image-amd64\"",

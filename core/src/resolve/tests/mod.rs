@@ -5,6 +5,7 @@
 
 mod accounts;
 mod lock;
+mod repositories;
 mod solutions;
 mod stories;
 
@@ -159,6 +160,7 @@ fn distro() -> Distro {
             url: None,
             suites: vec![suite("trixie"), suite("trixie-updates")],
             keys: Vec::new(),
+            ..Repository::default()
         }],
         ..Distro::default()
     }
@@ -203,6 +205,8 @@ fn wish(packages: &mut Packages, distro: &mut Distro, line: &str, span: Span) {
                 name: name.parse().unwrap(),
                 version: property("version").map(|version| Spanned::new(version.parse().unwrap(), span)),
                 component: property("component").map(|component| Spanned::new(component.to_owned(), span)),
+                repository: property("repository")
+                    .map(|repository| Spanned::new(repository.to_owned(), span)),
                 architecture: None,
             };
             packages.requests.push(Spanned::new(request, span));

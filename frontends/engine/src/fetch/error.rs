@@ -173,7 +173,7 @@ pub enum FetchError {
     #[diagnostic(
         code("kcompose::fetch::gone"),
         help(
-            "`kcompose update` moves the lock to versions that there are; to keep it, name a mirror that keeps old versions, such as one of snapshot.debian.org, with KCOMPOSE_MIRROR or `base … mirror=\"URL\"`"
+            "`kcompose update` moves the lock to versions that there are; to keep versions for good, say `snapshot=\"20260101T000000Z\"` in `base`"
         )
     )]
     Gone {
@@ -414,7 +414,10 @@ fn release_help(error: &ReleaseError) -> &'static str {
         }
         ReleaseError::Time { .. } => "ask its owner to correct it; apt refuses it too",
         ReleaseError::OtherChecksums(_) => "ask its owner to list SHA256 as well",
-        ReleaseError::Expired(_) => "use a mirror that is kept up to date, and check this machine's clock",
+        ReleaseError::Expired(_) => {
+            "use a mirror that is kept up to date, and check this machine's clock; to read an old archive on purpose, say `snapshot` or \
+             `allow-expired=#true`"
+        }
         ReleaseError::FromTheFuture(_) => "check this machine's clock",
         ReleaseError::Rollback { .. } => {
             "use a mirror that is up to date; if going back is wanted, delete the lock and run `kcompose lock`"

@@ -66,7 +66,8 @@ impl Mirrors {
             .values()
             .filter_map(|package| location_of(flavor, &package.source, &package.suite));
         let mut found = BTreeMap::new();
-        for location in locations.filter(|location| location.url.is_none()) {
+        // A snapshot says by itself where it is.
+        for location in locations.filter(|location| location.url.is_none() && location.snapshot.is_none()) {
             let base = self.bases(&location).into_iter().next();
             if let (Some(archive), Some(base)) = (archive(&location), base)
                 && Some(&base) != location.fallback.as_ref()
@@ -80,6 +81,18 @@ impl Mirrors {
 
     /// The URLs that it may be found at, best first; a later one counts only if the one before says "not found".
     pub fn bases(&self, location: &Location) -> Vec<Url> {
+        let archives = self.archives(location);
+        match &location.snapshot {
+            Some(time) => archives
+                .iter()
+                .map(|archive| archive.join(time.as_str()))
+                .collect(),
+            None => archives,
+        }
+    }
+
+    /// The archives that [`Mirrors::bases`] are in: of a snapshot those that have a folder for each time.
+    fn archives(&self, location: &Location) -> Vec<Url> {
         if let Some(url) = &location.url {
             return vec![url.clone()];
         }
@@ -90,6 +103,10 @@ impl Mirrors {
                 Some(url.clone())
             }
         });
+        if location.snapshot.is_some() {
+            // Ordinary mirrors have no snapshots; the one that is asked for may.
+            return wanted.into_iter().chain(location.fallback.clone()).collect();
+        }
         let host = archive(location).and_then(|archive| {
             self.host_mirror(&archive)
                 .or_else(|| self.locked.get(&archive).cloned())
@@ -152,6 +169,12 @@ impl Mirrors {
                     `security-mirror`"
                 .to_owned();
         }
+        if let Some(time) = location.snapshot.as_ref().filter(|_| location.url.is_none()) {
+            return format!(
+                "check `snapshot`; another service, below whose URLs times such as `{time}` are folders, is named by `mirror` and \
+                 `security-mirror` of `base`"
+            );
+        }
         if location.url.is_some() {
             let property = if location.security {
                 "security-mirror"
@@ -207,6 +230,8 @@ mod tests {
             source: "debian".to_owned(),
             span: Span::NONE,
             derived: false,
+            snapshot: None,
+            allow_expired: false,
             url: url.map(|url| url.parse().unwrap()),
             distro: Some("debian".to_owned()),
             fallback: Some(fallback.parse().unwrap()),
@@ -243,6 +268,30 @@ mod tests {
             texts(&locked, &location(None, true)),
             ["http://own/debian-security"]
         );
+    }
+
+    #[test]
+    fn a_snapshot_is_a_folder_of_its_service() {
+        let at = |location: Location| Location {
+            snapshot: Some("20260101T000000Z".parse().unwrap()),
+            ..location
+        };
+        let host = Mirrors {
+            host: apt::parse_list("deb http://host/debian sid main\n"),
+            ..Mirrors::default()
+        };
+        let own = at(location(None, false));
+        assert_eq!(texts(&host, &own), ["http://own/debian/20260101T000000Z"]);
+        let wanted = Mirrors::only(Some("http://env/debian".parse().unwrap()));
+        assert_eq!(
+            texts(&wanted, &at(location(None, true))),
+            [
+                "http://env/debian-security/20260101T000000Z",
+                "http://own/debian-security/20260101T000000Z"
+            ]
+        );
+        let named = at(location(Some("http://snapshots/debian"), false));
+        assert_eq!(texts(&host, &named), ["http://snapshots/debian/20260101T000000Z"]);
     }
 
     #[test]

@@ -138,7 +138,10 @@ impl<O: Origin> Suites<'_, O> {
         }
         let (url, file) = self.fetch_release(need).await?;
         // A mirror must neither fall behind the lock nor behind what it served before.
-        let not_before = need.not_before.max(cached.as_ref().map(|known| known.date));
+        let seen = cached.as_ref().map(|known| known.date);
+        let not_before = need
+            .not_before
+            .max(seen.filter(|_| need.location.snapshot.is_none()));
         let expected = self.expected(need, keys, not_before);
         let known = cached.filter(|known| known.sha256 == hex::encode(&sha256(&file.text)));
         let release = match known {
@@ -204,7 +207,7 @@ impl<O: Origin> Suites<'_, O> {
             named: need.location.distro.is_some() && !is_flat(&need.key.suite),
             keys,
             now: self.now,
-            fresh: true,
+            fresh: !need.location.allow_expired,
             not_before,
         }
     }
@@ -221,6 +224,10 @@ impl<O: Origin> Suites<'_, O> {
         let place = match (&location.distro, &location.url) {
             (Some(distro), _) => format!("{distro} {}", location.security),
             (None, url) => url.as_ref().map(Url::to_string).unwrap_or_default(),
+        };
+        let place = match &location.snapshot {
+            Some(time) => format!("{place} {time}"),
+            None => place,
         };
         let all = [&[place, need.key.suite.clone()][..], &need.keys[..]].concat();
         hex::encode(&sha256(all.join("\n").as_bytes()))

@@ -38,6 +38,7 @@ fn source(name: &str, suites: &[(&str, bool)]) -> Repository {
         url: None,
         suites: suites.iter().map(suite).collect(),
         keys: TRIXIE_KEYS.iter().map(|key| plain((*key).to_owned())).collect(),
+        ..Repository::default()
     }
 }
 
@@ -47,6 +48,7 @@ pub fn requests(names: &[&str]) -> Packages {
         name: name.parse().unwrap(),
         version: None,
         component: None,
+        repository: None,
         architecture: None,
     };
     Packages {
@@ -192,6 +194,8 @@ pub fn bases() -> (String, String) {
             source: distro.id.clone(),
             span: Span::NONE,
             derived: false,
+            snapshot: None,
+            allow_expired: false,
             url: None,
             distro: Some(distro.id.clone()),
             fallback,

@@ -207,6 +207,7 @@ fn third_party(world: &mut World, url: &str) -> SourceMap {
             security: false,
         }],
         keys: vec![Spanned::unplaced(world.signer.armored())],
+        ..Repository::default()
     })];
     sources
 }

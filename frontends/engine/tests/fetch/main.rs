@@ -7,4 +7,5 @@ mod common;
 mod archives;
 mod forms;
 mod logins;
+mod pins;
 mod world;

@@ -94,6 +94,7 @@ pub(crate) fn flavor(url: &str, key: &str, suite: &str) -> Flavor {
         url: Some(Spanned::unplaced(url.parse().unwrap())),
         suites: vec![suite],
         keys: vec![Spanned::unplaced(key.to_owned())],
+        ..Repository::default()
     }];
     flavor.distro.value.packages.clear();
     flavor.distro.value.core_packages.clear();
