@@ -239,7 +239,7 @@ mod tests {
         #[test]
         fn order_does_not_matter(packages in packages()) {
             let accounts: Vec<SystemAccount> = packages.concat();
-            let sorted = crate::packages::accounts::joined(accounts.clone());
+            let sorted = crate::packages::accounts::joined(accounts);
             let backwards: Vec<SystemAccount> = sorted.iter().rev().cloned().collect();
             prop_assert_eq!(completed(&sorted, &[]), completed(&backwards, &[]));
         }

@@ -1,4 +1,5 @@
 //! The runtime's scripts and lists.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::process::{Command, Stdio};
 

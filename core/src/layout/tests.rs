@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use crate::diagnostic::Diagnostics;
 use crate::kairos::{grub, release};
 use crate::model::{
-    AbsPath, Architecture, Distro, FileBody, FileNode, Flavor, Group, Identity, ImageSettings, Initrd, Kairos,
-    Kernel, Layout, LayoutRule, OnMissing, OnMissingRule, PackageRequest, Packages, PathClass, Run, Service,
-    ServiceVerb, Size, Sysctl, User,
+    AbsPath, Architecture, Distro, FileBody, FileNode, Flavor, Group, Identity, ImageSettings, Initrd,
+    Kairos, Kernel, Layout, LayoutRule, OnMissing, OnMissingRule, PackageRequest, Packages, PathClass, Run,
+    Service, ServiceVerb, Size, Sysctl, User,
 };
 use crate::packages::accounts::{SystemAccount, of_sysusers};
 use crate::source::{SourceMap, Span, Spanned};
@@ -573,8 +573,8 @@ fn a_shell_must_be_in_the_image() {
     .map(|shell| a_user("ops", Some(shell), None))
     .to_vec();
     flavor.files = vec![
-        file("/bin/own", FileBody::Text(String::new()), None),
-        file(
+        owned_file("/bin/own", FileBody::Text(String::new()), None),
+        owned_file(
             "/usr/share/tree",
             FileBody::Copy(unplaced("tree".parse().unwrap())),
             None,
@@ -618,9 +618,9 @@ fn a_home_needs_a_place_that_can_be_written_to_or_is_there() {
     // A user of a package has its home from there.
     flavor.users.push(a_user("app", None, None));
     flavor.files = vec![
-        file("/scratch", FileBody::Directory, None),
-        file("/srv/there", FileBody::Directory, None),
-        file("/opt", FileBody::Copy(unplaced("opt".parse().unwrap())), None),
+        owned_file("/scratch", FileBody::Directory, None),
+        owned_file("/srv/there", FileBody::Directory, None),
+        owned_file("/opt", FileBody::Copy(unplaced("opt".parse().unwrap())), None),
     ];
     let lost = |user: &str, home: &str, top: &str| {
         format!(
@@ -656,7 +656,7 @@ fn owners_of_files_are_known_to_the_image() {
         "mysql:adm",
     ];
     flavor.files = owners
-        .map(|owner| file("/etc/x", FileBody::Directory, Some(owner)))
+        .map(|owner| owned_file("/etc/x", FileBody::Directory, Some(owner)))
         .to_vec();
     check_proof(
         &flavor,
@@ -673,7 +673,7 @@ fn owners_of_files_are_known_to_the_image() {
 }
 
 /// A file of the flavor; the owner is `USER:GROUP`.
-fn file(at: &str, body: FileBody, owner: Option<&str>) -> Spanned<FileNode> {
+fn owned_file(at: &str, body: FileBody, owner: Option<&str>) -> Spanned<FileNode> {
     let owner = owner.and_then(|owner| owner.split_once(':'));
     unplaced(FileNode {
         path: unplaced(path(at)),
@@ -762,7 +762,7 @@ fn a_copy_that_was_read_switches_no_check_off() {
     check_proof_with(
         &flavor,
         &[],
-        Some(copied.clone()),
+        Some(copied),
         &[
             "the state of `own.service` is lost at each reboot: `/var/lib/own` is ephemeral | if it matters: layout { keep \"/var/lib/own\"; }",
             "no package and no file of the flavor has the unit `opensshd.service` | add the package that has it, or its file to `files`",

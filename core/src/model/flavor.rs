@@ -6,9 +6,9 @@ use crate::source::{Span, Spanned};
 use crate::step::{Ids, InitrdRecipe, InlineFile};
 
 use super::{
-    AbsPath, Architecture, Certificate, CloudConfig, FileNode, FixedId, Group, ImageSettings, Initrd, Kairos, Kernel,
-    Kubernetes, Layout, MachineSecret, PackageName, Packages, Repository, Run, RuntimeSource, Service,
-    Sysctl, System, Url, User,
+    AbsPath, Architecture, Certificate, CloudConfig, FileNode, FixedId, Group, ImageSettings, Initrd, Kairos,
+    Kernel, Kubernetes, Layout, MachineSecret, PackageName, Packages, Repository, Run, RuntimeSource,
+    Service, Sysctl, System, Url, User,
 };
 
 /// The `flavor` node: who the image is.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::kairos::{grub, release};
 use crate::layout::{self, IMAGE_ID, SEED_MANIFEST};
-use crate::model::{AbsPath, Distro, FileBody, FileNode, Flavor, Run, Service, ServiceVerb, User};
+use crate::model::{AbsPath, FileBody, FileNode, Flavor, Run, Service, ServiceVerb, User};
 use crate::packages::accounts::AccountKind;
 use crate::resolve::{LockedPackage, LockedUpstream, NOT_FOR_INITRD, PROVIDER_STEP, SKIPPED};
 use crate::source::{Span, Spanned};
 use crate::step::{
     Account, Accounts, Action, Brand, Clean, Configure, Depmod, Dracut, FileContent, FileEntry, Files, Ids,
-    Initrd, InitrdAdditions, KairosInit, KubernetesProgram, RefreshModules, RunScript, Seed, Services, Stamp, TakeModules, Times, Unpack, Verify,
+    Initrd, InitrdAdditions, KairosInit, KubernetesProgram, RefreshModules, RunScript, Seed, Services, Stamp,
+    TakeModules, Times, Unpack, Verify,
 };
 
 use super::{Group, Input, Strata, system};

@@ -24,7 +24,7 @@ pub fn judge_modules(flavor: &Flavor, packages: &BTreeMap<PackageName, PackageFa
     let kernel = &flavor.kernel.value.package;
     let versions: BTreeSet<&str> = packages
         .values()
-        .flat_map(|facts| of_kernels(facts))
+        .flat_map(of_kernels)
         .filter(|(_, path)| path.starts_with("kernel/"))
         .map(|(version, _)| version)
         .collect();

@@ -141,6 +141,7 @@ fn build_wishes(flavor: &Flavor) -> Vec<Wish> {
         name: name.clone(),
         version,
         component: None,
+        repository: None,
         span,
         origin: Origin::Build,
     };

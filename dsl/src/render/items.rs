@@ -391,7 +391,7 @@ fn user(user: &Spanned<User>, sources: &SourceMap) -> Item {
     let groups: Vec<&str> = groups.iter().map(|group| group.value.as_str()).collect();
     let item = Item::new("user")
         .argument(&name.value)
-        .number("uid", uid.as_ref());
+        .number("uid", uid.as_ref().map(|uid| uid.value));
     let default_home = format!("/home/{}", name.value);
     item.optional(
         "groups",
@@ -420,7 +420,7 @@ fn group(group: &Spanned<Group>, sources: &SourceMap) -> Item {
     let Group { name, gid } = &group.value;
     Item::new("group")
         .argument(&name.value)
-        .number("gid", gid.as_ref())
+        .number("gid", gid.as_ref().map(|gid| gid.value))
         .from(group.span, sources)
 }
 

@@ -9,7 +9,7 @@ mod kdl;
 use std::collections::BTreeMap;
 
 use kcompose_core::model::{Flavor, PackageName};
-use kcompose_core::source::{SourceMap, Span, Spanned};
+use kcompose_core::source::{SourceMap, Span};
 use serde_json::{Value as Json, json};
 
 use crate::syntax::{Node, Value};
@@ -158,12 +158,6 @@ impl Item {
         self
     }
 
-    fn number(mut self, name: &str, number: Option<&Spanned<u32>>) -> Self {
-        let property = number.map(|number| (name.to_owned(), Value::Integer(number.value.into())));
-        self.properties.extend(property);
-        self
-    }
-
     fn optional(self, name: &str, text: Option<impl ToString>) -> Self {
         match text {
             Some(text) => self.property(name, text),
@@ -171,7 +165,7 @@ impl Item {
         }
     }
 
-    fn number(mut self, name: &str, number: Option<u16>) -> Self {
+    fn number(mut self, name: &str, number: Option<impl Into<i128>>) -> Self {
         let value = number.map(|number| (name.to_owned(), Value::Integer(number.into())));
         self.properties.extend(value);
         self

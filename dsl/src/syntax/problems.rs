@@ -107,7 +107,7 @@ pub(super) struct NeedsQuotes {
 
 impl NeedsQuotes {
     /// A word with signs that only text in quotes may have, or one that begins like a number and is none.
-    pub(super) fn of(word: String, is_number: bool, span: Span) -> Self {
+    pub(super) fn of(word: &str, is_number: bool, span: Span) -> Self {
         let (fact, label) = if is_number {
             ("is not a number, and stands without quotes", "not a number")
         } else {
@@ -125,7 +125,7 @@ impl NeedsQuotes {
     }
 
     /// A word in front of a `"` that belongs to nothing.
-    pub(super) fn opening(word: String, span: Span) -> Self {
+    pub(super) fn opening(word: &str, span: Span) -> Self {
         NeedsQuotes {
             fact: format!("the quote behind `{word}` closes nothing"),
             help: format!("put the text in quotes: \"{word}\""),
@@ -280,14 +280,14 @@ const MARKED: usize = 3;
 
 impl BadEscape {
     /// From the first of the escapes and the places of all.
-    pub(super) fn new(escape: String, places: Vec<Span>, has_lines: bool) -> Self {
+    pub(super) fn new(escape: String, places: &[Span], has_lines: bool) -> Self {
         let raw = if has_lines {
             "`#\"\"\"` and `\"\"\"#`"
         } else {
             "`#\"` and `\"#`"
         };
         let help = format!("write `\\{escape}`; between {raw} a backslash is a backslash");
-        let (first, others) = marks(&places, "unknown");
+        let (first, others) = marks(places, "unknown");
         BadEscape {
             escape,
             help,

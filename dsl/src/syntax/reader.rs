@@ -644,7 +644,7 @@ impl<'a> Reader<'a> {
             self.push(if word.is_empty() {
                 NeedsQuotes::unpaired(span)
             } else {
-                NeedsQuotes::opening(word, span)
+                NeedsQuotes::opening(&word, span)
             });
             return self.skip_line();
         }
@@ -658,7 +658,7 @@ impl<'a> Reader<'a> {
         }
         let is_number = word.starts_with(|first: char| first.is_ascii_digit());
         let word = word.to_owned();
-        self.push(NeedsQuotes::of(word, is_number, span));
+        self.push(NeedsQuotes::of(&word, is_number, span));
     }
 
     /// The bare word from `start` as a value.
@@ -690,7 +690,7 @@ impl<'a> Reader<'a> {
         if number.is_none() {
             let word = word.to_owned();
             let span = self.file.span(start, word.len());
-            self.push(NeedsQuotes::of(word, true, span));
+            self.push(NeedsQuotes::of(&word, true, span));
         }
         number
     }

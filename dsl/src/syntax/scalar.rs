@@ -44,7 +44,7 @@ impl<'a> Reader<'a> {
             }
         }
         self.at += 1;
-        self.report_escapes(escapes, false).then_some(string)
+        self.report_escapes(&escapes, false).then_some(string)
     }
 
     /// A string between hashes, which begins here.
@@ -153,7 +153,7 @@ impl<'a> Reader<'a> {
             at += length;
             at += newline_length(&body[at..]);
         }
-        self.report_escapes(escapes, true).then_some(string)
+        self.report_escapes(&escapes, true).then_some(string)
     }
 
     /// Reports text on the line of an opening `"""`, and goes behind the closing one.
@@ -194,7 +194,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reports the escapes of a string that mean nothing; whether there is none.
-    fn report_escapes(&mut self, escapes: Vec<Span>, has_lines: bool) -> bool {
+    fn report_escapes(&mut self, escapes: &[Span], has_lines: bool) -> bool {
         let Some(first) = escapes.first().copied() else {
             return true;
         };

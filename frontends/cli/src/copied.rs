@@ -54,8 +54,8 @@ fn add(copied: &mut Copied, folder: &Path, from: &str, to: &str, ignored: &[Stri
             ListedKind::File => ShippedKind::File,
         };
         // The engine follows a link that is copied by its own name.
-        is_known = !(place == to && kind == ShippedKind::Link)
-            && !limits::COPIED.is_exceeded_by(copied.paths.len() + 1);
+        let is_followed = place == to && kind == ShippedKind::Link;
+        is_known = !is_followed && !limits::COPIED.is_exceeded_by(copied.paths.len() + 1);
         if copied.add(&place, kind) {
             units.push((listed.path, place));
         }

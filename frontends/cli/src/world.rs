@@ -175,12 +175,12 @@ fn mirror(global: &Global) -> Result<(Option<Url>, Option<Login>), Failure> {
     };
     match Url::split_login(text) {
         Ok((url, login)) if !url.has_query() => Ok((Some(url.folder()), login)),
-        Ok(_) => Err(bad_mirror("it has a query or a fragment".to_owned())),
-        Err(error) => Err(bad_mirror(error.fact)),
+        Ok(_) => Err(bad_mirror("it has a query or a fragment")),
+        Err(error) => Err(bad_mirror(&error.fact)),
     }
 }
 
-fn bad_mirror(reason: String) -> Failure {
+fn bad_mirror(reason: &str) -> Failure {
     Failure::usage(BadFlag::new(
         format!("KCOMPOSE_MIRROR is no mirror: {reason}"),
         "write the URL of the folder with `dists` and `pool`, such as http://deb.example.org/debian",

@@ -30,10 +30,10 @@ use crate::initrd::Contents;
 use crate::tree::Tree;
 pub use hygiene::SECRETS;
 use layout::LayoutData;
-pub use owned::ACCEPTED;
-use owned::Owned;
 #[cfg(feature = "compiler")]
 pub(crate) use modules::LOAD;
+pub use owned::ACCEPTED;
+use owned::Owned;
 #[cfg(feature = "compiler")]
 pub(crate) use release::DISTROS;
 pub use report::{json, text};

@@ -11,8 +11,11 @@ use crate::packages::deb::facts::PackageFacts;
 
 const WORLD: &str = "aa 1\nbb 1\ncc 1";
 
-/// Facts of packages: the name, and the kinds, names and ids of the accounts that it makes.
-fn archives(packages: &[(&str, &[(&str, &str, Option<u32>)])]) -> BTreeMap<PackageName, PackageFacts> {
+/// Kind, name and id.
+type Made<'a> = (&'a str, &'a str, Option<u32>);
+
+/// Facts of packages: the name, and the accounts that it makes.
+fn archives(packages: &[(&str, &[Made<'_>])]) -> BTreeMap<PackageName, PackageFacts> {
     let facts = packages.iter().map(|(package, accounts)| {
         let accounts = accounts.iter().map(|(kind, name, id)| {
             let id = id.map_or(String::new(), |id| format!(",\"id\":{id}"));

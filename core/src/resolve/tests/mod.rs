@@ -13,8 +13,8 @@ use std::fmt::Write;
 
 use crate::diagnostic::Diagnostics;
 use crate::model::{
-    Architecture, Distro, Flavor, Hold, Identity, ImageSettings, Initrd, Kairos, Kernel, Layout, PackageRequest,
-    Packages, Prefer, Rank, Repository, StockPackage, Suite,
+    Architecture, Distro, Flavor, Hold, Identity, ImageSettings, Initrd, Kairos, Kernel, Layout,
+    PackageRequest, Packages, Prefer, Rank, Repository, StockPackage, Suite,
 };
 use crate::packages::deb::index::PackageIndex;
 use crate::packages::deb::release::Release;

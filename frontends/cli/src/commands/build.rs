@@ -102,7 +102,7 @@ pub(crate) async fn run(
     };
     let scratch = scratch(args)?;
     let compression = request.outputs.first().map(|output| output.compression);
-    let archive = |scratch: &tempfile::TempDir, name| Output {
+    let archive = |scratch: &kcompose_scratch::Folder, name| Output {
         compression: compression.unwrap_or_default(),
         ..Output::oci(scratch.path().join(name))
     };
@@ -151,8 +151,11 @@ async fn build(
 }
 
 /// Where two builds are put that are compared.
-fn scratch(args: &Build) -> Result<Option<tempfile::TempDir>, Failure> {
-    let scratch = args.check_reproducible.then(tempfile::tempdir).transpose();
+fn scratch(args: &Build) -> Result<Option<kcompose_scratch::Folder>, Failure> {
+    let scratch = args
+        .check_reproducible
+        .then(kcompose_scratch::Folder::new)
+        .transpose();
     scratch.map_err(|error| Failure::world(FileFailed::new("cannot make a folder", error)))
 }
 

@@ -119,8 +119,10 @@ fn write(stream: &mut TcpStream, reply: &Reply) -> std::io::Result<()> {
     }
     write!(stream, "\r\n")?;
     stream.write_all(&reply.body)?;
-    while reply.endless {
+    if !reply.endless {
+        return Ok(());
+    }
+    loop {
         stream.write_all(&reply.body)?;
     }
-    Ok(())
 }

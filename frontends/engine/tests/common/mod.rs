@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::model::{
-    Architecture, Distro, Flavor, Identity, ImageSettings, Initrd, Kairos, Kernel, Layout, PackageRequest, Packages,
-    Rank, Repository, StockPackage, Suite, Url,
+    Architecture, Distro, Flavor, Identity, ImageSettings, Initrd, Kairos, Kernel, Layout, PackageRequest,
+    Packages, Rank, Repository, StockPackage, Suite, Url,
 };
 use kcompose_core::resolve::{Location, Recommends, Resolution, Resolved, resolve, resolve_anew};
 use kcompose_core::source::{Span, Spanned};

@@ -109,7 +109,7 @@ async fn an_index_that_is_not_there_in_one_form_is_read_in_another() {
     let sign = |release: &str| {
         world
             .server
-            .put("/debian/dists/probe/InRelease", world.signer.inline(release))
+            .put("/debian/dists/probe/InRelease", world.signer.inline(release));
     };
     sign(&other("Packages.xz"));
     world.resolve().await.unwrap();

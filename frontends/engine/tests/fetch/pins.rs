@@ -119,10 +119,18 @@ fn apts(world: &World, root: &Path, wishes: &[&str], options: &[&str]) -> BTreeM
 
 const AUTOMATIC: &str = "NotAutomatic: yes\nButAutomaticUpgrades: yes\n";
 
+/// Fields of the Release file, the priority in the flavor, what is asked for, and apt's options.
+type Case = (
+    &'static str,
+    Option<u16>,
+    &'static [&'static str],
+    &'static [&'static str],
+);
+
 #[tokio::test]
 async fn versions_of_backports_are_those_that_apt_takes() {
     needs!(Program("gpg"), Program("apt-get"));
-    let cases: [(&str, Option<u16>, &[&str], &[&str]); 7] = [
+    let cases: [Case; 7] = [
         (AUTOMATIC, None, &["systemd", "udev"], &[]),
         (AUTOMATIC, None, &["systemd/probe-backports", "udev"], &[]),
         (AUTOMATIC, None, &["udev/probe-backports", "systemd"], &[]),

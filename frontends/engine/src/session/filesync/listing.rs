@@ -1,7 +1,7 @@
 //! The entries of a build context, as an engine would get them.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::walk::{Filter, walk};
 
@@ -50,7 +50,7 @@ pub fn list(
     })
 }
 
-fn kind(path: &PathBuf) -> ListedKind {
+fn kind(path: &Path) -> ListedKind {
     match path.symlink_metadata() {
         Ok(metadata) if metadata.is_dir() => ListedKind::Directory,
         Ok(metadata) if metadata.is_symlink() => ListedKind::Link,
