@@ -26,7 +26,6 @@ const NODES: &[(&str, &str)] = &[
     ("install", "packages"),
     ("kargs", "cmdline"),
     ("mkdir", "directory"),
-    ("modules", "load"),
     ("mount", "persistent"),
     ("overlay", "ephemeral"),
     ("package", "packages"),

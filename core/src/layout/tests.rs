@@ -508,7 +508,8 @@ fn files_of_packages_that_a_partition_hides_are_named_once() {
         ],
         &[
             "files of package `tool` are hidden at run time: `/usr/local/bin/a` is below `/usr/local` | `/usr/local` is a \
-           partition of its own, mounted over what the image has there; a package for images ships to /usr or /opt",
+           partition of its own, mounted over what the image has there; a package for images ships to /usr or /opt; if that is \
+           meant: layout { allow-hidden \"/usr/local/bin/a\"; }",
         ],
     );
 }
@@ -540,7 +541,7 @@ fn groups_of_users_are_the_distros_the_packages_or_of_a_user() {
     let wheel = format!("the image has no group `wheel` | {nothing_near}");
     check_proof(
         &flavor,
-        &[],
+        &[("base-files", "/home/")],
         &["the image has no group `sudu` | did you mean `sudo`?", &wheel],
     );
 }

@@ -85,11 +85,14 @@ fn lower(node: &Node, fragment: &mut Fragment) {
         }
     };
     let suites = words(&suite.value).map(suite_of).collect();
+    let url: Option<Spanned<Url>> = node.value("url");
+    // A URL that cannot be read is reported already, and its key is none that lacks a URL.
+    let is_readable = url.is_some() || node.property("url").is_none();
     let repository = Repository {
         name,
-        url: node.value("url").map(|url: Spanned<Url>| url.map(Url::folder)),
+        url: url.map(|url| url.map(Url::folder)),
         suites,
-        keys: node.value("key").into_iter().collect(),
+        keys: node.value("key").filter(|_| is_readable).into_iter().collect(),
         replaces: replaces(node),
         priority: node.value("priority"),
         snapshot: node.value("snapshot"),
