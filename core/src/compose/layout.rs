@@ -388,7 +388,10 @@ fn check_directory(
     }
     let by_files = files.iter().any(|file| match file.value.body {
         FileBody::Directory | FileBody::Copy(_) => file.value.path.value.is_within(rule.path),
-        FileBody::Text(_) | FileBody::Link(_) => file
+        FileBody::Download(ref download) if download.is_unpacked() => {
+            file.value.path.value.is_within(rule.path)
+        }
+        FileBody::Text(_) | FileBody::Link(_) | FileBody::Download(_) => file
             .value
             .path
             .value

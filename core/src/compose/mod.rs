@@ -7,6 +7,7 @@ mod accounts;
 mod boot;
 mod certificates;
 mod conflict;
+mod downloads;
 mod files;
 mod identity;
 mod kernel;
@@ -64,6 +65,7 @@ pub fn compose(parts: &Parts, distro_of: &mut DistroLookup<'_>) -> Result<Warned
     let (mut packages, block_packages) = packages::compose(parts, &mut sink);
     let repositories = packages::repositories(parts, &mut sink);
     let files = files::compose(parts, &mut sink);
+    downloads::check(&files, &mut sink);
     let users = accounts::users(parts, &mut sink);
     let groups = accounts::groups(parts, &mut sink);
     let ids = accounts::ids(parts, &mut sink);

@@ -1,7 +1,7 @@
 //! Reading values that the tables have accepted.
 
 use kcompose_core::model::{
-    AbsPath, Architecture, FileMode, HostName, Locale, PackageName, PathPattern, RuntimeSource, Size,
+    AbsPath, Architecture, FileMode, HostName, Locale, PackageName, PathPattern, RuntimeSource, Sha256, Size,
     TimeZone, UnitName, Url, VersionRequest, XkbNames,
 };
 use kcompose_core::source::Spanned;
@@ -65,6 +65,7 @@ readable_text!(
     AbsPath,
     PathPattern,
     UnitName,
+    Sha256,
     FileMode,
     Size,
     Architecture,

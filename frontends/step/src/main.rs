@@ -4,6 +4,7 @@
 //! static and small, because it travels in every definition, and it needs nothing of the root that it works on.
 
 mod accounts;
+mod archive;
 mod certificates;
 mod clean;
 mod command;

@@ -22,11 +22,7 @@ const INIT_SCRIPTS: &str = "/etc/init.d/";
 
 pub(super) fn prove(flavor: &Flavor, layout: &CompiledLayout, packages: &dyn PackageFiles, sink: &mut Sink) {
     let known = known_units(flavor, packages);
-    let complete = flavor.runs.is_empty()
-        && !flavor
-            .files
-            .iter()
-            .any(|file| matches!(file.value.body, FileBody::Copy(_)));
+    let complete = flavor.runs.is_empty() && !flavor.files.iter().any(|file| brings_others(&file.value.body));
     for service in flavor
         .services
         .iter()
@@ -40,6 +36,15 @@ pub(super) fn prove(flavor: &Flavor, layout: &CompiledLayout, packages: &dyn Pac
         } else if service.value.verb == ServiceVerb::Enable {
             check_state(flavor, service, layout, packages, sink);
         }
+    }
+}
+
+/// Whether more files than the one that is named may come with it.
+fn brings_others(body: &FileBody) -> bool {
+    match body {
+        FileBody::Copy(_) => true,
+        FileBody::Download(download) => download.is_unpacked(),
+        FileBody::Text(_) | FileBody::Directory | FileBody::Link(_) => false,
     }
 }
 
@@ -155,7 +160,7 @@ fn unit_text(flavor: &Flavor, unit: &str, packages: &dyn PackageFiles) -> Option
     });
     match own.map(|file| &file.value.body) {
         Some(FileBody::Text(text)) => Some(text.clone()),
-        Some(FileBody::Directory | FileBody::Link(_) | FileBody::Copy(_)) => None,
+        Some(FileBody::Directory | FileBody::Link(_) | FileBody::Copy(_) | FileBody::Download(_)) => None,
         None => packages.unit(unit).or_else(|| packages.unit(&template(unit))),
     }
 }
