@@ -48,9 +48,14 @@ pub(super) const NODE: Section<Fragment> = Section {
 };
 
 fn lower(node: &Node) -> Option<Spanned<FileNode>> {
+    let sha256 = node.value("sha256");
+    // One that was refused is not missing.
+    if sha256.is_none() && node.property("sha256").is_some() {
+        return None;
+    }
     let download = Download {
         url: node.argument(0)?,
-        sha256: node.value("sha256"),
+        sha256,
         unpack: node.value("unpack"),
         strip: node.value("strip"),
     };

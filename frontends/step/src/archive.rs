@@ -40,6 +40,14 @@ pub(crate) fn unpack(archive: &Path, target: Target<'_>) -> Outcome<()> {
         left: LARGEST,
         count: 0,
     };
+    let top = fs::inside(target.root, target.directory)?;
+    if !top.is_dir() {
+        let meta = Meta {
+            mode: 0o755,
+            ..target.owner
+        };
+        directory(&top, meta)?;
+    }
     let mut archive = tar::Archive::new(Decoder::new(compression(&bytes)?, &bytes));
     for entry in archive.entries().map_err(unreadable)? {
         unpacker.entry(entry.map_err(unreadable)?)?;
