@@ -332,8 +332,19 @@ pub enum FileContent {
     Link(String),
     /// A copy of a file or tree that is mounted at this absolute path of the exec.
     Copy(String),
+    /// The contents of a tar archive that is mounted in the exec.
+    Unpack(Archive),
     /// Nothing: whatever is there is deleted.
     Absent,
+}
+
+/// An archive to unpack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Archive {
+    /// Its absolute path in the exec.
+    pub path: String,
+    /// How many leading parts of each path in it are taken off.
+    pub strip: u32,
 }
 
 /// Adds users and groups to `/etc/passwd` and its sisters, without a program of the image.

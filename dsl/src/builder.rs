@@ -205,6 +205,18 @@ impl Document {
         self.node(node("files").with_child(directory))
     }
 
+    /// `download`: a file from a web server, by its checksum.
+    #[must_use]
+    pub fn download(self, url: &str, sha256: &str, to: &str, mode: u32) -> Self {
+        let download = node("download").with_argument(url);
+        self.node(
+            download
+                .with_property("sha256", sha256)
+                .with_property("to", to)
+                .with_property("mode", format!("{mode:04o}")),
+        )
+    }
+
     /// `users`: a user who logs in with these ssh keys.
     #[must_use]
     pub fn user<'a>(self, name: &str, ssh_keys: impl IntoIterator<Item = &'a str>) -> Self {
@@ -318,6 +330,12 @@ mod tests {
             .ephemeral(["/scratch"])
             .file("/etc/motd", 0o644, "a \"motd\"\n")
             .directory("/scratch", 0o1777)
+            .download(
+                "https://example.org/tool",
+                &"ab".repeat(32),
+                "/usr/bin/tool",
+                0o755,
+            )
             .user("ops", ["ssh-ed25519 AAAA"])
             .group("gateway", Some(950))
             .group("readers", None)

@@ -247,7 +247,11 @@ pub(super) fn check_files(files: &[Spanned<FileNode>], runs: &[Spanned<Run>], si
 pub(super) fn advice(body: &FileBody) -> String {
     let from = match body {
         FileBody::Copy(from) if from.value.as_str().contains('.') => from.value.as_str(),
-        FileBody::Copy(_) | FileBody::Text(_) | FileBody::Directory | FileBody::Link(_) => "certs/corp.crt",
+        FileBody::Copy(_)
+        | FileBody::Text(_)
+        | FileBody::Directory
+        | FileBody::Link(_)
+        | FileBody::Download(_) => "certs/corp.crt",
     };
     format!("say instead: certificates \"{from}\"")
 }

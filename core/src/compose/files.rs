@@ -90,12 +90,17 @@ pub fn copied_accounts(flavor: &Flavor, is_there: &dyn Fn(&str) -> bool) -> Diag
     sink.into_diagnostics()
 }
 
-/// All entries in the order of declaration, one for each path; copies of folders may share a target.
+/// All entries in the order of declaration, one for each path; copies of folders and archives may share a target.
 pub(super) fn compose(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<FileNode>> {
     let all = said(parts, |fragment| &fragment.files);
     let key = |file: &FileNode| match &file.body {
-        FileBody::Copy(from) => (file.path.value.clone(), Some(from.value.clone())),
-        FileBody::Text(_) | FileBody::Directory | FileBody::Link(_) => (file.path.value.clone(), None),
+        FileBody::Copy(from) => (file.path.value.clone(), Some(from.value.to_string())),
+        FileBody::Download(download) if download.is_unpacked() => {
+            (file.path.value.clone(), Some(download.url.value.to_string()))
+        }
+        FileBody::Text(_) | FileBody::Directory | FileBody::Link(_) | FileBody::Download(_) => {
+            (file.path.value.clone(), None)
+        }
     };
     let setting = |file: &FileNode| format!("`{}`", file.path.value);
     let chosen = choose_each(all, key, setting, |_| None, sink);
@@ -106,9 +111,14 @@ pub(super) fn compose(parts: &Parts, sink: &mut Sink) -> Vec<Spanned<FileNode>> 
 }
 
 fn check_nesting(files: &[Spanned<FileNode>], sink: &mut Sink) {
+    let is_leaf = |body: &FileBody| match body {
+        FileBody::Text(_) => true,
+        FileBody::Download(download) => !download.is_unpacked(),
+        FileBody::Directory | FileBody::Link(_) | FileBody::Copy(_) => false,
+    };
     let leaves: BTreeMap<&str, Span> = files
         .iter()
-        .filter(|file| matches!(file.value.body, FileBody::Text(_)))
+        .filter(|file| is_leaf(&file.value.body))
         .map(|file| (file.value.path.value.as_str(), file.value.path.span))
         .collect();
     for file in files {

@@ -462,8 +462,9 @@ fn check_is_directory(rule: &Rule<'_>, files: &BTreeMap<&str, &Spanned<FileNode>
     }
     let declared = files
         .get(rule.path.as_str())
-        .filter(|file| match file.value.body {
+        .filter(|file| match &file.value.body {
             FileBody::Text(_) | FileBody::Link(_) => true,
+            FileBody::Download(download) => !download.is_unpacked(),
             FileBody::Directory | FileBody::Copy(_) => false,
         });
     if declared.is_none() && !FILES.contains(&rule.path.as_str()) {

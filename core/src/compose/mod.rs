@@ -7,6 +7,7 @@ mod accounts;
 mod boot;
 mod certificates;
 mod conflict;
+mod downloads;
 mod files;
 mod identity;
 mod initrd;
@@ -70,6 +71,7 @@ pub fn compose(parts: &Parts, distro_of: &mut DistroLookup<'_>) -> Result<Warned
         packages::judge_repositories([&packages, &block_packages], &repositories, &mut sink);
     }
     let files = files::compose(parts, &mut sink);
+    downloads::check(&files, &mut sink);
     let users = accounts::users(parts, &mut sink);
     let groups = accounts::groups(parts, &mut sink);
     let ids = accounts::ids(parts, &mut sink);

@@ -223,7 +223,7 @@ pub(super) fn check_files(system: &System, files: &[Spanned<FileNode>], sink: &m
 fn push_host_name(file: &Spanned<FileNode>, sink: &mut Sink) {
     let name = match &file.value.body {
         FileBody::Text(text) => text.trim(),
-        FileBody::Directory | FileBody::Link(_) | FileBody::Copy(_) => "",
+        FileBody::Directory | FileBody::Link(_) | FileBody::Copy(_) | FileBody::Download(_) => "",
     };
     let name = name
         .parse::<HostName>()

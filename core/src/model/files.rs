@@ -2,9 +2,9 @@
 
 use crate::source::Spanned;
 
-use super::{AbsPath, FileMode, PathPattern};
+use super::{AbsPath, Download, FileMode, PathPattern};
 
-/// One entry of a `files` node.
+/// One entry of a `files` node, or a `download` node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileNode {
     /// The path in the image.
@@ -30,4 +30,6 @@ pub enum FileBody {
     Link(String),
     /// A copy from the build context: a file, or the contents of a folder.
     Copy(Spanned<PathPattern>),
+    /// A file from a web server, or the contents of an archive.
+    Download(Download),
 }

@@ -6,9 +6,9 @@ use crate::source::{Span, Spanned};
 use crate::step::{Ids, InitrdRecipe, InlineFile};
 
 use super::{
-    AbsPath, Architecture, Certificate, CloudConfig, FileNode, FixedId, Group, ImageSettings, Initrd, Kairos,
-    Kernel, Kubernetes, Layout, MachineSecret, PackageName, Packages, Repository, Run, RuntimeSource,
-    Service, Sysctl, System, Url, User,
+    AbsPath, Architecture, Certificate, CloudConfig, FileBody, FileNode, FixedId, Group, ImageSettings,
+    Initrd, Kairos, Kernel, Kubernetes, Layout, MachineSecret, PackageName, Packages, Repository, Run,
+    RuntimeSource, Service, Sysctl, System, Url, User,
 };
 
 /// The `flavor` node: who the image is.
@@ -71,6 +71,17 @@ pub struct Flavor {
     pub runs: Vec<Spanned<Run>>,
     /// Names of the blocks that are used, sorted.
     pub blocks: Vec<String>,
+}
+
+impl Flavor {
+    /// Where the flavor asks for a download; nowhere if it does not.
+    pub fn download_at(&self, url: &Url) -> Span {
+        let mut found = self.files.iter().filter_map(|file| match &file.value.body {
+            FileBody::Download(download) if download.url.value == *url => Some(download.url.span),
+            _ => None,
+        });
+        found.next().unwrap_or(Span::NONE)
+    }
 }
 
 /// A release of a distro: data of the library.

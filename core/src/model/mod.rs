@@ -7,6 +7,7 @@
 mod base;
 mod certificates;
 mod cloud_config;
+mod download;
 mod files;
 mod flavor;
 mod fragment;
@@ -32,6 +33,7 @@ mod values;
 pub use base::Base;
 pub use certificates::{Certificate, CertificateFile};
 pub use cloud_config::CloudConfig;
+pub use download::{Download, Sha256};
 pub use files::{FileBody, FileNode};
 pub use flavor::{
     Distro, Flavor, Identity, KubernetesNeeds, OnArchitecture, Rank, RuntimeNeeds, StockPackage, WithPackage,

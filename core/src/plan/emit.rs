@@ -112,6 +112,10 @@ impl<'a> Emitter<'a> {
         let inputs = plan.inputs(id);
         let output = match &step.kind {
             StepKind::Fetch(fetch) => self.fetch(fetch, meta),
+            StepKind::Download(download) => {
+                let http = self.http(&Fetch::of_download(download));
+                self.graph.http(&http, meta)
+            }
             StepKind::Context(path) => self.context(path, meta),
             StepKind::Upstream(upstream) => self.upstream(upstream, meta),
             StepKind::Exec {
@@ -127,13 +131,17 @@ impl<'a> Emitter<'a> {
         Outputs(vec![("/".to_owned(), output)])
     }
 
-    fn fetch(&mut self, fetch: &Fetch, meta: Meta) -> Output {
-        let http = Http {
+    fn http(&self, fetch: &Fetch) -> Http {
+        Http {
             url: (self.options.url)(fetch),
             checksum: Some(format!("sha256:{}", fetch.sha256)),
             filename: Some(super::programs::file_name(&fetch.path).to_owned()),
             mode: Some(0o644),
-        };
+        }
+    }
+
+    fn fetch(&mut self, fetch: &Fetch, meta: Meta) -> Output {
+        let http = self.http(fetch);
         let group = Group {
             id: "packages".to_owned(),
             name: "fetch packages".to_owned(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 
-use crate::resolve::{LockedPackage, LockedUpstream};
+use crate::resolve::{LockedDownload, LockedPackage, LockedUpstream};
 use crate::source::Span;
 use crate::step::Program;
 
@@ -36,6 +36,8 @@ pub struct Step {
 pub enum StepKind {
     /// Fetches a package archive.
     Fetch(Fetch),
+    /// Fetches a file from a web server.
+    Download(LockedDownload),
     /// Reads a path of the build context.
     Context(String),
     /// Reads a program that is no package.
@@ -69,6 +71,7 @@ impl StepKind {
     pub fn word(&self) -> &'static str {
         match self {
             StepKind::Fetch(_) => "fetch",
+            StepKind::Download(_) => "download",
             StepKind::Context(_) => "context",
             StepKind::Upstream(_) => "upstream",
             StepKind::Exec { .. } => "exec",
@@ -105,6 +108,22 @@ impl Fetch {
         }
     }
 }
+
+impl Fetch {
+    /// A download, as what an engine is given a URL for.
+    pub fn of_download(download: &LockedDownload) -> Self {
+        Fetch {
+            source: String::new(),
+            suite: String::new(),
+            path: ALONE.to_owned(),
+            sha256: download.sha256.to_string(),
+            size: download.size,
+        }
+    }
+}
+
+/// The name of what is alone in a tree.
+pub(super) const ALONE: &str = "it";
 
 /// What one step is to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,6 +268,7 @@ impl Plan {
         self.steps()
             .map(|(_, step)| match &step.kind {
                 StepKind::Fetch(fetch) => fetch.size,
+                StepKind::Download(download) => download.size,
                 StepKind::Context(_)
                 | StepKind::Upstream(_)
                 | StepKind::Exec { .. }

@@ -19,7 +19,9 @@ impl Plan {
                 found.map_or(0, |(from, _)| layers[from])
             };
             let count = match &step.kind {
-                StepKind::Fetch(_) | StepKind::Context(_) | StepKind::Upstream(_) => 1,
+                StepKind::Fetch(_) | StepKind::Download(_) | StepKind::Context(_) | StepKind::Upstream(_) => {
+                    1
+                }
                 // What is mounted beside the root begins empty.
                 StepKind::Exec { outputs, .. } if outputs.first().is_some_and(|first| first != "/") => 1,
                 StepKind::Exec { .. } => of(&Role::Root) + 1,

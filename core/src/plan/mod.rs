@@ -18,7 +18,7 @@ mod text;
 
 pub use emit::{CONTEXT, EmitOptions, Emitted, emit};
 pub use graph::{Fetch, Mount, MountSource, Plan, Role, Step, StepId, StepKind};
-use programs::Declared;
+use programs::{Declared, Source};
 pub use strata::{Group, Strata, strata};
 pub use text::bytes;
 
@@ -81,6 +81,7 @@ pub fn plan(input: &Input) -> Plan {
         None => user,
     };
     let root = planner.system(root);
+    let root = planner.downloads(root);
     let with_boot = planner.plan.add(
         "add the initrd and the module indexes",
         StepKind::Copy,
@@ -216,6 +217,40 @@ impl Planner<'_> {
         })
     }
 
+    /// Downloads are large as a rule, so they lie below what a person edits: in a layer of their own.
+    fn downloads(&mut self, below: StepId) -> StepId {
+        let (files, sources) = programs::downloads(self.input);
+        let Some(first) = sources.first() else {
+            return below;
+        };
+        let span = first.span();
+        let mut links = vec![(below, Role::Root)];
+        links.extend(self.mounts(&sources));
+        let program = self.program(programs::setting(self.input, Action::Files(files)));
+        let exec = StepKind::exec(program, ["/"]);
+        self.plan.add("add downloads", exec, span, links)
+    }
+
+    /// What files are copied from, each mounted at its place.
+    fn mounts(&mut self, sources: &[Source]) -> Vec<(StepId, Role)> {
+        let mut links = Vec::new();
+        for (index, source) in sources.iter().enumerate() {
+            let (name, kind) = match source {
+                Source::Context(path) => (
+                    format!("read {} of the build context", path.value),
+                    StepKind::Context(path.value.clone()),
+                ),
+                Source::Download(download) => (
+                    format!("download {}", download.value.url),
+                    StepKind::Download(download.value.clone()),
+                ),
+            };
+            let step = self.plan.add(&name, kind, source.span(), []);
+            links.push((step, Role::mount(&programs::source(index))));
+        }
+        links
+    }
+
     fn rest(&mut self, core: StepId, kernel: Option<StepId>, strata: &Strata) -> StepId {
         let others = strata.rest.iter().map(|group| self.unpack(group));
         let groups: Vec<StepId> = kernel.into_iter().chain(others).collect();
@@ -317,13 +352,7 @@ impl Planner<'_> {
 
     fn compose(&mut self, name: &str, root: StepId, declared: Declared, more: Vec<Action>) -> StepId {
         let mut links = vec![(root, Role::Root)];
-        for (index, copy) in declared.copies.iter().enumerate() {
-            let name = format!("read {} of the build context", copy.value);
-            let context = self
-                .plan
-                .add(&name, StepKind::Context(copy.value.clone()), copy.span, []);
-            links.push((context, Role::mount(&programs::context(index))));
-        }
+        links.extend(self.mounts(&declared.sources));
         let mut actions = programs::compose(self.input, declared);
         actions.extend(more);
         let program = self.program(actions);
@@ -432,7 +461,7 @@ pub fn context_paths(flavor: &Flavor) -> Vec<Spanned<String>> {
         .iter()
         .filter_map(|file| match &file.value.body {
             FileBody::Copy(from) => Some(from.clone().map(|path| path.as_str().to_owned())),
-            FileBody::Text(_) | FileBody::Directory | FileBody::Link(_) => None,
+            FileBody::Text(_) | FileBody::Directory | FileBody::Link(_) | FileBody::Download(_) => None,
         })
         .collect()
 }

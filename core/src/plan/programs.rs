@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use crate::kairos::{grub, release};
 use crate::layout::{self, IMAGE_ID, SEED_MANIFEST};
-use crate::model::{AbsPath, FileBody, FileNode, Flavor, Run, Service, ServiceVerb, User};
+use crate::model::{AbsPath, Download, FileBody, FileNode, Flavor, Run, Service, ServiceVerb, User};
 use crate::packages::accounts::AccountKind;
-use crate::resolve::{LockedPackage, LockedUpstream, NOT_FOR_INITRD, PROVIDER_STEP, SKIPPED};
+use crate::resolve::{LockedDownload, LockedPackage, LockedUpstream, NOT_FOR_INITRD, PROVIDER_STEP, SKIPPED};
 use crate::source::{Span, Spanned};
 use crate::step::{
-    Account, Accounts, Action, Brand, Clean, Configure, Depmod, Dracut, FileContent, FileEntry, Files, Ids,
-    Initrd, InitrdAdditions, KairosInit, KubernetesProgram, RefreshModules, RunScript, Seed, Services, Stamp,
-    TakeModules, Times, Unpack, Verify,
+    Account, Accounts, Action, Archive, Brand, Clean, Configure, Depmod, Dracut, FileContent, FileEntry,
+    Files, Ids, Initrd, InitrdAdditions, KairosInit, KubernetesProgram, RefreshModules, RunScript, Seed,
+    Services, Stamp, TakeModules, Times, Unpack, Verify,
 };
 
+use super::graph::ALONE;
 use super::{Group, Input, Strata, system};
 
 /// Where the status fragments of a group are mounted.
@@ -21,9 +22,27 @@ pub(super) fn part(index: usize) -> String {
     format!("/run/kcompose/parts/{index}")
 }
 
-/// Where a path of the build context is mounted.
-pub(super) fn context(index: usize) -> String {
+/// Where a source of files is mounted.
+pub(super) fn source(index: usize) -> String {
     format!("/run/kcompose/context/{index}")
+}
+
+/// What files are copied from.
+pub(super) enum Source {
+    /// A path of the build context.
+    Context(Spanned<String>),
+    /// A file from a web server.
+    Download(Spanned<LockedDownload>),
+}
+
+impl Source {
+    /// The place that asks for it.
+    pub(super) fn span(&self) -> Span {
+        match self {
+            Source::Context(path) => path.span,
+            Source::Download(download) => download.span,
+        }
+    }
 }
 
 pub(super) fn unpack(group: &Group) -> Vec<Action> {
@@ -311,28 +330,29 @@ pub(super) struct Declared {
     files: Files,
     /// What has to be copied in, because an exec cannot write it.
     bound: Files,
-    /// Paths of the build context that are mounted.
-    pub(super) copies: Vec<Spanned<String>>,
+    /// What is mounted.
+    pub(super) sources: Vec<Source>,
 }
 
 /// Everything that distro, runtime and flavor write, later ones winning.
 pub(super) fn declared(input: &Input) -> Declared {
     let flavor = input.flavor;
     let distro = &flavor.distro.value;
-    let mut copies = Vec::new();
+    let mut sources = Vec::new();
     let mut entries: Vec<FileEntry> = distro.directories.iter().map(directory).collect();
     // Compose took out of the distro what the flavor says itself, so adding up is all that is left.
     let stock = distro.files_of(|name| input.resolved.packages.contains_key(name));
-    entries.extend(stock.map(|file| file_entry(file, &mut copies)));
+    entries.extend(stock.map(|file| file_entry(input, file, &mut sources)));
     entries.extend(input.image_files.entries.iter().cloned());
-    entries.extend(flavor.files.iter().map(|file| file_entry(file, &mut copies)));
+    let late = flavor.files.iter().filter(|file| !is_early(&file.value));
+    entries.extend(late.map(|file| file_entry(input, file, &mut sources)));
     let (bound, files) = entries
         .into_iter()
         .partition(|entry| BOUND.contains(&entry.path.as_str()));
     Declared {
         files: Files { entries: files },
         bound: Files { entries: bound },
-        copies,
+        sources,
     }
 }
 
@@ -390,15 +410,25 @@ fn directory(path: &AbsPath) -> FileEntry {
     }
 }
 
-fn file_entry(file: &Spanned<FileNode>, copies: &mut Vec<Spanned<String>>) -> FileEntry {
+fn file_entry(input: &Input, file: &Spanned<FileNode>, sources: &mut Vec<Source>) -> FileEntry {
     let node = &file.value;
     let content = match &node.body {
         FileBody::Text(text) => FileContent::Text(text.clone()),
         FileBody::Directory => FileContent::Directory,
         FileBody::Link(target) => FileContent::Link(target.clone()),
         FileBody::Copy(from) => {
-            copies.push(from.clone().map(|path| path.as_str().to_owned()));
-            FileContent::Copy(format!("{}/it", context(copies.len() - 1)))
+            sources.push(Source::Context(from.clone().map(|path| path.as_str().to_owned())));
+            FileContent::Copy(mounted(sources))
+        }
+        FileBody::Download(download) => {
+            sources.push(Source::Download(locked(input, download)));
+            let path = mounted(sources);
+            let strip = download.strip.as_ref().map_or(0, |strip| strip.value);
+            if download.is_unpacked() {
+                FileContent::Unpack(Archive { path, strip })
+            } else {
+                FileContent::Copy(path)
+            }
         }
     };
     FileEntry {
@@ -409,6 +439,39 @@ fn file_entry(file: &Spanned<FileNode>, copies: &mut Vec<Spanned<String>>) -> Fi
         content,
         origin: file_origin(file),
     }
+}
+
+/// Where the source that was added last is in the exec.
+fn mounted(sources: &[Source]) -> String {
+    format!("{}/{ALONE}", source(sources.len() - 1))
+}
+
+/// A download as the lock pins it.
+fn locked(input: &Input, download: &Download) -> Spanned<LockedDownload> {
+    let wanted = download.sha256.as_ref().map(|sha256| &sha256.value);
+    let locked = input.resolved.downloads.iter();
+    let locked = locked
+        .into_iter()
+        .find(|locked| locked.url == download.url.value && Some(&locked.sha256) == wanted);
+    let locked = locked.expect("a lock that fits has every download of the flavor");
+    Spanned::new(locked.clone(), download.url.span)
+}
+
+/// Whether a file is a download that needs no account of the flavor, which are made later.
+fn is_early(file: &FileNode) -> bool {
+    matches!(file.body, FileBody::Download(_)) && file.user.is_none() && file.group.is_none()
+}
+
+/// What is downloaded, with what is mounted for it.
+pub(super) fn downloads(input: &Input) -> (Files, Vec<Source>) {
+    let mut sources = Vec::new();
+    let files = input.flavor.files.iter().filter(|file| is_early(&file.value));
+    let entries = files.map(|file| FileEntry {
+        mode: file.value.mode.as_ref().map(|mode| mode.value.0).or(Some(0o644)),
+        ..file_entry(input, file, &mut sources)
+    });
+    let entries = entries.collect();
+    (Files { entries }, sources)
 }
 
 fn accounts(input: &Input) -> Accounts {

@@ -314,3 +314,68 @@ fn a_step_is_told_the_ids_of_its_own_packages_and_those_below() {
     ];
     assert_eq!(told(&plan), expected);
 }
+
+#[test]
+fn a_download_has_a_step_below_what_a_person_edits() {
+    use crate::model::{Download, FileNode};
+    use crate::resolve::LockedDownload;
+
+    let (mut flavor, mut resolved) = resolved("aa", &[]);
+    let locked = LockedDownload {
+        url: "https://example.org/tool".parse().unwrap(),
+        sha256: "ab".repeat(32).parse().unwrap(),
+        size: 7,
+    };
+    let mut add = |path: &str, user: Option<&str>, unpack: bool| {
+        flavor.files.push(Spanned::unplaced(FileNode {
+            path: Spanned::unplaced(path.parse().unwrap()),
+            mode: None,
+            user: user.map(|user| Spanned::unplaced(user.to_owned())),
+            group: None,
+            body: FileBody::Download(Download {
+                url: Spanned::unplaced(locked.url.clone()),
+                sha256: Some(Spanned::unplaced(locked.sha256.clone())),
+                unpack: Some(Spanned::unplaced(unpack)),
+                strip: None,
+            }),
+        }));
+    };
+    add("/usr/bin/tool", None, false);
+    add("/usr/share/site", None, true);
+    add("/srv/tool", Some("ops"), false);
+    resolved.downloads = vec![locked.clone()];
+    let plan = plan(&Input {
+        flavor: &flavor,
+        resolved: &resolved,
+        image_files: &Files::default(),
+        kept: &[],
+        epoch: 0,
+    });
+    let of = |name: &str| {
+        let (id, step) = plan
+            .steps()
+            .find(|(_, step)| step.name.starts_with(name))
+            .unwrap();
+        let mounted = plan.inputs(id).into_iter().filter(|(from, _)| {
+            matches!(plan.step(*from).kind, StepKind::Download(ref download) if *download == locked)
+        });
+        (mounted.count(), format!("{:?}", step.kind))
+    };
+    let (mounted, early) = of("add downloads");
+    assert_eq!(mounted, 2);
+    assert!(
+        early.contains("Unpack(Archive { path: \"/run/kcompose/context/1/it\", strip: 0 })"),
+        "{early}"
+    );
+    assert!(
+        early.contains("/usr/bin/tool") && !early.contains("/srv/tool"),
+        "{early}"
+    );
+    // The owner is an account of the flavor, which is made with its files.
+    let (mounted, late) = of("compose files");
+    assert_eq!(mounted, 1);
+    assert!(
+        late.contains("/srv/tool") && !late.contains("/usr/bin/tool"),
+        "{late}"
+    );
+}

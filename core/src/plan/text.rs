@@ -103,6 +103,9 @@ impl Plan {
             StepKind::Fetch(fetch) => {
                 json!({ "source": fetch.source, "path": fetch.path, "sha256": fetch.sha256, "size": fetch.size })
             }
+            StepKind::Download(download) => json!({
+                "url": download.url.to_string(), "sha256": download.sha256.as_str(), "size": download.size,
+            }),
             StepKind::Context(path) => json!({ "path": path }),
             StepKind::Upstream(upstream) => json!({
                 "from": upstream.from.to_string(), "digest": upstream.digest, "sha256": upstream.sha256,

@@ -283,6 +283,7 @@ impl<'a> Answer<'a> {
             left_out: BTreeMap::new(),
             upstream: None,
             kubernetes: None,
+            downloads: Vec::new(),
             packages: packages
                 .into_iter()
                 .map(|package| (package.name.clone(), package))

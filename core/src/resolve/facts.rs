@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Architecture, Snapshot, Url};
+use crate::model::{Architecture, Sha256, Snapshot, Url};
 use crate::packages::deb::index::PackageIndex;
 use crate::packages::deb::release::Release;
 use crate::source::Span;
 
+use super::downloads::{DownloadFacts, DownloadNeed};
 use super::lock::Lock;
 use super::upstream::{UpstreamFacts, UpstreamNeed, UpstreamPart};
 
@@ -62,6 +63,8 @@ pub enum Need {
     Suite(Box<SuiteNeed>),
     /// A program that is no package.
     Upstream(UpstreamNeed),
+    /// A file from a web server.
+    Download(DownloadNeed),
 }
 
 /// What has to be known of a suite.
@@ -111,6 +114,8 @@ pub struct Facts {
     pub suites: BTreeMap<SuiteKey, SuiteFacts>,
     /// Programs that are no packages, as they were found.
     pub upstream: BTreeMap<UpstreamPart, UpstreamFacts>,
+    /// Files from web servers, as they were found, by their URL and the sha256 that they must have.
+    pub downloads: BTreeMap<(Url, Sha256), DownloadFacts>,
     /// The lock, if there is one.
     pub lock: Option<Lock>,
     /// How far it may move.
@@ -122,6 +127,10 @@ impl Facts {
     pub fn answers(&self, need: &Need) -> bool {
         let need = match need {
             Need::Suite(need) => need,
+            Need::Download(need) => {
+                let key = (need.url.value.clone(), need.sha256.clone());
+                return self.downloads.contains_key(&key);
+            }
             Need::Upstream(need) => {
                 return self
                     .upstream

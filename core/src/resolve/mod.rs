@@ -6,6 +6,7 @@
 
 mod accounts;
 mod answer;
+mod downloads;
 mod explain;
 mod facts;
 mod judge;
@@ -27,6 +28,7 @@ use crate::packages::accounts::{AccountKind, SystemAccount};
 use crate::packages::deb::facts::PackageFacts;
 use crate::step::Ids;
 
+pub use downloads::{DownloadFacts, DownloadNeed, LockedDownload};
 pub use facts::{Facts, Location, Movement, Need, SuiteFacts, SuiteKey, SuiteNeed};
 pub use kernel::judge_modules;
 pub use upstream::{
@@ -106,6 +108,8 @@ pub struct Resolved {
     pub upstream: Option<Box<LockedUpstream>>,
     /// Kubernetes, where the variant has it.
     pub kubernetes: Option<Box<LockedUpstream>>,
+    /// Files from web servers, sorted.
+    pub downloads: Vec<LockedDownload>,
 }
 
 impl Resolved {
@@ -200,6 +204,10 @@ pub fn resolve_anew(flavor: &Flavor, facts: &Facts, recommends: Recommends) -> R
         missing.extend(needs.into_iter().map(Need::Upstream));
         Vec::new()
     });
+    let downloads = downloads::pin(flavor, facts).unwrap_or_else(|needs| {
+        missing.extend(needs.into_iter().map(Need::Download));
+        Vec::new()
+    });
     if !missing.is_empty() {
         return Resolution::Needs(missing);
     }
@@ -218,6 +226,7 @@ pub fn resolve_anew(flavor: &Flavor, facts: &Facts, recommends: Recommends) -> R
     let mut sink = Sink::new();
     judge::judge_wishes(&choice, &wishes, flavor, facts, &mut sink);
     upstream::judge(flavor, facts, &mut sink);
+    downloads::judge(flavor, facts, &mut sink);
     if sink.has_errors() {
         return Resolution::Failed(sink.into_diagnostics());
     }
@@ -257,6 +266,7 @@ pub fn resolve_anew(flavor: &Flavor, facts: &Facts, recommends: Recommends) -> R
     let resolved = Resolved {
         upstream: init.into_iter().next().map(Box::new),
         kubernetes: kubernetes.into_iter().next().map(Box::new),
+        downloads,
         left_out,
         ..answer.resolved(flavor, facts)
     };

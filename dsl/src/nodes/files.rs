@@ -12,8 +12,9 @@ const MODE_PROPERTY: PropertySpec = PropertySpec::optional(
     &MODE,
     "Permission bits; 0644 for files, 0755 for directories.",
 );
-const USER: PropertySpec = PropertySpec::optional("user", &OWNER, "The owner; root when absent.");
-const GROUP: PropertySpec = PropertySpec::optional("group", &OWNER, "The group; root when absent.");
+pub(super) const USER: PropertySpec = PropertySpec::optional("user", &OWNER, "The owner; root when absent.");
+pub(super) const GROUP: PropertySpec =
+    PropertySpec::optional("group", &OWNER, "The group; root when absent.");
 
 pub(super) const NODE: Section<Fragment> = Section {
     spec: NodeSpec {

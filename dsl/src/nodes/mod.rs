@@ -6,6 +6,7 @@
 mod base;
 mod certificates;
 mod cloud_config;
+mod download;
 pub(crate) mod files;
 mod flavor;
 mod groups;
@@ -48,6 +49,7 @@ pub static ALL: &[Section<Fragment>] = &[
     repository::NODE,
     layout::NODE,
     files::NODE,
+    download::NODE,
     users::NODE,
     groups::NODE,
     ids::NODE,

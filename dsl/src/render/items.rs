@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use kcompose_core::kairos::grub;
 use kcompose_core::model::{
-    Certificate, FileBody, FileNode, FixedId, Flavor, Group, Keyboard, OnMissing, PackageName,
-    PackageRequest, Packages, PathClass, Replaces, Repository, Run, Runtime, Service, ServiceVerb,
-    StockPackage, User, Variant,
+    AbsPath, Certificate, Download, FileBody, FileNode, FixedId, Flavor, Group, Keyboard, OnMissing,
+    PackageName, PackageRequest, Packages, PathClass, Replaces, Repository, Run, Runtime, Service,
+    ServiceVerb, StockPackage, User, Variant,
 };
 use kcompose_core::source::{SourceMap, Span, Spanned};
 
@@ -40,6 +40,9 @@ pub(super) fn items(flavor: &Flavor, left_out: &LeftOut, sources: &SourceMap) ->
     );
     items.push(layout(flavor, sources));
     items.push(files(flavor, left_out, sources));
+    let downloads = flavor.files.iter();
+    let downloads = downloads.filter(|file| matches!(file.value.body, FileBody::Download(_)));
+    items.extend(downloads.map(|file| self::file(file, sources)));
     items.push(Item::new("users").children(flavor.users.iter().map(|user| self::user(user, sources))));
     items.push(Item::new("groups").children(flavor.groups.iter().map(|group| self::group(group, sources))));
     items.push(Item::new("ids").children(flavor.ids.iter().map(|fixed| fixed_id(fixed, sources))));
@@ -346,7 +349,11 @@ fn files(flavor: &Flavor, left_out: &LeftOut, sources: &SourceMap) -> Item {
     // A cloud-config is a file of the image, said by its own node.
     let is_config =
         |file: &&Spanned<FileNode>| flavor.cloud_configs.iter().any(|config| config.span == file.span);
-    let own = flavor.files.iter().filter(|file| !is_config(file));
+    let is_download = |file: &&Spanned<FileNode>| matches!(file.value.body, FileBody::Download(_));
+    let own = flavor
+        .files
+        .iter()
+        .filter(|file| !is_config(file) && !is_download(file));
     Item::new("files").children(directories).children(
         distro
             .files_of(|name| !left_out.contains_key(name))
@@ -370,11 +377,29 @@ fn file(file: &Spanned<FileNode>, sources: &SourceMap) -> Item {
         FileBody::Copy(from) => Item::new("copy")
             .argument(&from.value)
             .property("to", &path.value),
+        FileBody::Download(download) => self::download(download, path),
     };
     item.optional("mode", mode.as_ref().map(|mode| mode.value))
         .optional("user", user.as_ref().map(|user| &user.value))
         .optional("group", group.as_ref().map(|group| &group.value))
         .from(file.span, sources)
+}
+
+fn download(download: &Download, to: &Spanned<AbsPath>) -> Item {
+    let sha256 = download.sha256.as_ref().map(|sha256| &sha256.value);
+    let mut item = Item::new("download")
+        .argument(&download.url.value)
+        .property("to", &to.value)
+        .optional("sha256", sha256);
+    if let Some(unpack) = &download.unpack {
+        item.properties
+            .push(("unpack".to_owned(), Value::Boolean(unpack.value)));
+    }
+    if let Some(strip) = &download.strip {
+        item.properties
+            .push(("strip".to_owned(), Value::Integer(strip.value.into())));
+    }
+    item
 }
 
 fn user(user: &Spanned<User>, sources: &SourceMap) -> Item {

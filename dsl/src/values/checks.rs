@@ -51,6 +51,16 @@ pub(super) fn check_system_id(text: &str) -> Result<(), InvalidValue> {
     )
 }
 
+pub(super) fn check_parts(text: &str) -> Result<(), InvalidValue> {
+    match text.parse::<u32>() {
+        Ok(1..=16) => Ok(()),
+        _ => refuse(
+            format!("`{text}` is not a number of parts of a path"),
+            "write a number from 1 to 16",
+        ),
+    }
+}
+
 fn is_word(text: &str, also: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphanumeric())
         && text

@@ -5,7 +5,7 @@ mod read;
 
 use kcompose_core::model::{
     AbsPath, Architecture, CheckedBy, FileMode, HostName, InvalidValue, Locale, PackageName, PathPattern,
-    RuntimeSource, Size, Snapshot, TimeZone, UnitName, Url, VersionRequest, XkbNames,
+    RuntimeSource, Sha256, Size, Snapshot, TimeZone, UnitName, Url, VersionRequest, XkbNames,
 };
 
 use checks::*;
@@ -460,6 +460,23 @@ pub static XKB_NAMES: ValueType = ValueType::checked(
     "Names that xkeyboard-config(7) lists, joined by commas.",
     parses::<XkbNames>,
 );
+/// A file's checksum.
+pub static SHA256: ValueType = ValueType::checked(
+    "sha256",
+    Sha256::WHAT,
+    "The 64 hexadecimal digits that `sha256sum` prints.",
+    parses::<Sha256>,
+);
+/// A number of parts of a path.
+pub static PARTS: ValueType = ValueType {
+    kind: Kind::Integer,
+    ..ValueType::checked(
+        "parts",
+        "a number of parts of a path",
+        "A number from 1 to 16.",
+        check_parts,
+    )
+};
 /// A day.
 pub static DATE: ValueType = ValueType::checked("date", "a date", "A day as `YYYY-MM-DD`.", check_date);
 /// What a document uses.

@@ -1,7 +1,7 @@
 //! Reading values that the tables have accepted.
 
 use kcompose_core::model::{
-    AbsPath, Architecture, FileMode, HostName, Locale, PackageName, PathPattern, RuntimeSource, Size,
+    AbsPath, Architecture, FileMode, HostName, Locale, PackageName, PathPattern, RuntimeSource, Sha256, Size,
     Snapshot, TimeZone, UnitName, Url, VersionRequest, XkbNames,
 };
 use kcompose_core::source::Spanned;
@@ -83,6 +83,7 @@ readable_text!(
     AbsPath,
     PathPattern,
     UnitName,
+    Sha256,
     FileMode,
     Size,
     Architecture,

@@ -67,12 +67,15 @@ impl World {
         Ok(World { store, fetcher })
     }
 
-    /// Fetches the archives of a flavor that the store lacks.
+    /// Fetches the archives and downloads of a flavor that the store lacks.
     pub(crate) async fn fetch_archives(&self, flavor: &Flavor, resolved: &Resolved) -> Result<(), Failure> {
         self.fetcher
             .archives(flavor, resolved)
             .await
-            .map(|_| ())
+            .map_err(fetch_failed)?;
+        self.fetcher
+            .downloads(flavor, resolved)
+            .await
             .map_err(fetch_failed)
     }
 
@@ -245,6 +248,7 @@ fn reporter(terminal: Terminal) -> Arc<dyn Fn(Progress) + Send + Sync> {
         let what = match progress.what {
             Fetching::Indexes => "indexes",
             Fetching::Packages => "packages",
+            Fetching::Downloads => "downloads",
         };
         terminal.say(&format!(
             "fetch {what}: {} of {}",

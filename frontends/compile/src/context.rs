@@ -51,7 +51,7 @@ pub fn paths(flavor: &Flavor) -> Vec<&str> {
 fn taken(flavor: &Flavor) -> impl Iterator<Item = &Spanned<PathPattern>> {
     let copies = flavor.files.iter().filter_map(|file| match &file.value.body {
         FileBody::Copy(from) => Some(from),
-        FileBody::Text(_) | FileBody::Directory | FileBody::Link(_) => None,
+        FileBody::Text(_) | FileBody::Directory | FileBody::Link(_) | FileBody::Download(_) => None,
     });
     copies.chain(
         flavor

@@ -12,13 +12,15 @@ use kcompose_engine::fetch::{FetchError, Mirrors};
 pub struct Urls(pub BTreeMap<String, Url>);
 
 impl Urls {
-    /// The URL of every archive of a flavor on its mirror.
+    /// The URL of every archive of a flavor on its mirror, and of every download.
     pub fn new(mirrors: &Mirrors, flavor: &Flavor, resolved: &Resolved) -> Result<Urls, FetchError> {
         let mut urls = BTreeMap::new();
         for package in resolved.packages.values() {
             let found = mirrors.urls(flavor, package)?;
             urls.extend(found.into_iter().next().map(|url| (package.sha256.clone(), url)));
         }
+        let downloads = resolved.downloads.iter();
+        urls.extend(downloads.map(|download| (download.sha256.to_string(), download.url.clone())));
         Ok(Urls(urls))
     }
 

@@ -166,6 +166,17 @@ impl Bridge {
         found(self.client.stat_file(request).await).map(|answer| answer.is_some())
     }
 
+    /// The size of a file; none if there is no such file.
+    pub(crate) async fn size(&mut self, tree: &Reference, path: &str) -> Result<Option<u64>, Status> {
+        let request = StatFileRequest {
+            r#ref: tree.0.id.clone(),
+            path: path.to_owned(),
+            ..StatFileRequest::default()
+        };
+        let stat = found(self.client.stat_file(request).await)?.and_then(|answer| answer.stat);
+        Ok(stat.map(|stat| u64::try_from(stat.size).unwrap_or_default()))
+    }
+
     /// Shows a warning. One that the daemon cannot take is nobody's failure.
     pub(crate) async fn warn(&mut self, warning: WarnRequest) {
         let _ = self.client.warn(warning).await;

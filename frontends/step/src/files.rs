@@ -6,6 +6,7 @@ use std::path::Path;
 
 use kcompose_core::step::{FileContent, FileEntry, Files};
 
+use crate::archive;
 use crate::fs::{self, Meta};
 use crate::problem::{Doing, Outcome, Problem, Problems};
 use crate::walk;
@@ -34,6 +35,15 @@ fn write(entry: &FileEntry, root: &Path, epoch: i64) -> Outcome<()> {
         FileContent::Directory => put_directory(&at, meta(entry.mode.unwrap_or(0o755)), epoch),
         FileContent::Link(target) => put_link(&at, target.as_bytes(), meta(0o777), epoch),
         FileContent::Copy(from) => copy(Path::new(from), &at, entry.mode, meta(0), epoch),
+        FileContent::Unpack(from) => archive::unpack(
+            Path::new(&from.path),
+            archive::Target {
+                root,
+                directory: &entry.path,
+                strip: from.strip as usize,
+                owner: meta(0),
+            },
+        ),
         FileContent::Absent => fs::remove(&at),
     };
     let written = written.and_then(|()| settle_time(at.parent(), epoch));

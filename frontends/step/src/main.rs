@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 mod accounts;
+mod archive;
 mod certificates;
 mod clean;
 mod command;

@@ -82,9 +82,10 @@ fn is_there(path: &AbsPath, flavor: &Flavor, packages: &dyn PackageFiles) -> boo
     let distro = &flavor.distro.value;
     let files = flavor.files.iter().chain(&distro.files).any(|file| {
         let file = &file.value;
-        match file.body {
+        match &file.body {
             FileBody::Directory | FileBody::Copy(_) => file.path.value.is_within(path),
-            FileBody::Text(_) | FileBody::Link(_) => {
+            FileBody::Download(download) if download.is_unpacked() => file.path.value.is_within(path),
+            FileBody::Text(_) | FileBody::Link(_) | FileBody::Download(_) => {
                 file.path.value != *path && file.path.value.is_within(path)
             }
         }

@@ -113,8 +113,12 @@ fn merged(path: &str) -> String {
 
 /// Whether every file of the image is known: of packages, of the flavor, of copies.
 fn is_complete(flavor: &Flavor, packages: &dyn PackageFiles) -> bool {
-    let copies = |file: &Spanned<FileNode>| matches!(file.value.body, FileBody::Copy(_));
-    flavor.runs.is_empty() && (packages.copied().is_some() || !flavor.files.iter().any(copies))
+    let brings_unknown = |file: &Spanned<FileNode>| match &file.value.body {
+        FileBody::Copy(_) => packages.copied().is_none(),
+        FileBody::Download(download) => download.is_unpacked(),
+        FileBody::Text(_) | FileBody::Directory | FileBody::Link(_) => false,
+    };
+    flavor.runs.is_empty() && !flavor.files.iter().any(brings_unknown)
 }
 
 /// Proves layout, services, users, time zone, locales and keyboard against the packages. Errors say what cannot work, warnings what is easily overlooked.

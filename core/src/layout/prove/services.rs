@@ -155,7 +155,7 @@ fn unit_text(flavor: &Flavor, unit: &str, packages: &dyn PackageFiles) -> Option
     });
     match own.map(|file| &file.value.body) {
         Some(FileBody::Text(text)) => Some(text.clone()),
-        Some(FileBody::Directory | FileBody::Link(_) | FileBody::Copy(_)) => None,
+        Some(FileBody::Directory | FileBody::Link(_) | FileBody::Copy(_) | FileBody::Download(_)) => None,
         None => {
             let copied = packages.copied().and_then(|copied| {
                 let mut units = copied.units.iter();

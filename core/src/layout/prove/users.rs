@@ -246,7 +246,10 @@ fn prove_home(flavor: &Flavor, user: &Spanned<User>, packages: &dyn PackageFiles
         FileBody::Directory => file.value.path.value.is_within(&home),
         // What a copied folder holds is not known here.
         FileBody::Copy(_) => file.value.path.value.is_within(&home) || home.is_within(&file.value.path.value),
-        FileBody::Text(_) | FileBody::Link(_) => {
+        FileBody::Download(download) if download.is_unpacked() => {
+            file.value.path.value.is_within(&home) || home.is_within(&file.value.path.value)
+        }
+        FileBody::Text(_) | FileBody::Link(_) | FileBody::Download(_) => {
             file.value.path.value != home && file.value.path.value.is_within(&home)
         }
     });

@@ -184,6 +184,7 @@ fn in_words(line: &str) -> String {
         ["prefer", wanted, provider] => format!("`prefer \"{wanted}\" \"{provider}\"`"),
         ["hold", name, version] => format!("`hold \"{name}\"` at version `{version}`"),
         ["runtime", name, from] => format!("runtime `{name}` from `{from}`"),
+        ["download", url, _] => format!("download `{url}`"),
         ["user", name, id] => format!("user `{name}` with id {id}"),
         ["user", name] => format!("user `{name}`"),
         ["group", name, id] => format!("group `{name}` with id {id}"),

@@ -148,6 +148,7 @@ impl Request {
                 fixed.span,
             );
         }
+        asked.extend(super::downloads::lines(flavor));
         for (part, from) in super::upstream::wanted(flavor) {
             let line = match part {
                 UpstreamPart::KairosInit => format!("runtime immucore {}", from.value),

@@ -10,7 +10,7 @@ use crate::model::{Architecture, PackageName, RuntimeSource, Url, redacted};
 use crate::packages::time;
 use crate::step::Ids;
 
-use super::super::{LockedIndex, LockedPackage, LockedUpstream, Resolved, UpstreamPart};
+use super::super::{LockedDownload, LockedIndex, LockedPackage, LockedUpstream, Resolved, UpstreamPart};
 use super::{FORMAT, Lock};
 
 /// Why a text is no lock.
@@ -104,6 +104,16 @@ pub fn render(lock: &Lock) -> String {
     for (name, cause) in &resolved.left_out {
         let start = Line::new("left-out").value(name.as_str());
         line(&mut out, start.text("for", cause.as_str()));
+    }
+    for download in &resolved.downloads {
+        let size = i64::try_from(download.size).unwrap_or(i64::MAX);
+        let start = Line::new("download").value(&download.url.to_string());
+        line(
+            &mut out,
+            start
+                .number("size", size)
+                .text("sha256", download.sha256.as_str()),
+        );
     }
     for package in resolved.packages.values() {
         line(&mut out, package_line(package));
@@ -358,6 +368,7 @@ struct Draft {
     left_out: BTreeMap<PackageName, PackageName>,
     upstream: Option<Box<LockedUpstream>>,
     kubernetes: Option<Box<LockedUpstream>>,
+    downloads: Vec<LockedDownload>,
     packages: BTreeMap<PackageName, LockedPackage>,
 }
 
@@ -403,6 +414,7 @@ impl Draft {
                 let cause = name(node.text("for")?)?;
                 self.left_out.insert(name(node.value(0)?)?, cause);
             }
+            "download" => self.downloads.push(download(node)?),
             "package" => {
                 let package = package(node)?;
                 let name = package.name.clone();
@@ -427,6 +439,7 @@ impl Draft {
         }
         self.asked.sort();
         self.indexes.sort();
+        self.downloads.sort();
         Ok(Lock {
             mirrors: self.mirrors,
             urls: self.urls,
@@ -443,6 +456,7 @@ impl Draft {
                 left_out: self.left_out,
                 upstream: self.upstream,
                 kubernetes: self.kubernetes,
+                downloads: self.downloads,
             },
         })
     }
@@ -491,6 +505,16 @@ fn source(text: &str) -> Result<RuntimeSource, String> {
     }
     text.parse()
         .map_err(|_| format!("`{}` is no source", redacted(text)))
+}
+
+fn download(node: &Node) -> Result<LockedDownload, String> {
+    Ok(LockedDownload {
+        url: url(node.value(0)?)?,
+        sha256: digest(node.text("sha256")?)?
+            .parse()
+            .expect("a digest that was checked is one"),
+        size: node.number("size")?,
+    })
 }
 
 fn index(node: &Node) -> Result<LockedIndex, String> {

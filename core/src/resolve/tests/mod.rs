@@ -4,6 +4,7 @@
 //! alternatives. A flavor has a line for each wish, as in `packages`. What is compared is what a person would see.
 
 mod accounts;
+mod downloads;
 mod lock;
 mod repositories;
 mod solutions;

@@ -244,6 +244,23 @@ pub enum FetchError {
         found: String,
     },
 
+    /// Another file is where a download was.
+    #[error("`{url}` is not what is locked: its sha256 is {found}, and {wanted} is locked")]
+    #[diagnostic(
+        code("kcompose::fetch::download-moved"),
+        help(
+            "the file behind the URL changed: name a URL with a version, or take the new file with sha256=\"{found}\" if it may be trusted"
+        )
+    )]
+    DownloadMoved {
+        /// Where it comes from.
+        url: Url,
+        /// The sha256 that is locked.
+        wanted: String,
+        /// The sha256 of what is there.
+        found: String,
+    },
+
     /// Something of a package source, with the place that names the source.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -263,7 +280,7 @@ pub enum FetchError {
     Client(String),
 }
 
-/// What went wrong with a package source, with the place of the flavor that names it.
+/// What went wrong with a package source or a download, with the place of the flavor that names it.
 #[derive(Debug, Error)]
 #[error("{error}")]
 pub struct SourceFailure {
@@ -273,6 +290,8 @@ pub struct SourceFailure {
     pub advice: Option<String>,
     /// The place, if a document names the source.
     pub span: Option<Span>,
+    /// What a report calls the place.
+    pub label: &'static str,
 }
 
 impl Diagnostic for SourceFailure {
@@ -289,7 +308,7 @@ impl Diagnostic for SourceFailure {
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let span = self.span?;
-        let label = LabeledSpan::new_primary_with_span(Some("this package source".to_owned()), span);
+        let label = LabeledSpan::new_primary_with_span(Some(self.label.to_owned()), span);
         Some(Box::new(std::iter::once(label)))
     }
 }
@@ -334,7 +353,8 @@ impl FetchError {
             FetchError::Keys { .. }
             | FetchError::NoMirror { .. }
             | FetchError::UnknownSource { .. }
-            | FetchError::UpstreamMoved { .. } => Fault::Flavor,
+            | FetchError::UpstreamMoved { .. }
+            | FetchError::DownloadMoved { .. } => Fault::Flavor,
             FetchError::Unreachable { .. }
             | FetchError::Refused { .. }
             | FetchError::Login { .. }

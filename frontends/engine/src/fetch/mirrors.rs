@@ -152,6 +152,7 @@ impl Mirrors {
             error: Box::new(error),
             advice,
             span: Some(location.span).filter(|span| span.is_some()),
+            label: "this package source",
         })
     }
 

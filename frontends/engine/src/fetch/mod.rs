@@ -7,6 +7,7 @@
 mod apt;
 mod archives;
 mod download;
+mod downloads;
 mod error;
 mod http;
 mod logins;
@@ -62,6 +63,8 @@ pub enum Fetching {
     Indexes,
     /// Package archives.
     Packages,
+    /// Files that the flavor downloads.
+    Downloads,
 }
 
 /// Who hears about the progress; called from several tasks.
@@ -135,9 +138,17 @@ impl Fetcher {
         };
         suites.answer(needs, &mut self.facts).await?;
         for need in needs {
-            if let Need::Upstream(need) = need {
-                let found = self.programs().find(need).await?;
-                self.facts.upstream.insert(need.part, found);
+            match need {
+                Need::Suite(_) => {}
+                Need::Upstream(need) => {
+                    let found = self.programs().find(need).await?;
+                    self.facts.upstream.insert(need.part, found);
+                }
+                Need::Download(need) => {
+                    let found = self.download_facts(need).await?;
+                    let key = (need.url.value.clone(), need.sha256.clone());
+                    self.facts.downloads.insert(key, found);
+                }
             }
         }
         Ok(())

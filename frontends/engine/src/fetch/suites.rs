@@ -78,7 +78,7 @@ impl<O: Origin> Suites<'_, O> {
     pub async fn answer(&self, needs: &BTreeSet<Need>, facts: &mut Facts) -> Result<(), FetchError> {
         let suites = needs.iter().filter_map(|need| match need {
             Need::Suite(need) => Some(need),
-            Need::Upstream(_) => None,
+            Need::Upstream(_) | Need::Download(_) => None,
         });
         for (key, found) in all(suites.map(|need| self.suite(need))).await? {
             facts
