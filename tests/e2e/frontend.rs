@@ -112,8 +112,8 @@ fn parts(bytes: &[u8]) -> (Vec<Vec<u8>>, BTreeMap<String, pb::OpMetadata>, Optio
 
 /// Every example, and every case of the language's suite that is a whole flavor.
 fn flavors() -> Vec<PathBuf> {
-    // Of these one names a mirror that is nowhere, the others an image in a registry.
-    const OUT_OF_REACH: [&str; 3] = ["good", "kubernetes", "runtime-immucore"];
+    // These name a mirror or a file that is nowhere, or an image in a registry.
+    const OUT_OF_REACH: [&str; 4] = ["download", "good", "kubernetes", "runtime-immucore"];
     let workspace = kcompose_testing::workspace();
     let folders = |path: &str| -> Vec<PathBuf> {
         let found = fs::read_dir(workspace.join(path)).unwrap();
