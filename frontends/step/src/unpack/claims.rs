@@ -217,6 +217,25 @@ impl Claims {
         Ok(Turn::Write(self.at(&path)))
     }
 
+    /// Writes a link that a package has claimed, unless another package has put a directory in its place meanwhile: then the
+    /// link is [restored](Claims::restore_links) later. No other thread makes directories while the link is written.
+    pub(crate) fn write_link(
+        &self,
+        at: &Path,
+        index: usize,
+        write: impl FnOnce() -> Outcome<()>,
+    ) -> Outcome<()> {
+        let state = self.state();
+        let claim = at
+            .strip_prefix(&self.root)
+            .ok()
+            .and_then(|path| state.owners.get(path));
+        match claim {
+            Some(Claim::Link(owner, ..)) if *owner == index => write(),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a package may write a path that may be an installed package's.
     fn against_installed(
         &self,

@@ -116,6 +116,10 @@ impl<'a> Writer<'a> {
             target: target.as_deref(),
         };
         match self.claims.other(claimed, self.index, self.package)? {
+            Turn::Write(at) if is_link => {
+                let claims = self.claims;
+                claims.write_link(&at, self.index, || self.write(&mut entry, &at, listed, meta))
+            }
             Turn::Write(at) => self.write(&mut entry, &at, listed, meta),
             Turn::Skip => Ok(()),
             Turn::Lost => {
