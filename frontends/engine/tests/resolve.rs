@@ -63,5 +63,5 @@ async fn a_lock_is_made_read_back_and_made_again_without_the_network() {
     let failure = common::resolved(&more, &mut nowhere, Recommends::Off)
         .await
         .unwrap_err();
-    assert!(matches!(failure, FetchError::Offline { .. }), "{failure}");
+    assert!(matches!(failure.cause(), FetchError::Offline { .. }), "{failure}");
 }
