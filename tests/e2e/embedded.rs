@@ -113,7 +113,7 @@ fn a_step_fails_at_its_line(place: &Place) {
     place
         .build(&place.cache(), "")
         .ends(1)
-        .says("kcompose::engine::step")
+        .says("kcompose::step::script")
         .says(&format!("flavor.kdl:{number}:"))
         .says("exit status: 9")
         .says("about to fail");
