@@ -65,12 +65,21 @@ pub const DOCUMENTS: Limit = Limit {
     raise: None,
 };
 
+/// The size of one document.
+pub const DOCUMENT: Limit = Limit {
+    name: "document",
+    value: 1 << 20,
+    unit: Unit::Bytes,
+    bounds: "One KDL document.",
+    raise: None,
+};
+
 /// The size of one text.
 pub const TEXT: Limit = Limit {
     name: "text",
     value: 16 << 20,
     unit: Unit::Bytes,
-    bounds: "One document, lock, key, certificate or cloud-config.",
+    bounds: "One lock, key, certificate or cloud-config.",
     raise: None,
 };
 
@@ -93,7 +102,16 @@ pub const COPIED: Limit = Limit {
 };
 
 /// Every limit, in the order of the reference.
-pub const ALL: &[Limit] = &[NESTING, SYNTAX_ERRORS, USE_DEPTH, DOCUMENTS, TEXT, TEXTS, COPIED];
+pub const ALL: &[Limit] = &[
+    NESTING,
+    SYNTAX_ERRORS,
+    USE_DEPTH,
+    DOCUMENTS,
+    DOCUMENT,
+    TEXT,
+    TEXTS,
+    COPIED,
+];
 
 impl Limit {
     /// Whether a value is over the limit.

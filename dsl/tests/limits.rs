@@ -76,18 +76,26 @@ fn the_number_of_documents_has_a_limit() {
 #[test]
 fn texts_have_a_size() {
     let comment = |size: usize| format!("//{}", "x".repeat(size - 2));
+    let document = usize::try_from(limits::DOCUMENT.value).unwrap();
+    check("use \"./x.kdl\"\n", |_| Ok(comment(document)), "");
+    check(
+        "use \"./x.kdl\"\n",
+        |_| Ok(comment(document + 1)),
+        "a/x.kdl:1:1: kcompose::syntax::too-large: this document is larger than 1 MiB\n",
+    );
     let largest = usize::try_from(limits::TEXT.value).unwrap();
-    check("use \"./x.kdl\"\n", |_| Ok(comment(largest)), "");
     check(
         "use \"./x.kdl\"\n",
         |_| Ok(comment(largest + 1)),
         "a/flavor.kdl:5:5: kcompose::use::too-large: `a/x.kdl` is larger than 16 MiB\n",
     );
-    check(
-        "use \"./1.kdl\"\nuse \"./2.kdl\"\nuse \"./3.kdl\"\nuse \"./4.kdl\"\nuse \"./5.kdl\"\n",
-        |_| Ok(comment(largest)),
-        "a/flavor.kdl:8:5: kcompose::use::too-large: the documents, keys and cloud-configs of this flavor are larger than 64 MiB together\n",
-    );
+    let configs: String = (1..=5)
+        .map(|number| format!("cloud-config \"8{number}_x\" from=\"{number}.yaml\"\n"))
+        .collect();
+    let report = report(&configs, |_| Ok(format!("#{}\n", "x".repeat(largest - 2))));
+    let too_large: Vec<&str> = report.lines().filter(|line| line.contains("too-large")).collect();
+    let expected = "a/flavor.kdl:8:26: kcompose::use::too-large: the documents, keys and cloud-configs of this flavor are larger than 64 MiB together";
+    assert_eq!(too_large, [expected]);
 }
 
 #[test]

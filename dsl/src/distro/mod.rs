@@ -219,7 +219,7 @@ fn read(
     sink: &mut Sink,
 ) -> Span {
     let file = sources.add(name, text).clone();
-    let document = match syntax::parse(&file) {
+    let document = match syntax::parse_library(&file) {
         Ok(document) => document,
         Err(problems) => {
             sink.extend(problems);

@@ -1,7 +1,8 @@
 //! Text into a spanned tree.
 //!
-//! The first stage: KDL 2. Every node, argument and property carries its place in the
-//! [`SourceMap`](kcompose_core::source::SourceMap). Tests compare the reader with the `kdl` crate.
+//! The first stage: KDL 2. [`reader`] finds all mistakes of a text and holds it to the limits, then `tree` reads it with
+//! the `kdl` crate. Every node, argument and property carries its place in the
+//! [`SourceMap`](kcompose_core::source::SourceMap).
 
 mod foreign;
 mod problems;
@@ -10,8 +11,12 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod tree;
+
+use std::ops::Range;
 
 use kcompose_core::diagnostic::Diagnostics;
+use kcompose_core::limits;
 use kcompose_core::source::{SourceFile, Span, Spanned};
 
 pub(crate) use tokens::{Token, tokens};
@@ -105,13 +110,39 @@ impl Node {
 
 /// Parses a file. All syntax errors of the file are reported together.
 pub fn parse(file: &SourceFile) -> Result<Document, Diagnostics> {
+    if limits::DOCUMENT.is_exceeded_by(file.text.len()) {
+        return Err(Diagnostics::from(problems::TooLarge {
+            limit: limits::DOCUMENT,
+            span: file.span(0, 1),
+        }));
+    }
     if let Some(foreign) = foreign::foreign(file) {
         return Err(foreign.into());
     }
+    let text = reader::read(file)?;
     Ok(Document {
-        nodes: reader::read(file)?,
+        nodes: tree::read(file, &plain_text(&file.text, &text.absent))?,
         span: file.whole(),
     })
+}
+
+/// Parses a file of the library. Its texts are part of the program, long, and known to mean the same to the reader and
+/// the crate (a test reads all of them with both), so the reader's nodes are enough: the crate costs 40 times as much.
+pub(crate) fn parse_library(file: &SourceFile) -> Result<Document, Diagnostics> {
+    Ok(Document {
+        nodes: reader::read(file)?.nodes,
+        span: file.whole(),
+    })
+}
+
+/// The text as the `kdl` crate reads it: with spaces in the place of what counts as not there. The crate descends once for
+/// each `*` of a comment, and reads what `/-` takes out twice for each level.
+fn plain_text(text: &str, absent: &[Range<usize>]) -> String {
+    let mut plain = kdl_text(text).into_bytes();
+    for range in absent {
+        plain[range.clone()].fill(b' ');
+    }
+    String::from_utf8_lossy(&plain).into_owned()
 }
 
 /// The text as KDL: a first line that begins with `#` (`# syntax=IMAGE` for Docker before 23, or a shebang) becomes a

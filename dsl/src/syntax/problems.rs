@@ -63,6 +63,20 @@ pub(super) struct TooDeep {
 }
 
 #[derive(Debug, Error, Diagnostic)]
+#[error("this document is larger than {limit}")]
+#[diagnostic(
+    code("kcompose::syntax::too-large"),
+    help(
+        "put parts of it into documents that it names with `use`, and long texts into files that it copies"
+    )
+)]
+pub(super) struct TooLarge {
+    pub(super) limit: Limit,
+    #[label("it begins here")]
+    pub(super) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
 #[error("a bare `{word}` is not a value")]
 #[diagnostic(
     code("kcompose::syntax::keyword"),
@@ -386,4 +400,28 @@ pub(super) struct Foreign {
     pub(super) help: &'static str,
     #[label("{what}")]
     pub(super) span: Span,
+}
+
+/// A text that the reader accepts and the `kdl` crate does not.
+#[derive(Debug, Error, Diagnostic)]
+#[error("this cannot be read as KDL: {reason}")]
+#[diagnostic(
+    code("kcompose::syntax::refused"),
+    help("write it in a simpler form: one node a line, text in double quotes")
+)]
+pub(super) struct Refused {
+    pub(super) reason: String,
+    #[label("here")]
+    pub(super) span: Span,
+}
+
+/// The system starts no thread.
+#[derive(Debug, Error, Diagnostic)]
+#[error("no thread starts to read the document: {reason}")]
+#[diagnostic(
+    code("kcompose::syntax::no-thread"),
+    help("raise the limits on threads and memory (`ulimit -u`, `ulimit -v`)")
+)]
+pub(super) struct NoThread {
+    pub(super) reason: String,
 }

@@ -3,6 +3,8 @@
 //! The reader goes on behind an error, so that one mistake is one problem: behind a bad word with the next word, and where
 //! quotes do not pair up with the next line. Texts come from strangers, so nesting has a limit, and all loops are linear.
 
+use std::ops::Range;
+
 use kcompose_core::diagnostic::{Diagnostics, Sink};
 use kcompose_core::limits;
 use kcompose_core::source::{SourceFile, Span, Spanned};
@@ -15,8 +17,17 @@ use super::problems::{
 };
 use super::{Argument, Node, Property, Value, hidden_line};
 
-/// The nodes of a text, or all its syntax errors.
-pub(super) fn read(file: &SourceFile) -> Result<Vec<Node>, Diagnostics> {
+/// A text without mistakes.
+pub(super) struct Text {
+    /// Its nodes.
+    pub(super) nodes: Vec<Node>,
+    /// The offsets of what counts as not there: block comments, line breaks behind `\`, and what `/-` takes out. Some are
+    /// inside others.
+    pub(super) absent: Vec<Range<usize>>,
+}
+
+/// A text with its nodes, or all its syntax errors.
+pub(super) fn read(file: &SourceFile) -> Result<Text, Diagnostics> {
     let mut reader = Reader {
         file,
         text: &file.text,
@@ -28,13 +39,17 @@ pub(super) fn read(file: &SourceFile) -> Result<Vec<Node>, Diagnostics> {
         habits: Habits::default(),
         stopped: false,
         line: Line::default(),
+        absent: Vec::new(),
     };
     let nodes = reader.nodes();
     reader.habits.report(&mut reader.sink);
     if reader.sink.has_errors() {
         Err(reader.sink.into_diagnostics())
     } else {
-        Ok(nodes)
+        Ok(Text {
+            nodes,
+            absent: reader.absent,
+        })
     }
 }
 
@@ -74,6 +89,8 @@ pub(super) struct Reader<'a> {
     /// Whether the text is given up: nothing that follows is an error of its own.
     stopped: bool,
     line: Line,
+    /// The offsets of what counts as not there, so far.
+    absent: Vec<Range<usize>>,
 }
 
 /// The line that the reader looked at last.
@@ -196,8 +213,10 @@ impl<'a> Reader<'a> {
                     }
                 }
                 Some(b'/') if self.starts_with("/-") => {
+                    let start = self.at;
                     if self.after_slash_dash() {
                         self.node();
+                        self.absent.push(start..self.at);
                     }
                 }
                 Some(_) => nodes.extend(self.node()),
@@ -325,6 +344,7 @@ impl<'a> Reader<'a> {
 
     /// `/-` and the entry or block behind it, which count as not there.
     fn slash_dash(&mut self, has_block: &mut bool) {
+        let start = self.at;
         if !self.after_slash_dash() {
             return;
         }
@@ -342,6 +362,7 @@ impl<'a> Reader<'a> {
                 span: Span::NONE,
             }),
         }
+        self.absent.push(start..self.at);
     }
 
     /// Goes behind a `/-`, and tells whether there is something that it can comment out.
@@ -735,10 +756,13 @@ impl<'a> Reader<'a> {
             match self.peek() {
                 Some(b' ' | b'\t') => self.at += 1,
                 Some(b'/') if self.starts_with("/*") => self.block_comment(),
-                Some(b'\\') => match self.continuation() {
-                    Some(length) => self.at += length,
-                    None => return,
-                },
+                Some(b'\\') => {
+                    let Some(length) = self.continuation() else {
+                        return;
+                    };
+                    self.absent.push(self.at..self.at + length);
+                    self.at += length;
+                }
                 Some(byte) if !byte.is_ascii() => match self.peek_char().filter(|c| is_space(*c)) {
                     Some(space) => self.at += space.len_utf8(),
                     None => return,
@@ -786,6 +810,7 @@ impl<'a> Reader<'a> {
                 depth -= 1;
                 self.at += 2;
                 if depth == 0 {
+                    self.absent.push(start..self.at);
                     return;
                 }
             } else {
@@ -864,7 +889,7 @@ fn is_other_quote(c: char) -> bool {
 }
 
 /// The word of a value that stands without quotes.
-fn bare(value: &Value, written: &str) -> Option<String> {
+pub(super) fn bare(value: &Value, written: &str) -> Option<String> {
     let is_word = match value {
         Value::Text(_) => !written.starts_with(['"', '#']),
         Value::Integer(_) | Value::Float(_) => true,

@@ -107,8 +107,8 @@ fn by_crate(text: &str) -> Option<Vec<Plain>> {
 
 /// The nodes as the reader reads them; `None` if it refuses the text.
 fn by_reader(text: &str) -> Option<Vec<Plain>> {
-    let document = parse(&file(text).1).ok()?;
-    Some(document.nodes.iter().map(plain).collect())
+    let read = reader::read(&file(text).1).ok()?;
+    Some(read.nodes.iter().map(plain).collect())
 }
 
 #[test]
@@ -177,6 +177,30 @@ fn texts_are_read_as_the_crate_reads_them() {
     }
 }
 
+/// The nodes of a text with their places, by the crate and by the reader.
+#[track_caller]
+fn check_places(text: &str) {
+    let (_, file) = file(text);
+    let read = reader::read(&file).unwrap();
+    let tree = tree::read(&file, &plain_text(text, &read.absent)).unwrap();
+    assert_eq!(format!("{tree:#?}"), format!("{:#?}", read.nodes), "{text}");
+}
+
+#[test]
+fn places_are_those_of_the_reader() {
+    for text in [
+        "a \"x\" key = (t)\"v\"  ;b {\n    c 1\n}\n",
+        "(t)a (u)1 b=(v)\"x\" c = /* = */ 3\n",
+        "a /* ** */ 1 /-2 3 /-k=4\n/-b { c }\nd /-{ e } { f } /-{ g }\n",
+        "a \\\n  1 \\ // said\n\\ /* said */\n  2\n",
+        "a \"\"\"\n    one\n    \"\"\" #\"raw\"# b=1.5\n",
+        "# syntax=a/b:1\na \"grüße\" €=é\n",
+        "\u{feff}a 1 { b; c ; }\n",
+    ] {
+        check_places(text);
+    }
+}
+
 #[test]
 fn the_library_is_read_as_the_crate_reads_it() {
     for distro in kcompose_library::distros() {
@@ -185,6 +209,16 @@ fn the_library_is_read_as_the_crate_reads_it() {
             assert_eq!(by_reader(text), by_crate(text), "{}", distro.name);
         }
     }
+}
+
+#[test]
+fn what_the_crate_refuses_has_its_place() {
+    let (map, file) = file("a\nb =\n");
+    let problems = tree::read(&file, &file.text).unwrap_err();
+    let problem = &problems.iter().next().unwrap();
+    assert_eq!(problem.code().unwrap().to_string(), "kcompose::syntax::refused");
+    let place = map.place(primary_span(problem.as_ref()).unwrap()).unwrap();
+    assert_eq!(place.line, 2, "{problem}");
 }
 
 /// Numbers that look random and are the same each time.
@@ -221,6 +255,9 @@ fn random_texts_are_read_as_the_crate_reads_them() {
             (Some(_), Some(_)) => accepted += 1,
             (None, None) => refused += 1,
             (Some(_), None) | (None, Some(_)) => {}
+        }
+        if ours.is_some() && theirs.is_some() {
+            check_places(&text);
         }
         // The crate refuses a `;` behind a node that `/-` takes out, where no other node follows.
         let known = theirs.is_none() && text.contains("/-") && text.contains(';');
@@ -305,7 +342,23 @@ fn nesting_has_a_limit() {
 #[test]
 fn reading_is_linear() {
     for piece in [
-        "/-", "a /-", "*", "\\\n", "a=", "(", "\"\\\\", "\"\"\"\n", "#", "a 1 ", "'x' ", "x, ",
+        "/-",
+        "a /-",
+        "*",
+        "a {}\n",
+        "/-a\n",
+        "/* */",
+        "/* * */a\n",
+        "a \"\\\n\"\n",
+        "\\\n",
+        "a=",
+        "(",
+        "\"\\\\",
+        "\"\"\"\n",
+        "#",
+        "a 1 ",
+        "'x' ",
+        "x, ",
     ] {
         let text = format!("/* {} */ {}", "*".repeat(100_000), piece.repeat(100_000));
         problems(&text);
