@@ -12,13 +12,14 @@
 //! | `plan` | the graph of steps, in one stable order |
 //! | `llb`, `image` | BuildKit's low-level build definition, and the OCI config |
 //! | [`step`], [`tree`], [`initrd`], [`modules`] | what a build step is told; a root file system, an initrd and kernel modules as data |
-//! | [`limits`] | bounds on inputs |
+//! | [`limits`], [`archive`] | bounds on inputs; tar archives of others, read within them |
 //!
 //! Core asks, it does not fetch: no file, no network, no clock, no environment (enforced by `clippy.toml`).
 // Tests may read fixtures and ask dpkg; the code itself does no IO.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::unwrap_used))]
 
+pub mod archive;
 pub mod ids;
 pub mod initrd;
 pub mod kairos;

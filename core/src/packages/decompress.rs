@@ -5,6 +5,7 @@ use std::io::{self, Read};
 
 use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
+use liblzma::stream::Stream;
 
 /// How bytes are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +40,9 @@ impl Compression {
     }
 }
 
+/// The memory that a stream of xz may ask for; `xz -9` needs 65 MiB (xz(1)).
+const XZ_MEMORY: u64 = 256 << 20;
+
 /// A reader of the plain bytes; every member or frame of the input is read.
 pub struct Decoder<'a>(Inner<'a>);
 
@@ -56,7 +60,10 @@ impl<'a> Decoder<'a> {
         Decoder(match compression {
             Compression::None => Inner::Plain(bytes),
             Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(bytes))),
-            Compression::Xz => Inner::Xz(Box::new(XzDecoder::new_multi_decoder(bytes))),
+            Compression::Xz => match Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED) {
+                Ok(stream) => Inner::Xz(Box::new(XzDecoder::new_stream(bytes, stream))),
+                Err(_) => Inner::OutOfMemory,
+            },
             // All that making one takes is memory.
             Compression::Zstd => zstd::stream::read::Decoder::with_buffer(bytes)
                 .map_or(Inner::OutOfMemory, |decoder| Inner::Zstd(Box::new(decoder))),

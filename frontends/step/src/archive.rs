@@ -8,15 +8,13 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use kcompose_core::archive::{Allowance, Archive, Forward};
+use kcompose_core::limits::{self, Exceeded};
 use kcompose_core::packages::decompress::{Compression, Decoder};
 use tar::{Entry, EntryType};
 
 use crate::fs::{self, Meta};
 use crate::problem::{Doing, Outcome, Problem};
-
-/// An archive that unpacks to more is not for an image.
-const LARGEST: u64 = 16 << 30;
-const MOST_ENTRIES: usize = 1 << 20;
 
 /// Where an archive goes, and how.
 #[derive(Clone, Copy)]
@@ -37,7 +35,7 @@ pub(crate) fn unpack(archive: &Path, target: Target<'_>) -> Outcome<()> {
     let mut unpacker = Unpacker {
         target,
         links: BTreeSet::new(),
-        left: LARGEST,
+        left: limits::PACKAGE_SIZE.value,
         count: 0,
     };
     let top = fs::inside(target.root, target.directory)?;
@@ -48,8 +46,9 @@ pub(crate) fn unpack(archive: &Path, target: Target<'_>) -> Outcome<()> {
         };
         directory(&top, meta)?;
     }
-    let mut archive = tar::Archive::new(Decoder::new(compression(&bytes)?, &bytes));
-    for entry in archive.entries().map_err(|error| unreadable(&error))? {
+    let (allowance, decoder) = (Allowance::default(), Decoder::new(compression(&bytes)?, &bytes));
+    let mut archive = Archive::new(Forward::new(decoder, limits::PACKAGE_SIZE), &allowance);
+    for entry in archive.members().map_err(|error| unreadable(&error))? {
         unpacker.entry(entry.map_err(|error| unreadable(&error))?)?;
     }
     if unpacker.count == 0 {
@@ -63,6 +62,11 @@ pub(crate) fn unpack(archive: &Path, target: Target<'_>) -> Outcome<()> {
 }
 
 fn unreadable(error: &io::Error) -> crate::problem::Problems {
+    if let Some(exceeded) = Exceeded::of(error) {
+        let message = format!("the archive is too large to unpack: {exceeded}");
+        let problem = Problem::new("kcompose::step::archive-limit", message);
+        return problem.help(exceeded.help()).into();
+    }
     Problem::new(
         "kcompose::step::archive",
         format!("it is no tar archive: {error}"),
@@ -108,9 +112,6 @@ impl Unpacker<'_> {
             return Ok(());
         };
         self.count += 1;
-        if self.count > MOST_ENTRIES {
-            return Err(refused(&name, "the archive has too many entries"));
-        }
         let header = entry.header();
         let mode = header.mode().map_err(|error| unreadable(&error))? & 0o777;
         let meta = Meta {

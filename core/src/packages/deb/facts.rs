@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use tar::EntryType;
 use thiserror::Error;
 
+use crate::archive::{Allowance, Archive, Forward, package_text};
+use crate::limits::{self, Exceeded};
 use crate::modules;
 use crate::packages::accounts::{self, SystemAccount};
 
@@ -30,6 +32,9 @@ pub enum FactsError {
         /// What is wrong.
         error: io::Error,
     },
+    /// It is over a limit.
+    #[error("{0}")]
+    Limit(Exceeded),
     /// Kept facts that are damaged.
     #[error("the kept facts are damaged: {0}")]
     Damaged(String),
@@ -105,19 +110,26 @@ pub struct PathFact<'a> {
     pub target: &'a str,
 }
 
+impl FactsError {
+    fn of(error: io::Error, part: &'static str) -> Self {
+        match Exceeded::of(&error) {
+            Some(exceeded) => FactsError::Limit(exceeded.clone()),
+            None => FactsError::Tar { part, error },
+        }
+    }
+}
+
 impl PackageFacts {
     /// Looks into an archive.
     pub fn of(bytes: &[u8]) -> Result<Self, FactsError> {
         let archive = DebArchive::parse(bytes)?;
-        let mut facts = PackageFacts::default();
-        facts.read_control(&archive).map_err(|error| FactsError::Tar {
-            part: "control.tar",
-            error,
-        })?;
-        facts.read_data(&archive).map_err(|error| FactsError::Tar {
-            part: "data.tar",
-            error,
-        })?;
+        let (mut facts, allowance) = (PackageFacts::default(), Allowance::default());
+        facts
+            .read_control(&archive, &allowance)
+            .map_err(|error| FactsError::of(error, "control.tar"))?;
+        facts
+            .read_data(&archive, &allowance)
+            .map_err(|error| FactsError::of(error, "data.tar"))?;
         facts.head.accounts = accounts::joined(facts.head.accounts);
         Ok(facts)
     }
@@ -166,14 +178,14 @@ impl PackageFacts {
         Ok(PackageFacts { head, paths: text })
     }
 
-    fn read_control(&mut self, archive: &DebArchive<'_>) -> io::Result<()> {
-        for entry in tar::Archive::new(archive.control_tar()).entries()? {
-            let mut entry = entry?;
+    fn read_control(&mut self, archive: &DebArchive<'_>, allowance: &Allowance) -> io::Result<()> {
+        let control_tar = Forward::new(archive.control_tar(), limits::PACKAGE_SIZE);
+        for entry in Archive::new(control_tar, allowance).members()? {
+            let entry = entry?;
             let name = String::from_utf8_lossy(&entry.path_bytes())
                 .trim_start_matches("./")
                 .to_owned();
-            let mut text = Vec::new();
-            entry.read_to_end(&mut text)?;
+            let text = package_text(&name, entry, allowance)?;
             let text = String::from_utf8_lossy(&text);
             match name.as_str() {
                 "control" => self.head.control = control(&text),
@@ -201,9 +213,10 @@ impl PackageFacts {
         Ok(())
     }
 
-    fn read_data(&mut self, archive: &DebArchive<'_>) -> io::Result<()> {
+    fn read_data(&mut self, archive: &DebArchive<'_>, allowance: &Allowance) -> io::Result<()> {
         let mut found: Vec<String> = Vec::new();
-        for entry in tar::Archive::new(archive.data_tar()).entries()? {
+        let data_tar = Forward::new(archive.data_tar(), limits::PACKAGE_SIZE);
+        for entry in Archive::new(data_tar, allowance).members()? {
             let mut entry = entry?;
             let path = in_image(&String::from_utf8_lossy(&entry.path_bytes()));
             let header = entry.header();
@@ -227,7 +240,7 @@ impl PackageFacts {
                 found.push(format!("{path}\t{kind}{target}\n"));
             }
             if kind == 'f' {
-                self.read_file(&path, &mut entry)?;
+                self.read_file(&path, &mut entry, allowance)?;
             }
         }
         found.sort_unstable();
@@ -235,7 +248,7 @@ impl PackageFacts {
         Ok(())
     }
 
-    fn read_file(&mut self, path: &str, content: &mut impl Read) -> io::Result<()> {
+    fn read_file(&mut self, path: &str, content: &mut impl Read, allowance: &Allowance) -> io::Result<()> {
         let unit = path
             .strip_prefix("/usr/lib/systemd/system/")
             .filter(|name| !name.contains('/'));
@@ -252,8 +265,7 @@ impl PackageFacts {
         if unit.is_none() && !is_sysusers && !is_built_in && !is_dkms {
             return Ok(());
         }
-        let mut text = Vec::new();
-        content.read_to_end(&mut text)?;
+        let text = package_text(path, content, allowance)?;
         let text = String::from_utf8_lossy(&text);
         match unit {
             Some(name) => drop(self.head.units.insert(name.to_owned(), unit_facts(&text))),
@@ -596,6 +608,58 @@ mod tests {
         assert!(with("./triggers", "# none\n"));
         assert!(!with("./triggers", "activate-noawait ldconfig\n"));
         assert!(!with("./triggers", "interest /usr/share/x\n"));
+    }
+
+    /// A tar of one member, compressed; only its first megabytes are there.
+    fn bomb(path: &str, size: u64) -> Vec<u8> {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(size);
+        header.set_mode(0o755);
+        header.set_path(path).unwrap();
+        header.set_cksum();
+        let zeros = io::repeat(0).take(size.next_multiple_of(512).min(32 << 20) + 1024);
+        let mut compressed = Vec::new();
+        let mut encoder = zstd::stream::read::Encoder::new(header.as_bytes().chain(zeros), 1).unwrap();
+        encoder.read_to_end(&mut compressed).unwrap();
+        compressed
+    }
+
+    #[test]
+    fn texts_of_gigabytes_are_refused() {
+        const SIZE: u64 = 3 << 30;
+        let is_refused = |control: &[u8], data: &[u8], file: &str| {
+            let deb = ar(&[
+                ("debian-binary", b"2.0\n"),
+                ("control.tar.zst", control),
+                ("data.tar.zst", data),
+            ]);
+            let error = PackageFacts::of(&deb).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("its file `{file}` exceeds the limit `package-member` of 16 MiB")
+            );
+        };
+        let (control, data) = (bomb("./control", 1), bomb("./usr/share/x", 1));
+        for member in ["preinst", "control", "unknown"] {
+            is_refused(&bomb(member, SIZE), &data, member);
+        }
+        for path in [
+            "/usr/lib/systemd/system/x.service",
+            "/usr/lib/sysusers.d/x.conf",
+            "/usr/lib/modules/6.12/modules.builtin",
+            "/usr/src/x-1/dkms.conf",
+        ] {
+            is_refused(&control, &bomb(&format!(".{path}"), SIZE), path);
+        }
+        let large = ar(&[
+            ("debian-binary", b"2.0\n"),
+            ("control.tar.zst", &control),
+            (
+                "data.tar.zst",
+                &bomb("./usr/share/x", limits::PACKAGE_MEMBER.value + 1),
+            ),
+        ]);
+        assert_eq!(PackageFacts::of(&large).unwrap().paths().count(), 1);
     }
 
     #[test]

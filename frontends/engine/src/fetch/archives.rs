@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kcompose_core::model::{Flavor, PackageName, Url};
-use kcompose_core::packages::deb::facts::PackageFacts;
+use kcompose_core::packages::deb::facts::{FactsError, PackageFacts};
 use kcompose_core::resolve::{LockedPackage, Resolved};
 use kcompose_scratch::Draft;
 
@@ -190,8 +190,14 @@ fn facts(store: &Store, package: &LockedPackage) -> Result<Option<PackageFacts>,
 }
 
 fn look_into(package: &LockedPackage, bytes: &[u8]) -> Result<PackageFacts, FetchError> {
-    PackageFacts::of(bytes).map_err(|error| FetchError::Archive {
-        package: package.name.to_string(),
-        reason: error.to_string(),
+    PackageFacts::of(bytes).map_err(|error| match error {
+        FactsError::Limit(exceeded) => FetchError::PackageLimit {
+            package: package.name.to_string(),
+            exceeded,
+        },
+        error => FetchError::Archive {
+            package: package.name.to_string(),
+            reason: error.to_string(),
+        },
     })
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use kcompose_core::limits::Exceeded;
 use kcompose_core::model::{Scheme, Url};
 use kcompose_core::packages::deb::index::IndexError;
 use kcompose_core::packages::deb::release::ReleaseError;
@@ -179,6 +180,16 @@ pub enum FetchError {
     Gone {
         /// Name, version and URL of each.
         packages: Vec<(String, String, Url)>,
+    },
+
+    /// An archive has the right checksum, and is over a limit.
+    #[error("package `{package}` is too large to read: {exceeded}")]
+    #[diagnostic(code("kcompose::fetch::package-limit"), help("{}", exceeded.help()))]
+    PackageLimit {
+        /// The package.
+        package: String,
+        /// The limit.
+        exceeded: Exceeded,
     },
 
     /// An archive has the right checksum and cannot be read.
@@ -368,6 +379,7 @@ impl FetchError {
             | FetchError::Offline { .. }
             | FetchError::Gone { .. }
             | FetchError::Archive { .. }
+            | FetchError::PackageLimit { .. }
             | FetchError::Upstream { .. }
             | FetchError::Store(_)
             | FetchError::Client(_) => Fault::World,

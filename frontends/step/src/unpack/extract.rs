@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use kcompose_core::archive::{Allowance, Archive, Forward};
+use kcompose_core::limits;
 use kcompose_core::packages::deb::archive::DebArchive;
 use md5::{Digest, Md5};
 use rustix::fs::{CWD, FileType, Mode};
@@ -14,7 +16,7 @@ use crate::fs::{self, Meta};
 use crate::problem::{Doing, Outcome, Problem};
 
 use super::claims::{self, Claims, Turn};
-use super::package::{Package, broken};
+use super::package::{self, Package, broken};
 
 /// What a package brought.
 #[derive(Debug, Default)]
@@ -31,10 +33,11 @@ pub(crate) struct Extracted {
 pub(crate) fn extract(index: usize, package: &Package, claims: &Claims) -> Outcome<Extracted> {
     let bytes = std::fs::read(&package.archive).doing("read", Path::new(&package.archive))?;
     let deb = DebArchive::parse(&bytes).map_err(|error| broken(&package.archive, &error))?;
-    let unreadable = |error: io::Error| broken(&package.archive, &error);
+    let unreadable = |error: io::Error| package::unreadable(&package.archive, &error);
+    let allowance = Allowance::default();
+    let data_tar = Forward::new(deb.data_tar(), limits::PACKAGE_SIZE);
     let mut writer = Writer::new(index, package, claims);
-    let mut archive = tar::Archive::new(deb.data_tar());
-    for entry in archive.entries().map_err(unreadable)? {
+    for entry in Archive::new(data_tar, &allowance).members().map_err(unreadable)? {
         writer.entry(entry.map_err(unreadable)?)?;
     }
     Ok(writer.extracted)
@@ -44,9 +47,10 @@ pub(crate) fn extract(index: usize, package: &Package, claims: &Claims) -> Outco
 pub(crate) fn extract_one(package: &Package, listed: &[u8], at: &Path, epoch: i64) -> Outcome<()> {
     let bytes = std::fs::read(&package.archive).doing("read", Path::new(&package.archive))?;
     let deb = DebArchive::parse(&bytes).map_err(|error| broken(&package.archive, &error))?;
-    let unreadable = |error: io::Error| broken(&package.archive, &error);
-    let mut archive = tar::Archive::new(deb.data_tar());
-    for entry in archive.entries().map_err(unreadable)? {
+    let unreadable = |error: io::Error| package::unreadable(&package.archive, &error);
+    let allowance = Allowance::default();
+    let data_tar = Forward::new(deb.data_tar(), limits::PACKAGE_SIZE);
+    for entry in Archive::new(data_tar, &allowance).members().map_err(unreadable)? {
         let mut entry = entry.map_err(unreadable)?;
         if listed_path(&entry.path_bytes()) == listed {
             if entry.header().entry_type().is_hard_link() {

@@ -1,10 +1,11 @@
 //! What a package says of itself: the members of its `control.tar`.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use kcompose_core::archive::{Allowance, Archive, Forward, package_text};
+use kcompose_core::limits::{self, Exceeded};
 use kcompose_core::packages::deb::archive::DebArchive;
 use kcompose_core::packages::deb::version::compare;
 
@@ -68,7 +69,7 @@ impl Package {
     fn read(archive: &str) -> Outcome<Self> {
         let bytes = std::fs::read(archive).doing("read", Path::new(archive))?;
         let deb = DebArchive::parse(&bytes).map_err(|error| broken(archive, &error))?;
-        let mut members = control_members(deb).map_err(|error| broken(archive, &error))?;
+        let mut members = control_members(deb).map_err(|error| unreadable(archive, &error))?;
         let (_, control) = members
             .remove("control")
             .ok_or_else(|| broken(archive, &"it has no `control`"))?;
@@ -138,7 +139,9 @@ impl Package {
         let names = (|| {
             let deb = DebArchive::parse(&bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
             let mut names = Vec::new();
-            for entry in tar::Archive::new(deb.data_tar()).entries()? {
+            let allowance = Allowance::default();
+            let data_tar = Forward::new(deb.data_tar(), limits::PACKAGE_SIZE);
+            for entry in Archive::new(data_tar, &allowance).members()? {
                 let entry = entry?;
                 let path = entry.path_bytes();
                 let name = String::from_utf8_lossy(path.strip_prefix(b"./").unwrap_or(&path)).into_owned();
@@ -148,7 +151,7 @@ impl Package {
             }
             Ok(names)
         })();
-        names.map_err(|error: std::io::Error| broken(&self.archive, &error).into())
+        names.map_err(|error: std::io::Error| unreadable(&self.archive, &error).into())
     }
 }
 
@@ -201,19 +204,29 @@ pub(crate) fn parse_replaces(field: &str) -> Vec<Replaces> {
 }
 
 fn control_members(deb: DebArchive<'_>) -> std::io::Result<BTreeMap<String, (u32, Vec<u8>)>> {
-    let mut members = BTreeMap::new();
-    for entry in tar::Archive::new(deb.control_tar()).entries()? {
-        let mut entry = entry?;
+    let (mut members, allowance) = (BTreeMap::new(), Allowance::default());
+    let control_tar = Forward::new(deb.control_tar(), limits::PACKAGE_SIZE);
+    for entry in Archive::new(control_tar, &allowance).members()? {
+        let entry = entry?;
         let path = entry.path()?.into_owned();
         let Some(name) = path.file_name().filter(|_| entry.header().entry_type().is_file()) else {
             continue;
         };
         let name = String::from_utf8_lossy(name.as_bytes()).into_owned();
-        let mut content = Vec::new();
-        entry.read_to_end(&mut content)?;
-        members.insert(name, (entry.header().mode()? & 0o7777, content));
+        let mode = entry.header().mode()? & 0o7777;
+        let content = package_text(&name, entry, &allowance)?;
+        members.insert(name, (mode, content));
     }
     Ok(members)
+}
+
+/// The problem with an archive that cannot be read, or that is over a limit.
+pub(crate) fn unreadable(archive: &str, error: &std::io::Error) -> Problem {
+    let Some(exceeded) = Exceeded::of(error) else {
+        return broken(archive, error);
+    };
+    let message = format!("the package `{archive}` is too large to read: {exceeded}");
+    Problem::new("kcompose::step::package-limit", message).help(exceeded.help())
 }
 
 /// A problem with an archive.
@@ -226,6 +239,8 @@ pub(crate) fn broken(archive: &str, error: &dyn std::fmt::Display) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+
     use super::*;
 
     #[track_caller]
@@ -235,6 +250,42 @@ mod tests {
             expected,
             "{field} / {name} {version}"
         );
+    }
+
+    #[test]
+    fn a_script_of_gigabytes_is_refused() {
+        let size: u64 = 3 << 30;
+        let mut header = tar::Header::new_gnu();
+        header.set_size(size);
+        header.set_mode(0o755);
+        header.set_path("./preinst").unwrap();
+        header.set_cksum();
+        let mut control = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        control.write_all(header.as_bytes()).unwrap();
+        // What is behind the limit is never read, so it need not be there.
+        std::io::copy(&mut std::io::repeat(0).take(32 << 20), &mut control).unwrap();
+        let control = control.finish().unwrap();
+        let mut deb = b"!<arch>\n".to_vec();
+        for (name, bytes) in [
+            ("debian-binary", &b"2.0\n"[..]),
+            ("control.tar.gz", &control),
+            ("data.tar", b""),
+        ] {
+            let length = bytes.len();
+            deb.extend(format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{length:<10}`\n", 0, 0, 0, 100_644).bytes());
+            deb.extend(bytes);
+            deb.extend(vec![b'\n'; length % 2]);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let archive = folder.path().join("x.deb");
+        std::fs::write(&archive, deb).unwrap();
+        let problem = Package::read(archive.to_str().unwrap()).unwrap_err().to_string();
+        assert!(problem.contains("kcompose::step::package-limit"), "{problem}");
+        assert!(
+            problem.contains("its file `preinst` exceeds the limit `package-member` of 16 MiB"),
+            "{problem}"
+        );
+        assert!(problem.contains("help: the limit is fixed"), "{problem}");
     }
 
     #[test]
