@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 
+use crate::limits;
 use crate::packages::decompress::{Compression, Decoder};
 
 /// More than this is no initrd that a machine could unpack.
@@ -15,6 +16,8 @@ const LIMIT: u64 = 2 << 30;
 pub struct Contents {
     /// By path without a leading `/`; of small regular files the content too.
     entries: BTreeMap<String, Entry>,
+    /// The bytes of all names and contents.
+    size: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +65,9 @@ impl Contents {
                 usize::try_from(field(6)?).ok()?,
                 usize::try_from(field(11)?).ok()?,
             );
+            if limits::ARCHIVE_PATH.is_exceeded_by(name_size) {
+                return None;
+            }
             let mut name = taken(bytes, name_size)?;
             name.pop()?;
             let name = String::from_utf8_lossy(&name).into_owned();
@@ -77,6 +83,10 @@ impl Contents {
                 return Some(());
             }
             skip(bytes, padding(size))?;
+            self.size += ENTRY + name_size + text.as_ref().map_or(0, Vec::len);
+            if limits::INITRD_TEXTS.is_exceeded_by(self.size) {
+                return None;
+            }
             self.entries
                 .insert(name.trim_start_matches("./").to_owned(), Entry { mode, text });
         }
@@ -113,6 +123,9 @@ impl Contents {
         names
     }
 }
+
+/// The memory that an entry takes beside its texts.
+const ENTRY: usize = 64;
 
 /// Bytes that are unpacked at a time.
 const PIECE: usize = 128 << 10;
@@ -211,5 +224,26 @@ mod tests {
         }
         assert_eq!(Contents::read(b"no initrd"), None);
         assert_eq!(Contents::read(b"070701short"), None);
+    }
+
+    #[test]
+    fn an_initrd_of_gigabytes_of_small_files_is_none() {
+        let compressed = |files: &[(&str, usize, &str)]| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut encoder, &archive(files)).unwrap();
+            encoder.finish().unwrap()
+        };
+        let text = "x".repeat(64 << 10);
+        let files: Vec<(String, usize)> = (0..1100)
+            .map(|number| (format!("f{number}"), 0o100_644))
+            .collect();
+        let files: Vec<_> = files
+            .iter()
+            .map(|(name, mode)| (name.as_str(), *mode, text.as_str()))
+            .collect();
+        assert!(Contents::read(&compressed(&files[..1000])).is_some());
+        assert_eq!(Contents::read(&compressed(&files)), None);
+        let long = "x".repeat(5000);
+        assert_eq!(Contents::read(&archive(&[(&long, 0o100_644, "")])), None);
     }
 }

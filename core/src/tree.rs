@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use crate::limits;
+
 /// What a path is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -42,9 +44,11 @@ pub trait Tree {
     /// The entry at an absolute path, links not followed; `None` if nothing is there.
     fn entry(&self, path: &[u8]) -> Option<Entry>;
 
-    /// The whole content of a regular file; `None` if it is none or cannot be read.
+    /// The whole content of a regular file; `None` if it is none, cannot be read, or is over [`limits::IMAGE_FILE`].
     fn content(&self, path: &[u8]) -> Option<Cow<'_, [u8]>> {
-        self.piece(path, 0, usize::MAX)
+        let limit = usize::try_from(limits::IMAGE_FILE.value).ok()?;
+        let content = self.piece(path, 0, limit.saturating_add(1))?;
+        (content.len() <= limit).then_some(content)
     }
 
     /// The bytes of a regular file from an offset on: at most so many, fewer at its end; `None` if it is none or cannot be

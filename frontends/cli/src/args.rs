@@ -344,6 +344,9 @@ pub(crate) struct Verify {
     /// The form
     #[arg(long, value_enum, default_value_t = DataFormat::Human)]
     pub(crate) format: DataFormat,
+    /// How large the image may be unpacked, such as 64G, in place of the limits on size and ratio
+    #[arg(long, value_name = "SIZE", value_parser = crate::values::size)]
+    pub(crate) max_image_size: Option<u64>,
 }
 
 /// Which image of the disk boots.
@@ -381,6 +384,9 @@ pub(crate) struct Boot {
     /// The machine's memory, in MiB or as 2GiB
     #[arg(long, default_value = "1024", value_parser = crate::values::mebibytes)]
     pub(crate) memory: u32,
+    /// How large the image may be unpacked, such as 64G, in place of the limits on size and ratio
+    #[arg(long, value_name = "SIZE", value_parser = crate::values::size)]
+    pub(crate) max_image_size: Option<u64>,
 }
 
 /// `kcompose cache`.

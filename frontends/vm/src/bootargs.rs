@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use kcompose_core::limits::{self, Exceeded};
+
 /// What the stock file evaluates to; taken when an image has none.
 const DEFAULT: &str = "console=ttyS0 console=tty1 net.ifnames=1 rd.cos.oemlabel=COS_OEM rd.cos.oemtimeout=10 panic=5 \
 rd.emergency=reboot rd.shell=0 systemd.crash_reboot=yes root=LABEL=$label cos-img/filename=$img selinux=0";
@@ -17,13 +19,21 @@ pub(crate) struct BootArguments {
     pub(crate) command_line: String,
 }
 
-/// Evaluates an image's file for a label and an image file; `read` gives the files of the image.
-pub(crate) fn evaluate(label: &str, img: &str, read: &dyn Fn(&str) -> Option<Vec<u8>>) -> BootArguments {
+/// Evaluates an image's file for a label and an image file, within [`limits::BOOT_STEPS`] and [`limits::BOOT_TEXT`];
+/// `read` gives the files of the image.
+pub(crate) fn evaluate(
+    label: &str,
+    img: &str,
+    read: &dyn Fn(&str) -> Option<Vec<u8>>,
+) -> Result<BootArguments, Exceeded> {
     let mut shell = Shell {
         read,
         variables: BTreeMap::new(),
         functions: BTreeMap::new(),
         depth: 0,
+        steps: 0,
+        text: 0,
+        exceeded: None,
     };
     for (name, value) in [
         ("label", label),
@@ -39,13 +49,16 @@ pub(crate) fn evaluate(label: &str, img: &str, read: &dyn Fn(&str) -> Option<Vec
         Some(line) => line.clone(),
         None => shell.expand(DEFAULT),
     };
+    if let Some(exceeded) = shell.exceeded {
+        return Err(exceeded);
+    }
     let words: Vec<&str> = command_line.split_whitespace().collect();
     let variable = |name: &str| shell.variables.get(name).cloned().unwrap_or_default();
-    BootArguments {
+    Ok(BootArguments {
         kernel: variable("kernel"),
         initrd: variable("initramfs"),
         command_line: words.join(" "),
-    }
+    })
 }
 
 /// A token: a word with its quotes still in it, or the end of a command.
@@ -60,26 +73,66 @@ struct Shell<'a> {
     variables: BTreeMap<String, String>,
     functions: BTreeMap<String, Vec<Token>>,
     depth: u32,
+    /// Words that were run.
+    steps: usize,
+    /// Bytes that were read and expanded.
+    text: usize,
+    /// The limit at which the evaluation ended.
+    exceeded: Option<Exceeded>,
 }
+
+/// The steps that looking for a file of the image counts as: it starts a program.
+const STEPS_OF_FILE: usize = 1000;
 
 impl Shell<'_> {
     fn source(&mut self, path: &str) -> bool {
-        let Some(content) = (self.read)(inside(path)) else {
+        let Some(content) = self.file(path) else {
             return false;
         };
+        if !self.spend_text(content.len()) {
+            return false;
+        }
         self.run(&tokens(&String::from_utf8_lossy(&content)))
+    }
+
+    /// The content of a file of the image.
+    fn file(&mut self, path: &str) -> Option<Vec<u8>> {
+        if !self.spend_steps(STEPS_OF_FILE) {
+            return None;
+        }
+        (self.read)(inside(path))
+    }
+
+    /// Whether the script may go on with so many more words.
+    fn spend_steps(&mut self, steps: usize) -> bool {
+        self.steps = self.steps.saturating_add(steps);
+        if limits::BOOT_STEPS.is_exceeded_by(self.steps) {
+            let exceeded = limits::BOOT_STEPS.exceeded("the number of words that it runs");
+            self.exceeded.get_or_insert(exceeded);
+        }
+        self.exceeded.is_none()
+    }
+
+    /// Whether the script may go on with so much more text.
+    fn spend_text(&mut self, bytes: usize) -> bool {
+        self.text = self.text.saturating_add(bytes);
+        if limits::BOOT_TEXT.is_exceeded_by(self.text) {
+            let exceeded = limits::BOOT_TEXT.exceeded("its text with all variables put in");
+            self.exceeded.get_or_insert(exceeded);
+        }
+        self.exceeded.is_none()
     }
 
     /// Runs commands; whether the last one succeeded.
     fn run(&mut self, script: &[Token]) -> bool {
         // A file that sources itself, a function that calls itself.
-        if self.depth > 16 {
+        if self.depth > 16 || !self.spend_steps(script.len()) {
             return false;
         }
         self.depth += 1;
         let mut status = true;
         let mut at = 0;
-        while let Some(command) = next_command(script, &mut at) {
+        while let Some(command) = next_command(script, &mut at).filter(|_| self.exceeded.is_none()) {
             status = match command[0].as_str() {
                 "if" => self.run_if(script, &mut at),
                 "function" => self.define(&command, script, &mut at),
@@ -138,13 +191,13 @@ impl Shell<'_> {
 
     /// `test` with `-o`, `-a` and `!`, from left to right. As in GRUB, terms that only follow each other are all asked for,
     /// and a lone word is true if it is not empty: the stock file writes `test A == B -o test A == C`.
-    fn test(&self, arguments: &[String]) -> bool {
+    fn test(&mut self, arguments: &[String]) -> bool {
         arguments
             .split(|word| word == "-o")
             .any(|part| self.all_hold(part))
     }
 
-    fn all_hold(&self, words: &[String]) -> bool {
+    fn all_hold(&mut self, words: &[String]) -> bool {
         let mut rest: Vec<&str> = words.iter().map(String::as_str).collect();
         rest.reverse();
         let mut wanted = true;
@@ -159,7 +212,7 @@ impl Shell<'_> {
                 (left, [.., right, "!="]) => left != *right,
                 ("-n", [.., text]) => !text.is_empty(),
                 ("-z", [.., text]) => text.is_empty(),
-                ("-e" | "-f" | "-s", [.., path]) => (self.read)(inside(path)).is_some(),
+                ("-e" | "-f" | "-s", [.., path]) => self.file(path).is_some(),
                 (word, _) => !word.is_empty(),
             };
             let used = match (word, rest.last()) {
@@ -177,8 +230,11 @@ impl Shell<'_> {
     }
 
     /// Takes quotes off and puts variables in. Single quotes keep everything.
-    fn expand(&self, word: &str) -> String {
+    fn expand(&mut self, word: &str) -> String {
         let mut text = String::new();
+        if !self.spend_text(word.len()) {
+            return text;
+        }
         let mut rest = word.chars().peekable();
         let mut quoted = false;
         while let Some(char) = rest.next() {
@@ -186,7 +242,13 @@ impl Shell<'_> {
                 '"' => quoted = !quoted,
                 '\'' if !quoted => text.extend(rest.by_ref().take_while(|char| *char != '\'')),
                 '\\' => text.extend(rest.next()),
-                '$' => text.push_str(&self.variable(&mut rest)),
+                '$' => {
+                    let value = self.variable(&mut rest);
+                    if !self.spend_text(value.len()) {
+                        break;
+                    }
+                    text.push_str(&value);
+                }
                 char => text.push(char),
             }
         }
@@ -339,10 +401,8 @@ mod tests {
             "/etc/kairos-release" => Some(b"KAIROS_MODEL=\"rpi4\"\nKAIROS_NUMBER=13\n".to_vec()),
             _ => None,
         };
-        assert_eq!(
-            evaluate("COS_ACTIVE", "/cOS/active.img", &read).command_line,
-            expected
-        );
+        let evaluated = evaluate("COS_ACTIVE", "/cOS/active.img", &read).unwrap();
+        assert_eq!(evaluated.command_line, expected);
     }
 
     #[test]
@@ -369,9 +429,32 @@ mod tests {
         check("function f {\n f\n}\nf\nset kernelcmd='a $label'", "a $label");
     }
 
+    #[track_caller]
+    fn check_refused(script: &str, limit: &str) {
+        let read = |_: &str| Some(script.as_bytes().to_vec());
+        let exceeded = evaluate("COS_ACTIVE", "/cOS/active.img", &read).unwrap_err();
+        assert_eq!(exceeded.limit.name, limit, "{exceeded}");
+    }
+
+    #[test]
+    fn a_script_that_grows_without_bounds_is_refused() {
+        let doubled = format!("set a=xxxxxxxx\n{}", "set a=$a$a\n".repeat(36));
+        check_refused(&doubled, "boot-text");
+        check_refused(&format!("set a={}\n", "x".repeat(2 << 20)), "boot-text");
+        // Functions that call the next one forty times, twelve deep.
+        let mut calls = "function f0 {\n true\n}\n".to_owned();
+        for depth in 1..12 {
+            let body = format!(" f{}\n", depth - 1).repeat(40);
+            calls.push_str(&format!("function f{depth} {{\n{body}}}\n"));
+        }
+        check_refused(&format!("{calls}f11\n"), "boot-text");
+        check_refused(&"test -f /x\n".repeat(2000), "boot-steps");
+        check_refused(&"source (loop0)/etc/cos/bootargs.cfg\n".repeat(40), "boot-text");
+    }
+
     #[test]
     fn an_image_without_the_file_gets_the_stock_line() {
-        let arguments = evaluate("COS_PASSIVE", "/cOS/passive.img", &|_| None);
+        let arguments = evaluate("COS_PASSIVE", "/cOS/passive.img", &|_| None).unwrap();
         assert!(
             arguments
                 .command_line

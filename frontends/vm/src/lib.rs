@@ -24,7 +24,7 @@ pub use qemu::Accelerator;
 
 use disk::Disk;
 use guest::Part;
-use problem::{NothingToBoot, WrongArchitecture};
+use problem::{BootArgumentsTooLarge, NothingToBoot, WrongArchitecture};
 use qemu::{Machine, Setup};
 
 /// What to boot, and how.
@@ -179,7 +179,8 @@ struct BootFiles {
 fn boot_files(disk: &Disk, what: &Boot<'_>) -> Result<BootFiles, Failure> {
     let image = disk.image(what.mode)?;
     let (label, file) = what.mode.label_and_file();
-    let arguments = bootargs::evaluate(label, file, &|path| image.read(path));
+    let arguments = bootargs::evaluate(label, file, &|path| image.read(path))
+        .map_err(|exceeded| Failure::image(BootArgumentsTooLarge { exceeded }))?;
     let read = |path: &str| {
         image.read(path).ok_or_else(|| {
             Failure::image(NothingToBoot {

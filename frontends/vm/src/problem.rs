@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use kcompose_core::limits::Exceeded;
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -101,6 +102,13 @@ pub(crate) struct NotRoot;
 )]
 pub(crate) struct NothingToBoot {
     pub(crate) path: String,
+}
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("`/etc/cos/bootargs.cfg` of the image is too large: {exceeded}")]
+#[diagnostic(code("kcompose::boot::bootargs-limit"), help("{}", exceeded.help()))]
+pub(crate) struct BootArgumentsTooLarge {
+    pub(crate) exceeded: Exceeded,
 }
 
 #[derive(Debug, Error, Diagnostic)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::limits;
 use crate::tree::{Kind, resolve};
 
 use super::Severity::Error;
@@ -78,18 +79,66 @@ fn is_library(name: &str) -> bool {
 
 /// Names and paths of a cache (glibc, `elf/dl-cache.h`): a header of 48 bytes, then 24 bytes for each library.
 fn parse(content: &[u8]) -> Option<BTreeMap<String, String>> {
+    /// How often the texts of a cache may be shared.
+    const SHARED: usize = 4;
+    if limits::TEXT.is_exceeded_by(content.len()) {
+        return None;
+    }
     const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
     // Before glibc 2.32 an older format came first; offsets count from here in any case.
     let start = content.windows(MAGIC.len()).position(|window| window == MAGIC)?;
     let cache = &content[start..];
     let count = usize::try_from(u32_at(cache, 20)?).ok()?;
-    let text = |at: usize| {
+    // ldconfig lets a name be the end of a path; a cache where entries share more holds gigabytes of names.
+    let mut left = SHARED * cache.len();
+    let longest = usize::try_from(limits::LOADER_NAME.value).ok()?;
+    let mut text = |at: usize| {
         let offset = usize::try_from(u32_at(cache, at)?).ok()?;
-        let text = cache.get(offset..)?.split(|byte| *byte == 0).next()?;
-        Some(String::from_utf8_lossy(text).into_owned())
+        let rest = cache.get(offset..)?;
+        let length = rest.iter().take(longest + 1).position(|byte| *byte == 0)?;
+        left = left.checked_sub(length)?;
+        Some(String::from_utf8_lossy(&rest[..length]).into_owned())
     };
     (0..count)
         .map(|index| 48 + index * 24)
         .map(|at| Some((text(at + 4)?, text(at + 8)?)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cache whose entries are all of these offsets into a text behind them.
+    fn cache(entries: &[(u32, u32)], text: &[u8]) -> Vec<u8> {
+        let mut cache = b"glibc-ld.so.cache1.1".to_vec();
+        cache.extend(u32::try_from(entries.len()).unwrap().to_le_bytes());
+        cache.resize(48, 0);
+        let texts = u32::try_from(48 + entries.len() * 24).unwrap();
+        for (name, path) in entries {
+            cache.extend([0; 4]);
+            cache.extend((texts + name).to_le_bytes());
+            cache.extend((texts + path).to_le_bytes());
+            cache.extend([0; 12]);
+        }
+        cache.extend(text);
+        cache
+    }
+
+    #[test]
+    fn a_cache_names_libraries() {
+        let read = parse(&cache(&[(0, 4)], b"a.1\0/lib/a.1\0")).unwrap();
+        assert_eq!(read, BTreeMap::from([("a.1".to_owned(), "/lib/a.1".to_owned())]));
+    }
+
+    #[test]
+    fn entries_that_share_a_long_text_are_no_cache() {
+        let limit = usize::try_from(limits::LOADER_NAME.value).unwrap();
+        let long = |length: usize| [vec![b'x'; length], vec![0]].concat();
+        assert!(parse(&cache(&[(0, 0)], &long(limit))).is_some());
+        assert!(parse(&cache(&[(0, 1)], &long(limit + 1))).is_none());
+        assert!(parse(&cache(&[(0, 0); 4], &long(limit))).is_none());
+        assert!(parse(&cache(&vec![(0, 0); 40_000], &long(1 << 20))).is_none());
+        assert!(parse(&cache(&vec![(0, 0); 40_000], &long(1000))).is_none());
+    }
 }

@@ -12,7 +12,7 @@ use crate::terminal::Terminal;
 
 /// Checks an image of any tool.
 pub(crate) async fn run(args: &Verify, terminal: &Terminal) -> Result<(), Failure> {
-    let image = open(&args.image, terminal).await?;
+    let image = open(&args.image, args.max_image_size, terminal).await?;
     let expectations = Expectations {
         architecture: image.architecture.clone(),
     };
@@ -28,10 +28,11 @@ pub(crate) async fn run(args: &Verify, terminal: &Terminal) -> Result<(), Failur
     }
 }
 
-/// Opens an image that a person named: a path, or a name in a registry, which is got first.
-pub(crate) async fn open(image: &str, terminal: &Terminal) -> Result<Image, Failure> {
+/// Opens an image that a person named: a path, or a name in a registry, which is pulled first. `size` is the unpacked size
+/// that the user accepts.
+pub(crate) async fn open(image: &str, size: Option<u64>, terminal: &Terminal) -> Result<Image, Failure> {
     if Path::new(image).exists() || !is_reference(image) {
-        return opened(rootfs::open(Path::new(image)), image);
+        return opened(rootfs::open_up_to(Path::new(image), size), image);
     }
     terminal.say(&format!("getting {image}"));
     let folder = kcompose_scratch::Folder::new()
@@ -40,7 +41,7 @@ pub(crate) async fn open(image: &str, terminal: &Terminal) -> Result<Image, Fail
     let pulled = pull(image, &credentials, folder.path()).await;
     pulled.map_err(super::build::engine_failed)?;
     // What is opened stays readable when the folder is gone.
-    opened(rootfs::open(folder.path()), image)
+    opened(rootfs::open_up_to(folder.path(), size), image)
 }
 
 fn opened(result: Result<Image, ImageError>, image: &str) -> Result<Image, Failure> {

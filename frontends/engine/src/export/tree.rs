@@ -38,7 +38,10 @@ fn merged(export: &Export<'_>, destination: &Path) -> Result<rootfs::Image, Engi
 fn image_error(path: &Path, error: ImageError) -> EngineError {
     match error {
         ImageError::Io { action, path, reason } => EngineError::io(action, path, reason),
-        other @ (ImageError::Missing { .. } | ImageError::Unknown { .. } | ImageError::Broken { .. }) => {
+        other @ (ImageError::Missing { .. }
+        | ImageError::Unknown { .. }
+        | ImageError::Broken { .. }
+        | ImageError::TooLarge { .. }) => {
             EngineError::io("unpack", path, io::Error::other(other.to_string()))
         }
     }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use kcompose_core::archive::Archive;
+
+use super::budget::Budget;
 use super::layer::{decoder, is_compressed};
 
 /// Files that make up an image.
@@ -41,11 +44,11 @@ pub(super) struct Place {
 
 impl Files {
     /// The members of an archive, which may be compressed as a whole.
-    pub(super) fn archive(path: &Path) -> io::Result<Self> {
-        let file = plain(File::open(path)?)?;
+    pub(super) fn archive(path: &Path, budget: &Budget) -> io::Result<Self> {
+        let file = plain(File::open(path)?, budget)?;
         let mut members = BTreeMap::new();
-        let mut archive = tar::Archive::new(BufReader::new(&file));
-        for entry in archive.entries_with_seek()? {
+        let mut archive = Archive::new(BufReader::new(&file), &budget.allowance);
+        for entry in archive.members()? {
             let entry = entry?;
             let name = String::from_utf8_lossy(&entry.path_bytes())
                 .trim_start_matches("./")
@@ -81,8 +84,11 @@ impl Files {
         let missing = || io::Error::other(format!("`{name}` is missing"));
         match self {
             Files::Folder(folder) => {
-                let file = File::open(folder.join(name)).map_err(|_| missing())?;
-                let size = file.metadata()?.len();
+                let path = folder.join(name);
+                // A pipe in its place would never open.
+                let size = path.metadata().map_err(|_| missing())?;
+                let size = Some(size.len()).filter(|_| size.is_file()).ok_or_else(missing)?;
+                let file = File::open(path).map_err(|_| missing())?;
                 Ok(Place {
                     file,
                     offset: 0,
@@ -121,16 +127,15 @@ impl Files {
 }
 
 /// The file itself, or what it holds if it is compressed.
-fn plain(file: File) -> io::Result<File> {
+fn plain(file: File, budget: &Budget) -> io::Result<File> {
     let mut magic = [0; 6];
     let length = file.read_at(&mut magic, 0)?;
     if length < 6 || !is_compressed(&magic) {
         return Ok(file);
     }
-    let mut unpacked = tempfile::tempfile()?;
-    let mut content: Box<dyn Read> = decoder(&magic, file)?;
-    io::copy(&mut content, &mut unpacked)?;
-    drop(content);
+    let mut unpacked = budget.file(file.metadata()?.len())?;
+    io::copy(&mut decoder(&magic, file)?, &mut unpacked)?;
+    let mut unpacked = unpacked.into_inner();
     io::Seek::rewind(&mut unpacked)?;
     Ok(unpacked)
 }

@@ -6,11 +6,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use kcompose_core::limits;
 use kcompose_core::tree::{Entry, Kind, Tree};
 
+use super::budget::Budget;
 use super::layer::{Item, ItemKind, Layer};
 
 /// Where the bytes of a file are.
@@ -73,22 +76,23 @@ impl Index {
     }
 
     /// Puts a layer over what is there.
-    pub(super) fn apply(&mut self, layer: Layer) -> Result<(), String> {
+    pub(super) fn apply(&mut self, layer: Layer, budget: &mut Budget) -> io::Result<()> {
         let file = Arc::new(layer.file);
         for item in &layer.items {
             match &item.kind {
                 ItemKind::Whiteout => {
-                    let path = self.place(&item.path);
+                    let path = self.place(&item.path, budget)?;
                     self.remove(&path);
                 }
                 ItemKind::Opaque => {
-                    let path = self.place(&item.path);
+                    let path = self.place(&item.path, budget)?;
                     self.remove_below(&path);
                 }
                 ItemKind::HardLink(_) | ItemKind::Node(..) => {}
             }
         }
-        layer.items.into_iter().try_for_each(|item| self.add(item, &file))
+        let mut items = layer.items.into_iter();
+        items.try_for_each(|item| self.add(item, &file, budget))
     }
 
     /// Adds a node as it is; for trees that are no layers.
@@ -96,15 +100,17 @@ impl Index {
         self.nodes.insert(path, node);
     }
 
-    fn add(&mut self, item: Item, file: &Arc<File>) -> Result<(), String> {
-        let path = self.place(&item.path);
+    fn add(&mut self, item: Item, file: &Arc<File>, budget: &mut Budget) -> io::Result<()> {
+        let path = self.place(&item.path, budget)?;
         let node = match item.kind {
             ItemKind::Whiteout | ItemKind::Opaque => return Ok(()),
             ItemKind::HardLink(target) => {
-                let target_path = self.place(&target);
+                let target_path = self.place(&target, budget)?;
                 let target = String::from_utf8_lossy(&target).into_owned();
                 let found = self.nodes.get(&target_path).cloned();
-                found.ok_or_else(|| format!("a hard link leads to `{target}`, which is not there"))?
+                found.ok_or_else(|| {
+                    io::Error::other(format!("a hard link leads to `{target}`, which is not there"))
+                })?
             }
             ItemKind::Node(node, offset) => {
                 self.inodes += 1;
@@ -120,7 +126,7 @@ impl Index {
             }
         };
         if path == b"/" && node.entry.kind != Kind::Directory {
-            return Err("its root is not a directory".to_owned());
+            return Err(io::Error::other("its root is not a directory"));
         }
         if node.entry.kind != Kind::Directory {
             self.remove(&path);
@@ -129,25 +135,28 @@ impl Index {
         Ok(())
     }
 
-    /// Where an entry belongs: links above it are followed, missing directories are made.
-    fn place(&mut self, path: &[u8]) -> Vec<u8> {
+    /// The path at which an entry belongs: links above it are followed, missing directories are made.
+    fn place(&mut self, path: &[u8], budget: &mut Budget) -> io::Result<Vec<u8>> {
         let Some(cut) = path
             .iter()
             .rposition(|byte| *byte == b'/')
             .filter(|_| path != b"/")
         else {
-            return b"/".to_vec();
+            return Ok(b"/".to_vec());
         };
         let (above, name) = (&path[..cut], &path[cut..]);
         if above.is_empty() || self.is_directory(above) {
-            return path.to_vec();
+            return Ok(path.to_vec());
         }
-        let parent = self.real_directory(above);
-        [&parent, name].concat()
+        let placed = [&self.real_directory(above, budget)?, name].concat();
+        if placed != path {
+            budget.allowance.name(placed.len())?;
+        }
+        Ok(placed)
     }
 
     /// The directory that a path leads to, made if it is missing; empty for the root.
-    fn real_directory(&mut self, path: &[u8]) -> Vec<u8> {
+    fn real_directory(&mut self, path: &[u8], budget: &mut Budget) -> io::Result<Vec<u8>> {
         let mut ahead: Vec<Vec<u8>> = components(path);
         let mut at: Vec<u8> = Vec::new();
         let mut followed = 0;
@@ -157,6 +166,11 @@ impl Index {
                 continue;
             }
             let next = [at.as_slice(), b"/", &name].concat();
+            if limits::ARCHIVE_PATH.is_exceeded_by(next.len()) {
+                let what = "a path in it, with its links followed,";
+                return Err(limits::ARCHIVE_PATH.exceeded(what).into());
+            }
+            budget.walk(next.len())?;
             match self.nodes.get(&next).map(|node| &node.entry.kind) {
                 // Links that form a loop lead nowhere; a directory takes the place of the last one.
                 Some(Kind::Link(target)) if followed < 40 => {
@@ -164,17 +178,20 @@ impl Index {
                     if target.starts_with(b"/") {
                         at.clear();
                     }
+                    budget.walk(target.len())?;
                     ahead.extend(components(target));
                 }
                 Some(Kind::Directory) => at = next,
                 Some(_) | None => {
+                    budget.allowance.member()?;
+                    budget.allowance.name(next.len())?;
                     let directory = self.directory();
                     self.nodes.insert(next.clone(), directory);
                     at = next;
                 }
             }
         }
-        at
+        Ok(at)
     }
 
     fn is_directory(&self, path: &[u8]) -> bool {

@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
+use super::budget::Budget;
 use super::index::{Node, Special};
 use crate::digest::{self, HashWriter};
+use kcompose_core::archive::Archive;
 use kcompose_core::tree::{Entry, Kind};
 
 /// A layer that can be put over others.
@@ -40,7 +42,7 @@ pub(super) enum ItemKind {
 }
 
 /// Reads a layer that is compressed in any way, or not at all, from a piece of a file.
-pub(super) fn read(file: File, offset: u64, size: u64) -> io::Result<Layer> {
+pub(super) fn read(file: File, offset: u64, size: u64, budget: &Budget) -> io::Result<Layer> {
     let mut magic = [0; 6];
     let known = usize::try_from(size.min(6)).unwrap_or(6);
     file.read_exact_at(&mut magic[..known], offset)?;
@@ -52,18 +54,20 @@ pub(super) fn read(file: File, offset: u64, size: u64) -> io::Result<Layer> {
     };
     if !is_compressed(&magic) {
         let diff_id = digest::sha256_of(BufReader::with_capacity(1 << 20, piece()))?;
-        let items = items(piece())?;
+        let items = items(piece(), budget)?;
         return Ok(Layer { file, diff_id, items });
     }
-    let mut unpacked = HashWriter::new(tempfile::tempfile()?);
+    let mut unpacked = HashWriter::new(budget.file(size)?);
     io::copy(&mut decoder(&magic, piece())?, &mut unpacked)?;
     let (file, diff_id, end) = unpacked.finish();
-    let items = items(Piece {
+    let file = file.into_inner();
+    let unpacked = Piece {
         file: &file,
         start: 0,
         at: 0,
         end,
-    })?;
+    };
+    let items = items(unpacked, budget)?;
     Ok(Layer { file, diff_id, items })
 }
 
@@ -90,18 +94,35 @@ pub(super) fn decoder<'a>(magic: &[u8; 6], reader: impl Read + 'a) -> io::Result
     ))
 }
 
-fn items(archive: Piece<'_>) -> io::Result<Vec<Item>> {
+fn items(archive: Piece<'_>, budget: &Budget) -> io::Result<Vec<Item>> {
     let (base, end) = (archive.start, archive.end);
-    let mut archive = tar::Archive::new(BufReader::with_capacity(64 << 10, archive));
+    let mut archive = Archive::new(BufReader::with_capacity(64 << 10, archive), &budget.allowance);
     let mut items = Vec::new();
-    for entry in archive.entries_with_seek()? {
+    for entry in archive.members()? {
         let mut entry = entry?;
-        if base + entry.raw_file_position() + entry.size() > end {
+        let content_end = (base + entry.raw_file_position()).checked_add(entry.size());
+        if content_end.is_none_or(|content_end| content_end > end) {
             return Err(io::Error::other("an archive is cut off"));
         }
-        items.extend(item(&mut entry, base)?);
+        if let Some(item) = item(&mut entry, base)? {
+            budget.allowance.name(item.attributes_size())?;
+            items.push(item);
+        }
     }
     Ok(items)
+}
+
+impl Item {
+    fn attributes_size(&self) -> usize {
+        let ItemKind::Node(node, _) = &self.kind else {
+            return 0;
+        };
+        let sizes = node
+            .attributes
+            .iter()
+            .map(|(name, value)| name.len() + value.len());
+        sizes.sum()
+    }
 }
 
 fn item<R: Read>(entry: &mut tar::Entry<'_, R>, base: u64) -> io::Result<Option<Item>> {

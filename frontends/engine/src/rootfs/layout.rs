@@ -1,13 +1,16 @@
 //! Where the layers of an image are: OCI's index, manifest and config, and Docker's `manifest.json`.
 
+use std::io;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use kcompose_core::limits::{self, Exceeded};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::archive::Files;
+use super::budget::Budget;
 use super::index::Index;
 use super::layer::{self, Layer};
 use super::{Image, ImageError, Source};
@@ -15,37 +18,39 @@ use crate::background::processors;
 use crate::digest;
 
 /// Opens a file: an archive of an image, or of a root tree.
-pub(super) fn open_archive(path: &Path, architecture: &str) -> Result<Image, ImageError> {
-    let unknown = |error: std::io::Error| ImageError::Unknown {
-        path: path.to_owned(),
-        reason: error.to_string(),
+pub(super) fn open_archive(path: &Path, architecture: &str, mut budget: Budget) -> Result<Image, ImageError> {
+    let unknown = |error: io::Error| match Trouble::from(error) {
+        Trouble::Broken(reason) => Trouble::Unknown(reason).at(path),
+        trouble => trouble.at(path),
     };
-    let files = Files::archive(path).map_err(unknown)?;
+    let files = Files::archive(path, &budget).map_err(unknown)?;
     let opened = if files.has("oci-layout") && files.has("index.json") {
-        open_oci(&files, architecture)
+        open_oci(&files, architecture, &mut budget)
     } else if files.has("manifest.json") {
-        open_docker(&files)
+        open_docker(&files, &mut budget)
     } else {
-        open_tree(&files)
+        open_tree(&files, &mut budget)
     };
     opened.map_err(|problem| problem.at(path))
 }
 
 /// Opens a folder with an OCI layout.
-pub(super) fn open_folder(path: &Path, architecture: &str) -> Result<Image, ImageError> {
-    open_oci(&Files::Folder(path.to_owned()), architecture).map_err(|problem| problem.at(path))
+pub(super) fn open_folder(path: &Path, architecture: &str, mut budget: Budget) -> Result<Image, ImageError> {
+    let files = Files::Folder(path.to_owned());
+    open_oci(&files, architecture, &mut budget).map_err(|problem| problem.at(path))
 }
 
-/// Opens an image by its config and its layers, which are blobs in a folder.
+/// Opens an image that this program made, by its config and its layers, which are blobs in a folder.
 pub(crate) fn open_blobs<'a>(
     folder: &Path,
     config: &[u8],
     layers: impl Iterator<Item = &'a str>,
 ) -> Result<Image, ImageError> {
     let names: Result<Vec<String>, String> = layers.map(blob).collect();
+    let (files, mut budget) = (Files::Folder(folder.to_owned()), Budget::unlimited());
     let opened = names
         .map_err(Trouble::from)
-        .and_then(|names| open_layers(&Files::Folder(folder.to_owned()), config, &names));
+        .and_then(|names| open_layers(&files, config, &names, &mut budget));
     opened.map_err(|problem| problem.at(folder))
 }
 
@@ -53,6 +58,7 @@ pub(crate) fn open_blobs<'a>(
 enum Trouble {
     Unknown(String),
     Broken(String),
+    Limit(Exceeded),
 }
 
 impl Trouble {
@@ -61,13 +67,17 @@ impl Trouble {
         match self {
             Trouble::Unknown(reason) => ImageError::Unknown { path, reason },
             Trouble::Broken(reason) => ImageError::Broken { path, reason },
+            Trouble::Limit(exceeded) => ImageError::TooLarge { path, exceeded },
         }
     }
 }
 
-impl From<std::io::Error> for Trouble {
-    fn from(error: std::io::Error) -> Self {
-        Trouble::Broken(error.to_string())
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        match Exceeded::of(&error) {
+            Some(exceeded) => Trouble::Limit(exceeded.clone()),
+            None => Trouble::Broken(error.to_string()),
+        }
     }
 }
 
@@ -104,7 +114,7 @@ struct Manifest {
     layers: Vec<Descriptor>,
 }
 
-fn open_oci(files: &Files, architecture: &str) -> Result<Image, Trouble> {
+fn open_oci(files: &Files, architecture: &str, budget: &mut Budget) -> Result<Image, Trouble> {
     let mut manifest: Manifest = json(&files.bytes("index.json")?, "index.json")?;
     for _ in 0..4 {
         let Some(config) = &manifest.config else {
@@ -118,7 +128,7 @@ fn open_oci(files: &Files, architecture: &str) -> Result<Image, Trouble> {
         verify(&bytes, &config.digest)?;
         let names: Result<Vec<String>, String> =
             manifest.layers.iter().map(|layer| blob(&layer.digest)).collect();
-        return open_layers(files, &bytes, &names?);
+        return open_layers(files, &bytes, &names?, budget);
     }
     Err(Trouble::Broken("its indexes are nested without end".to_owned()))
 }
@@ -133,6 +143,7 @@ pub(crate) fn manifest_for(bytes: &[u8], architecture: &str) -> Result<Option<St
     match for_architecture(&manifest.manifests, architecture) {
         Ok(descriptor) => Ok(Some(descriptor.digest.clone())),
         Err(Trouble::Unknown(reason) | Trouble::Broken(reason)) => Err(reason),
+        Err(Trouble::Limit(exceeded)) => Err(exceeded.to_string()),
     }
 }
 
@@ -172,7 +183,7 @@ struct Saved {
     layers: Vec<String>,
 }
 
-fn open_docker(files: &Files) -> Result<Image, Trouble> {
+fn open_docker(files: &Files, budget: &mut Budget) -> Result<Image, Trouble> {
     let saved: Vec<Saved> = json(&files.bytes("manifest.json")?, "manifest.json")?;
     let [saved] = saved.as_slice() else {
         return Err(Trouble::Unknown(format!(
@@ -180,7 +191,7 @@ fn open_docker(files: &Files) -> Result<Image, Trouble> {
             saved.len()
         )));
     };
-    open_layers(files, &files.bytes(&saved.config)?, &saved.layers)
+    open_layers(files, &files.bytes(&saved.config)?, &saved.layers, budget)
 }
 
 #[derive(Deserialize)]
@@ -198,7 +209,16 @@ struct RootFs {
     diff_ids: Vec<String>,
 }
 
-fn open_layers(files: &Files, config_bytes: &[u8], names: &[String]) -> Result<Image, Trouble> {
+fn open_layers(
+    files: &Files,
+    config_bytes: &[u8],
+    names: &[String],
+    budget: &mut Budget,
+) -> Result<Image, Trouble> {
+    if limits::IMAGE_LAYERS.is_exceeded_by(names.len()) {
+        let what = format!("their number, {},", names.len());
+        return Err(Trouble::Limit(limits::IMAGE_LAYERS.exceeded(what)));
+    }
     let config: Config = json(config_bytes, "the config")?;
     if config.rootfs.diff_ids.len() != names.len() {
         let (layers, ids) = (names.len(), config.rootfs.diff_ids.len());
@@ -207,7 +227,7 @@ fn open_layers(files: &Files, config_bytes: &[u8], names: &[String]) -> Result<I
         )));
     }
     let mut index = Index::new();
-    for ((layer, name), wanted) in read_all(files, names)?
+    for ((layer, name), wanted) in read_all(files, names, budget)?
         .into_iter()
         .zip(names)
         .zip(&config.rootfs.diff_ids)
@@ -217,7 +237,7 @@ fn open_layers(files: &Files, config_bytes: &[u8], names: &[String]) -> Result<I
                 "the layer `{name}` is not the one that its config names"
             )));
         }
-        index.apply(layer)?;
+        index.apply(layer, budget)?;
     }
     Ok(Image {
         id: digest::sha256(config_bytes),
@@ -229,14 +249,14 @@ fn open_layers(files: &Files, config_bytes: &[u8], names: &[String]) -> Result<I
 }
 
 /// Reads all layers, as many at a time as there are processors.
-fn read_all(files: &Files, names: &[String]) -> Result<Vec<Layer>, Trouble> {
+fn read_all(files: &Files, names: &[String], budget: &Budget) -> Result<Vec<Layer>, Trouble> {
     let next = AtomicUsize::new(0);
     let read: Mutex<Vec<Option<Result<Layer, Trouble>>>> = Mutex::new(names.iter().map(|_| None).collect());
     let work = || {
         while let Some((index, name)) =
             Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, names.get(at)?)))
         {
-            let layer = read_layer(files, name);
+            let layer = read_layer(files, name, budget);
             read.lock().expect("no reader panics while it holds the lock")[index] = Some(layer);
         }
     };
@@ -253,22 +273,24 @@ fn read_all(files: &Files, names: &[String]) -> Result<Vec<Layer>, Trouble> {
         .collect()
 }
 
-fn read_layer(files: &Files, name: &str) -> Result<Layer, Trouble> {
+fn read_layer(files: &Files, name: &str, budget: &Budget) -> Result<Layer, Trouble> {
     let place = files.place(name)?;
-    layer::read(place.file, place.offset, place.size)
-        .map_err(|error| Trouble::Broken(format!("the layer `{name}`: {error}")))
+    layer::read(place.file, place.offset, place.size, budget).map_err(|error| match Trouble::from(error) {
+        Trouble::Broken(reason) => Trouble::Broken(format!("the layer `{name}`: {reason}")),
+        trouble => trouble,
+    })
 }
 
 /// A tar of a root tree is one layer without a config.
-fn open_tree(files: &Files) -> Result<Image, Trouble> {
+fn open_tree(files: &Files, budget: &mut Budget) -> Result<Image, Trouble> {
     let Files::Archive { file, .. } = files else {
         return Err(Trouble::Unknown("it is not an archive".to_owned()));
     };
     let size = file.metadata()?.len();
-    let layer = layer::read(file.try_clone()?, 0, size)?;
+    let layer = layer::read(file.try_clone()?, 0, size, budget)?;
     let id = layer.diff_id.clone();
     let mut index = Index::new();
-    index.apply(layer)?;
+    index.apply(layer, budget)?;
     let is_root = ["/usr", "/etc", "/bin"]
         .iter()
         .any(|path| kcompose_core::tree::Tree::entry(&index, path.as_bytes()).is_some());

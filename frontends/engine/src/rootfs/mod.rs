@@ -5,6 +5,7 @@
 //! asks for it. [`Image::extract`] writes it to a folder.
 
 mod archive;
+mod budget;
 mod extract;
 mod folder;
 mod index;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use kcompose_core::tree::{Entry, Tree};
 use tokio_util::sync::CancellationToken;
 
+use budget::Budget;
 use folder::Folder;
 use index::Index;
 pub(crate) use layout::{manifest_for, open_blobs, this_machine};
@@ -49,8 +51,18 @@ pub fn open(path: &Path) -> Result<Image, ImageError> {
     open_for(path, this_machine())
 }
 
+/// Opens an image by its path, which may be unpacked to so many bytes; `None` keeps to the
+/// [limits](kcompose_core::limits).
+pub fn open_up_to(path: &Path, size: Option<u64>) -> Result<Image, ImageError> {
+    open_within(path, this_machine(), Budget::new(size))
+}
+
 /// Opens an image by its path; of several in one layout that of an architecture, in OCI's words.
 pub fn open_for(path: &Path, architecture: &str) -> Result<Image, ImageError> {
+    open_within(path, architecture, Budget::new(None))
+}
+
+fn open_within(path: &Path, architecture: &str, budget: Budget) -> Result<Image, ImageError> {
     let metadata = path.metadata().map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => ImageError::Missing {
             path: path.to_owned(),
@@ -62,10 +74,10 @@ pub fn open_for(path: &Path, architecture: &str) -> Result<Image, ImageError> {
         },
     })?;
     if !metadata.is_dir() {
-        return layout::open_archive(path, architecture);
+        return layout::open_archive(path, architecture, budget);
     }
     if path.join("oci-layout").is_file() && path.join("index.json").is_file() {
-        return layout::open_folder(path, architecture);
+        return layout::open_folder(path, architecture, budget);
     }
     if !["usr", "etc", "bin"].iter().any(|name| path.join(name).is_dir()) {
         let reason = "the folder has neither `oci-layout` nor `usr` and `etc`".to_owned();

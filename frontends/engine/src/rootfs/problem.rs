@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use kcompose_core::limits::Exceeded;
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -50,6 +51,16 @@ pub enum ImageError {
         reason: String,
     },
 
+    /// It is over a limit.
+    #[error("the image `{}` is too large to read: {exceeded}", .path.display())]
+    #[diagnostic(code("kcompose::image::too-large"), help("{}", exceeded.help()))]
+    TooLarge {
+        /// The image.
+        path: PathBuf,
+        /// The limit.
+        exceeded: Exceeded,
+    },
+
     /// A file cannot be read or written.
     #[error("cannot {action} `{}`: {reason}", .path.display())]
     #[diagnostic(
@@ -70,7 +81,7 @@ impl ImageError {
     /// The exit code of a command that ends with it: 1 if the image is wrong, 2 if there is none, 3 for the world.
     pub fn exit_code(&self) -> u8 {
         match self {
-            ImageError::Broken { .. } => 1,
+            ImageError::Broken { .. } | ImageError::TooLarge { .. } => 1,
             ImageError::Missing { .. } | ImageError::Unknown { .. } => 2,
             ImageError::Io { .. } => 3,
         }

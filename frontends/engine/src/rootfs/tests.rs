@@ -278,3 +278,161 @@ fn what_is_no_image_is_said() {
         Err(ImageError::Broken { .. })
     ));
 }
+
+/// An archive of members with long paths, which [`Tar`] has no room for.
+fn long(members: impl IntoIterator<Item = (String, Option<String>)>) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, target) in members {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(0);
+        match target {
+            Some(target) => {
+                header.set_entry_type(tar::EntryType::Symlink);
+                builder.append_link(&mut header, path, target).unwrap();
+            }
+            None => builder.append_data(&mut header, path, std::io::empty()).unwrap(),
+        }
+    }
+    builder.into_inner().unwrap()
+}
+
+#[track_caller]
+fn check_too_large(result: Result<Image, ImageError>, limit: &str) {
+    match result {
+        Err(ImageError::TooLarge { exceeded, .. }) => assert_eq!(exceeded.limit.name, limit, "{exceeded}"),
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("it was opened, and should be over `{limit}`"),
+    }
+}
+
+#[track_caller]
+fn check_tree_too_large(archive: &[u8], limit: &str) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), archive).unwrap();
+    check_too_large(open(file.path()), limit);
+    // The same as a layer of an image.
+    let folder = tempfile::tempdir().unwrap();
+    layout(folder.path(), &[archive.to_vec()], gzip);
+    check_too_large(open(folder.path()), limit);
+}
+
+#[test]
+fn headers_of_gigabytes_are_refused() {
+    for kind in [tar::EntryType::XHeader, tar::EntryType::GNULongName] {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_path("x").unwrap();
+        header.set_size(2 << 30);
+        header.set_cksum();
+        // What is behind the limit is never read, so it need not be there.
+        let archive = [header.as_bytes().to_vec(), vec![0; 4 << 20]].concat();
+        check_tree_too_large(&archive, "archive-header");
+    }
+}
+
+#[test]
+fn long_paths_are_refused() {
+    let path = |parts: usize| "a/".repeat(parts) + "x";
+    check_tree_too_large(&long([(path(100_000), None)]), "archive-path");
+    // Each of these is short enough, and makes two thousand directories with two kilobytes of path.
+    let deep = (0..40).map(|number| (format!("{number}/{}", path(2000)), None));
+    check_tree_too_large(&long(deep), "archive-names");
+}
+
+#[test]
+fn links_that_lead_through_thousands_of_directories_are_refused() {
+    let target = "a/".repeat(2000);
+    let links = [("etc/l".to_owned(), Some(target))];
+    let through = (0..300).map(|number| (format!("etc/l/{number}"), None));
+    check_tree_too_large(&long(links.into_iter().chain(through)), "image-walk");
+    // Links that each lead through the next one, to a path that no system could open.
+    let part = "a/".repeat(100);
+    let links = (0..35).map(|number| {
+        (
+            format!("etc/l{number}"),
+            Some(format!("{part}../l{}/b", number + 1)),
+        )
+    });
+    let grown = links.chain([("etc/l0/x".to_owned(), None)]);
+    let archive = long(grown);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), archive).unwrap();
+    assert!(open(file.path()).is_ok());
+}
+
+/// A compressed tree with one file of zeros.
+fn zeros(size: u64) -> Vec<u8> {
+    use std::io::Read;
+
+    let mut header = tar::Header::new_gnu();
+    header.set_path("etc/zeros").unwrap();
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_cksum();
+    let content = header
+        .as_bytes()
+        .chain(std::io::repeat(0).take(size.next_multiple_of(512) + 1024));
+    let mut compressed = Vec::new();
+    zstd::stream::copy_encode(content, &mut compressed, 1).unwrap();
+    compressed
+}
+
+#[test]
+fn what_unpacks_to_more_than_its_limit_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), zeros(300 << 20)).unwrap();
+    check_too_large(open(file.path()), "image-ratio");
+    check_too_large(open_up_to(file.path(), Some(200 << 20)), "image-size");
+    assert!(open_up_to(file.path(), Some(400 << 20)).is_ok());
+    std::fs::write(file.path(), zeros(100 << 20)).unwrap();
+    assert!(open(file.path()).is_ok());
+    let report = open_up_to(file.path(), Some(1 << 20)).unwrap_err();
+    let help = miette::Diagnostic::help(&report).unwrap().to_string();
+    assert!(
+        report
+            .to_string()
+            .ends_with("its unpacked size exceeds the limit `image-size` of 1 MiB"),
+        "{report}"
+    );
+    assert!(help.contains("--max-image-size"), "{help}");
+    assert_eq!(report.exit_code(), 1);
+}
+
+#[test]
+fn the_unpacked_size_is_that_of_all_layers() {
+    let folder = tempfile::tempdir().unwrap();
+    let layer = Tar::new().file("etc/x", &"x".repeat(3 << 20)).bytes();
+    layout(folder.path(), &[layer.clone(), layer], gzip);
+    assert!(open_up_to(folder.path(), Some(7 << 20)).is_ok());
+    check_too_large(open_up_to(folder.path(), Some(5 << 20)), "image-size");
+}
+
+#[test]
+fn thousands_of_layers_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let layer = Tar::new().file("etc/x", "").bytes();
+    layout(folder.path(), &vec![layer; 513], gzip);
+    check_too_large(open(folder.path()), "image-layers");
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_layer_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    layout(folder.path(), &[Tar::new().file("etc/x", "").bytes()], gzip);
+    for blob in std::fs::read_dir(folder.path().join("blobs/sha256")).unwrap() {
+        let path = blob.unwrap().path();
+        if std::fs::read(&path).unwrap().starts_with(&[0x1f, 0x8b]) {
+            std::fs::remove_file(&path).unwrap();
+            rustix::fs::mknodat(
+                rustix::fs::CWD,
+                &path,
+                rustix::fs::FileType::Fifo,
+                rustix::fs::Mode::from_raw_mode(0o600),
+                0,
+            )
+            .unwrap();
+        }
+    }
+    assert!(open(folder.path()).is_err());
+}

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use ext4_view::{Ext4, Ext4Read, File};
 use fs_err as fs;
+use kcompose_core::limits;
 
 use super::not_a_disk;
 use super::table::Partition;
@@ -41,9 +42,10 @@ impl ImageView {
         *self.0.uuid().as_bytes()
     }
 
-    /// The content of a file, links followed inside the image.
+    /// The content of a file, links followed inside the image; `None` if it is over [`limits::IMAGE_FILE`].
     pub(crate) fn read(&self, path: &str) -> Option<Vec<u8>> {
-        self.0.read(path).ok()
+        let size = self.0.metadata(path).ok()?.len();
+        (size <= limits::IMAGE_FILE.value).then(|| self.0.read(path).ok())?
     }
 }
 
