@@ -13,6 +13,7 @@
 //! | `llb`, `image` | BuildKit's low-level build definition, and the OCI config |
 //! | [`step`], [`tree`], [`initrd`], [`modules`] | what a build step is told; a root file system, an initrd and kernel modules as data |
 //! | [`limits`], [`archive`] | bounds on inputs; tar archives of others, read within them |
+//! | [`printable`] | text of others, for a terminal |
 //!
 //! Core asks, it does not fetch: no file, no network, no clock, no environment (enforced by `clippy.toml`).
 // Tests may read fixtures and ask dpkg; the code itself does no IO.
@@ -26,6 +27,7 @@ pub mod kairos;
 pub mod limits;
 pub mod modules;
 pub mod packages;
+pub mod printable;
 pub mod source;
 pub mod step;
 pub mod tree;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use kcompose_core::model::redacted;
+use kcompose_core::printable::printable;
 use kcompose_core::source::SourceMap;
 
 use super::human::{Ink, Style};
@@ -108,9 +109,9 @@ impl Shown {
         let file = sources.file(label.span)?;
         let line = file.line(label.region.begin.line)?.trim_end_matches('\r');
         // A tab is one column for the place, so it is one here.
-        let characters: Vec<char> = redacted(line)
+        let characters: Vec<char> = printable(&redacted(line))
             .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
+            .map(|c| if c == '\t' { ' ' } else { c })
             .collect();
         if characters.len() <= WIDEST {
             return Some(Shown {

@@ -8,6 +8,7 @@ mod machine;
 
 use kcompose_core::diagnostic::{Diagnostics, primary_span};
 use kcompose_core::model::redacted;
+use kcompose_core::printable::{printable, printable_line};
 use kcompose_core::source::{Place, SourceMap, Span};
 use miette::{Diagnostic, Severity};
 
@@ -99,7 +100,7 @@ impl Finding {
                 u32::try_from(label.len()).ok()?,
             );
             let region = region(sources, span)?;
-            let text = redacted(label.label().unwrap_or_default()).into_owned();
+            let text = shown(label.label().unwrap_or_default());
             Some(Label {
                 text,
                 span,
@@ -116,21 +117,28 @@ impl Finding {
                 Some(Severity::Warning) => Level::Warning,
                 Some(Severity::Advice) => Level::Advice,
             },
-            message: redacted(&problem.to_string()).into_owned(),
+            message: shown(&problem.to_string()),
             causes: causes(problem),
-            help: problem
-                .help()
-                .map(|help| redacted(&help.to_string()).into_owned()),
+            help: problem.help().map(|help| shown(&help.to_string())),
             place: primary.and_then(|span| region(sources, span)),
             labels: labels.collect(),
         }
     }
 }
 
+/// A text without logins, and without characters that steer a terminal.
+fn shown(text: &str) -> String {
+    printable(&redacted(text)).into_owned()
+}
+
 fn region(sources: &SourceMap, span: Span) -> Option<Region> {
+    let named = |place: Place| Place {
+        file: printable_line(&place.file).into(),
+        ..place
+    };
     Some(Region {
-        begin: sources.place(span)?,
-        end: sources.end_place(span)?,
+        begin: named(sources.place(span)?),
+        end: named(sources.end_place(span)?),
     })
 }
 
@@ -138,7 +146,7 @@ fn causes(problem: &dyn Diagnostic) -> Vec<String> {
     let mut found = Vec::new();
     let mut next = problem.source();
     while let Some(error) = next {
-        found.push(redacted(&error.to_string()).into_owned());
+        found.push(shown(&error.to_string()));
         next = error.source();
     }
     found

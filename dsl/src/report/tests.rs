@@ -103,3 +103,26 @@ fn programs_read_json_sarif_and_annotations() {
         "{github}"
     );
 }
+
+#[derive(Debug, Error, Diagnostic)]
+#[error("the script of `x` says \u{1b}]0;owned\u{7}")]
+#[diagnostic(code("kcompose::step::script"), help("look at \u{9b}2J"))]
+struct Hostile {
+    #[label("\u{1b}[8m")]
+    span: Span,
+}
+
+#[test]
+fn no_part_of_a_report_steers_a_terminal() {
+    let mut sources = SourceMap::new();
+    let span = sources.add("a\u{1b}b.kdl", "x \u{1b}[31m \u{202e}\n").span(0, 3);
+    let problems = Diagnostics::from(Hostile { span });
+    for format in [Format::Human(Style::default()), Format::Lines, Format::Github] {
+        let text = render(&problems, &sources, format);
+        assert!(
+            !text.contains(['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}']),
+            "{format:?}: {text:?}"
+        );
+        assert!(text.contains("the script of `x` says ␛]0;owned␇"), "{text}");
+    }
+}

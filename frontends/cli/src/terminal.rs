@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use kcompose_core::diagnostic::Diagnostics;
+use kcompose_core::printable::printable;
 use kcompose_core::source::SourceMap;
 use kcompose_dsl::report::{self, Format, Style};
 
@@ -72,7 +73,7 @@ impl Terminal {
 
     /// One line of talk, to stderr.
     pub(crate) fn say(&self, line: &str) {
-        let _ = writeln!(std::io::stderr().lock(), "{line}");
+        let _ = writeln!(std::io::stderr().lock(), "{}", printable(line));
     }
 
     /// Problems, to stderr.

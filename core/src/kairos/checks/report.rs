@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
+use crate::printable::printable_line;
+
 use super::{ALL, Finding, Severity, has_errors};
 
 /// How many findings of one check are shown to a person; one cause often has many places.
@@ -38,6 +40,7 @@ pub fn text(image: &str, findings: &[Finding]) -> String {
         "does not keep the contract"
     };
     let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
+    let image = printable_line(image);
     let _ = writeln!(
         text,
         "{image} {verdict}: {} checks, {errors}, {warnings}",
@@ -58,6 +61,7 @@ fn shown(finding: &Finding) -> String {
         help,
         ..
     } = finding;
+    let (path, fact) = (printable_line(path), printable_line(fact));
     format!("kcompose::verify::{check}\n{path}\n  {word}: {fact}\n  help: {help}\n\n")
 }
 
@@ -79,4 +83,32 @@ pub fn json(image: &str, findings: &[Finding]) -> serde_json::Value {
         })
         .collect();
     json!({ "image": image, "ok": !has_errors(findings), "checks": checks, "findings": findings })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_an_image_cannot_steer_a_terminal() {
+        let finding = Finding {
+            check: "identity",
+            severity: Severity::Error,
+            path: "/etc/\x1b]0;owned\x07\nkcompose::verify::none".to_owned(),
+            fact: "it says \u{9b}2J".to_owned(),
+            help: "delete it".to_owned(),
+        };
+        let report = text("a\x1bb", &[finding.clone()]);
+        assert!(
+            !report.contains(|c: char| c.is_control() && c != '\n'),
+            "{report:?}"
+        );
+        assert!(
+            report.contains("\n/etc/␛]0;owned␇␊kcompose::verify::none\n"),
+            "{report}"
+        );
+        assert!(report.contains("\na␛b does not keep"), "{report}");
+        // JSON has escapes of its own.
+        assert_eq!(json("a", &[finding.clone()])["findings"][0]["path"], finding.path);
+    }
 }

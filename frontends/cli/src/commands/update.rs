@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use kcompose_core::printable::printable;
 use kcompose_core::resolve::Movement;
 use kcompose_core::source::SourceMap;
 use miette::Diagnostic;
@@ -40,7 +41,8 @@ pub(crate) async fn run(
         Movement::Only(args.packages.iter().cloned().collect::<BTreeSet<String>>())
     };
     let mut pinned = pinning::pin(&project, &mut world, Pinning::Free(movement), sources, terminal).await?;
-    terminal.data(&difference::text(pinned.before.as_ref(), &pinned.lock));
+    let changes = difference::text(pinned.before.as_ref(), &pinned.lock);
+    terminal.data(&printable(&changes));
     if args.dry_run {
         return Ok(());
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use kcompose_core::plan::bytes;
+use kcompose_core::printable::printable;
 use kcompose_engine::event::{Event, Log, State, Vertex};
 
 use super::Show;
@@ -118,5 +119,5 @@ fn word(state: &State) -> Option<&'static str> {
 
 fn say(line: &str) {
     // Nothing can be done about a closed stderr, and the build goes on without it.
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", printable(line));
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use kcompose_core::plan::bytes;
+use kcompose_core::printable::{printable, printable_line};
 use kcompose_engine::event::{Event, State, Vertex};
 
 use super::Show;
@@ -43,7 +44,7 @@ impl Tty {
             (State::Running(_), false) if !self.steps.contains_key(&vertex.digest) => {
                 let line = self.lines.add(ProgressBar::new_spinner());
                 line.set_style(style("  {spinner} {wide_msg} {elapsed}"));
-                line.set_message(vertex.name.clone());
+                line.set_message(printable_line(&vertex.name).into_owned());
                 line.enable_steady_tick(Duration::from_millis(120));
                 self.steps.insert(vertex.digest.clone(), line);
             }
@@ -55,7 +56,8 @@ impl Tty {
             (State::Running(_) | State::Waiting, _) => {}
         }
         if let State::Failed(reason) = &vertex.state {
-            let _ = self.lines.println(format!("{}: {reason}", vertex.name));
+            let failed = format!("{}: {reason}", vertex.name);
+            let _ = self.lines.println(printable(&failed));
         }
     }
 
@@ -92,11 +94,14 @@ impl Show for Tty {
                 if let (Some(line), Some(vertex)) =
                     (self.steps.get(&log.vertex), self.ledger.vertex(&log.vertex))
                 {
-                    line.set_message(format!("{}: {last}", vertex.name));
+                    let message = format!("{}: {last}", vertex.name);
+                    line.set_message(printable_line(&message).into_owned());
                 }
             }
             Event::Warning(warning) => {
-                let _ = self.lines.println(format!("warning: {}", warning.text));
+                let _ = self
+                    .lines
+                    .println(format!("warning: {}", printable(&warning.text)));
             }
             Event::Transfer(_) => {}
         }
