@@ -12,9 +12,9 @@ use crate::source::Span;
 
 use super::facts::{Facts, SuiteKey};
 use super::problems::{
-    ArchitectureMissing, ComponentUnknown, EssentialUnwanted, NotInRepository, PackageUnknown,
-    PackageVirtual, PreferUseless, VersionContradiction, VersionUnavailable, WantedAndUnwanted, Withheld,
-    WithoutUnknown, listed,
+    ArchitectureMissing, ComponentUnknown, EssentialUnwanted, NotInRepository, OtherSuiteName,
+    PackageUnknown, PackageVirtual, PreferUseless, VersionContradiction, VersionUnavailable,
+    WantedAndUnwanted, Withheld, WithoutUnknown, listed,
 };
 use super::universe::{Choice, Place, Universe};
 use super::wishes::{Origin, Wish, Wishes, sources};
@@ -180,6 +180,16 @@ fn judge_repositories(flavor: &Flavor, facts: &Facts, sink: &mut Sink) {
             let Some(found) = facts.suites.get(&key) else {
                 continue;
             };
+            let names = &found.release.names;
+            if !source.of_distro && !names.is_empty() && !names.contains(&suite.name) {
+                sink.push(OtherSuiteName {
+                    repository: repository.name.value.clone(),
+                    suite: suite.name.clone(),
+                    found: listed(names.iter().map(String::as_str), "and"),
+                    first: names[0].clone(),
+                    span: repository.name.span,
+                });
+            }
             for name in &suite.components {
                 judge_component(flavor, repository, &found.release, name, sink);
             }

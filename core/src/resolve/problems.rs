@@ -143,6 +143,25 @@ pub(crate) struct ComponentUnknown {
 }
 
 #[derive(Debug, Error, Diagnostic)]
+#[error("the suite `{suite}` of repository `{repository}` calls itself {found}")]
+#[diagnostic(
+    severity(Warning),
+    code("kcompose::resolve::other-suite-name"),
+    help(
+        "write suite=\"{first}\" if the repository has it; a mirror can answer with any suite that the same key signed, and \
+         this one cannot be told from it"
+    )
+)]
+pub(crate) struct OtherSuiteName {
+    pub(crate) repository: String,
+    pub(crate) suite: String,
+    pub(crate) found: String,
+    pub(crate) first: String,
+    #[label("named here")]
+    pub(crate) span: Span,
+}
+
+#[derive(Debug, Error, Diagnostic)]
 #[error("component `{component}` of repository `{repository}` has no packages for {architecture}")]
 #[diagnostic(
     severity(Warning),

@@ -391,3 +391,33 @@ fn each_archive_has_the_url_that_is_said_for_it() {
         "http://s/archive/debian-security/20260101T000000Z"
     );
 }
+
+#[test]
+fn a_suite_that_calls_itself_otherwise_is_named() {
+    let (mut flavor, sources) = flavor("bb");
+    let mut facts = facts("", "", "");
+    add(
+        &mut flavor,
+        &mut facts,
+        third_party(Replaces::None),
+        "500",
+        "bb 1",
+    );
+    let key = SuiteKey {
+        source: "extra".to_owned(),
+        suite: "extra".to_owned(),
+    };
+    let mut found = |names: &[&str]| {
+        let release = &mut facts.suites.get_mut(&key).unwrap().release;
+        release.names = names.iter().map(|name| (*name).to_owned()).collect();
+        outcome(&resolve(&flavor, &facts), &sources)
+    };
+    assert_eq!(found(&[]).trim_end(), "bb 1");
+    assert_eq!(found(&["stable", "extra"]).trim_end(), "bb 1");
+    let text = found(&["trixie", "nightly"]);
+    assert!(
+        text.contains("the suite `extra` of repository `extra` calls itself `trixie` and `nightly`"),
+        "{text}"
+    );
+    assert!(text.contains("help: write suite=\"trixie\""), "{text}");
+}
