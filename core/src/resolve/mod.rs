@@ -34,7 +34,7 @@ pub use kernel::judge_modules;
 pub use upstream::{
     LockedUpstream, NOT_FOR_INITRD, PROVIDER_STEP, SKIPPED, UpstreamFacts, UpstreamNeed, UpstreamPart,
 };
-pub use wishes::{beside, build_only, builders, location_of};
+pub use wishes::{beside, build_only, builders, location_of, suite_needs};
 
 use universe::{Choice, Universe, Width};
 use wishes::Wishes;

@@ -208,6 +208,17 @@ pub(crate) fn sources(flavor: &Flavor) -> impl Iterator<Item = Source<'_>> {
     of_library.chain(own)
 }
 
+/// The suites whose indexes a flavor is resolved with.
+pub fn suite_needs(flavor: &Flavor) -> Vec<SuiteNeed> {
+    let needs = needs(flavor, &Wishes::of(flavor), &Facts::default(), false).into_iter();
+    needs
+        .filter_map(|need| match need {
+            Need::Suite(need) => Some(*need),
+            Need::Upstream(_) | Need::Download(_) => None,
+        })
+        .collect()
+}
+
 /// Everything that has to be read to resolve a flavor; `unknown` says whether places to look further would help.
 pub(crate) fn needs(flavor: &Flavor, wishes: &Wishes, facts: &Facts, unknown: bool) -> BTreeSet<Need> {
     let extra = wishes.components();

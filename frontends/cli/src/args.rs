@@ -158,7 +158,7 @@ pub(crate) struct Check {
 pub(crate) struct Lock {
     #[command(flatten)]
     pub(crate) source: Source,
-    /// Only say whether the lock fits the flavor
+    /// Only say whether the lock fits the flavor, and whether signed indexes have its packages
     #[arg(long)]
     pub(crate) check: bool,
     /// Say what would change, and write nothing

@@ -4,6 +4,7 @@
 //! other's inverse; [`Lock::fits`] says whether a flavor still asks for what the lock answers.
 
 mod fits;
+mod proof;
 mod text;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use super::facts::SuiteKey;
 use super::wishes::{Origin, Wishes, sources};
 use super::{Resolved, UpstreamPart};
 
+pub use proof::Evidence;
 pub use text::{LockError, parse, render};
 
 /// The version of the lock's own form.

@@ -16,13 +16,14 @@ mod origin;
 mod suites;
 mod upstream;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kcompose_core::model::Architecture;
-use kcompose_core::resolve::{Facts, LockedUpstream, Need};
+use kcompose_core::model::{Architecture, Flavor};
+use kcompose_core::resolve::lock::{Evidence, Lock};
+use kcompose_core::resolve::{Facts, LockedUpstream, Need, SuiteKey, suite_needs};
 
 use crate::store::Store;
 
@@ -127,6 +128,30 @@ impl Fetcher {
             facts: Facts::default(),
             folder: PathBuf::from("."),
         }
+    }
+
+    /// The signed indexes that prove the packages of a lock, by suite: from the store where it has those that the lock was
+    /// made from, else from the mirrors.
+    pub async fn evidence(
+        &self,
+        flavor: &Flavor,
+        lock: &Lock,
+    ) -> Result<BTreeMap<SuiteKey, Evidence>, FetchError> {
+        let suites = &Suites {
+            origin: &origin::Web::new(&self.options, &self.http),
+            mirrors: &self.options.mirrors,
+            now: self.options.now,
+        };
+        let needs = suite_needs(flavor);
+        let found = needs.iter().map(|need| async move {
+            let mut indexes = lock.resolved.indexes.iter();
+            let index =
+                indexes.find(|index| index.source == need.key.source && index.suite == need.key.suite);
+            let locked = index.map(|index| index.inrelease_sha256.as_str());
+            let evidence = suites.evidence(need, locked).await?;
+            Ok((need.key.clone(), evidence))
+        });
+        Ok(suites::all(found).await?.into_iter().collect())
     }
 
     /// Answers all needs, in parallel, into [`Fetcher::facts`].

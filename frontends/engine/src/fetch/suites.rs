@@ -11,6 +11,7 @@ use kcompose_core::packages::deb::release::{Expected, IndexFile, ListedIndex, Re
 use kcompose_core::packages::deb::signature::Keyring;
 use kcompose_core::packages::decompress::{Compression, Decoder};
 use kcompose_core::packages::{hex, sha256};
+use kcompose_core::resolve::lock::Evidence;
 use kcompose_core::resolve::{Facts, Need, SuiteFacts, SuiteKey, SuiteNeed};
 use tokio_stream::StreamExt;
 
@@ -96,6 +97,52 @@ impl<O: Origin> Suites<'_, O> {
         found.map_err(|error| self.mirrors.explain(error, &need.location))
     }
 
+    /// The signed indexes of a suite, to prove a lock that names a release file by its sha256: those of that release file
+    /// where they are remembered, else the present ones.
+    pub async fn evidence(&self, need: &SuiteNeed, locked: Option<&str>) -> Result<Evidence, FetchError> {
+        let found = match locked {
+            Some(locked) => self.remembered(need, locked).await?,
+            None => None,
+        };
+        if let Some(facts) = found {
+            return Ok(Evidence {
+                locked: Some(facts),
+                current: None,
+            });
+        }
+        match self.suite(need).await {
+            Ok((_, facts)) => Ok(Evidence {
+                locked: None,
+                current: Some(facts),
+            }),
+            Err(error) if matches!(error.cause(), FetchError::Offline { .. }) => Ok(Evidence::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The indexes of a release file that was verified before; `None` where it or one of them is gone.
+    async fn remembered(&self, need: &SuiteNeed, locked: &str) -> Result<Option<SuiteFacts>, FetchError> {
+        let text = self
+            .origin
+            .item(Shelf::Releases, &Self::verified_key(need, locked))?;
+        let known: Option<Release> = text.and_then(|text| serde_json::from_slice(&text).ok());
+        let known = match known {
+            Some(release) => Some(release),
+            None => self.cached_release(need)?,
+        };
+        let Some(release) = known.filter(|release| release.sha256 == locked) else {
+            return Ok(None);
+        };
+        let base = self.bases(need)?.remove(0);
+        let names = need.components.iter();
+        let components = all(names.map(|name| self.component(need, &base, &release, name, true))).await;
+        // A mirror that moved on may have them no more.
+        Ok(components.ok().map(|components| SuiteFacts {
+            release,
+            components: components.into_iter().collect(),
+        }))
+    }
+
     async fn facts(&self, need: &SuiteNeed) -> Result<(SuiteKey, SuiteFacts), FetchError> {
         let keys = Keyring::from_armoured(need.keys.iter().map(String::as_str));
         let keys = keys.map_err(|error| FetchError::Keys {
@@ -155,6 +202,8 @@ impl<O: Origin> Suites<'_, O> {
         let text = serde_json::to_vec(&release).expect("a release has only text and numbers");
         self.origin
             .keep(Shelf::Releases, &self.release_key(need), &text)?;
+        let verified = Self::verified_key(need, &release.sha256);
+        self.origin.keep(Shelf::Releases, &verified, &text)?;
         Ok((url, release))
     }
 
@@ -231,6 +280,15 @@ impl<O: Origin> Suites<'_, O> {
         };
         let all = [&[place, need.key.suite.clone()][..], &need.keys[..]].concat();
         hex::encode(&sha256(all.join("\n").as_bytes()))
+    }
+
+    /// The name of a release file that was verified with the keys of a suite, by its sha256.
+    fn verified_key(need: &SuiteNeed, release: &str) -> String {
+        let all = [
+            &["verified".to_owned(), need.key.suite.clone(), release.to_owned()][..],
+            &need.keys[..],
+        ];
+        hex::encode(&sha256(all.concat().join("\n").as_bytes()))
     }
 
     /// The URLs that the suite may be found at, best first.

@@ -6,6 +6,7 @@ mod common;
 
 mod archives;
 mod forms;
+mod locks;
 mod logins;
 mod pins;
 mod world;
