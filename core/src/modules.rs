@@ -50,7 +50,7 @@ pub fn files(tree: &dyn Tree, folder: &str) -> BTreeMap<String, Entry> {
             match entry.kind {
                 Kind::Directory if depth < DEEPEST => open.push((path, depth + 1)),
                 Kind::File(_) if is_module(&path) => drop(found.insert(path, entry)),
-                Kind::Directory | Kind::File(_) | Kind::Link(_) | Kind::Special => {}
+                Kind::Directory | Kind::File(_) | Kind::Link(_) | Kind::Device | Kind::Special => {}
             }
         }
     }
@@ -63,7 +63,7 @@ fn followed(tree: &dyn Tree, directory: &[u8], name: &str) -> Option<Entry> {
     let entry = tree.entry(&path)?;
     match entry.kind {
         Kind::Link(_) => tree.entry(&resolve(tree, &path)?),
-        Kind::Directory | Kind::File(_) | Kind::Special => Some(entry),
+        Kind::Directory | Kind::File(_) | Kind::Device | Kind::Special => Some(entry),
     }
 }
 

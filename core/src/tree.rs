@@ -18,7 +18,9 @@ pub enum Kind {
     Directory,
     /// A symbolic link and its target, as written.
     Link(Vec<u8>),
-    /// A device, a pipe or a socket.
+    /// A device node.
+    Device,
+    /// A pipe or a socket.
     Special,
 }
 
@@ -57,6 +59,9 @@ pub trait Tree {
 
     /// The names in a directory, sorted by bytes; empty if it is none.
     fn names(&self, path: &[u8]) -> Vec<Vec<u8>>;
+
+    /// The value of an extended attribute, such as `security.capability`; `None` if the entry has none of this name.
+    fn attribute(&self, path: &[u8], name: &str) -> Option<Vec<u8>>;
 }
 
 /// The path that remains when every symbolic link on the way is followed inside the tree; `None` if nothing is there or
@@ -107,6 +112,7 @@ fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
 #[derive(Clone, Debug, Default)]
 pub struct MemoryTree {
     entries: BTreeMap<Vec<u8>, (Entry, Vec<u8>)>,
+    attributes: BTreeMap<(Vec<u8>, String), Vec<u8>>,
 }
 
 impl MemoryTree {
@@ -134,6 +140,13 @@ impl MemoryTree {
     pub fn link(&mut self, path: &str, target: &str) -> &mut Self {
         self.parents(path);
         self.put(path, Kind::Link(target.as_bytes().to_vec()), 0o777, Vec::new())
+    }
+
+    /// Gives an entry an extended attribute.
+    pub fn attribute(&mut self, path: &str, name: &str, value: impl Into<Vec<u8>>) -> &mut Self {
+        let key = (path.as_bytes().to_vec(), name.to_owned());
+        self.attributes.insert(key, value.into());
+        self
     }
 
     /// Takes a path out, and everything below it.
@@ -195,6 +208,10 @@ impl Tree for MemoryTree {
             .filter(|name| !name.is_empty() && !name.contains(&b'/'))
             .map(<[u8]>::to_vec)
             .collect()
+    }
+
+    fn attribute(&self, path: &[u8], name: &str) -> Option<Vec<u8>> {
+        self.attributes.get(&(path.to_vec(), name.to_owned())).cloned()
     }
 }
 

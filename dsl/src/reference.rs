@@ -1,7 +1,8 @@
-//! The pages of `docs/reference/`, written from the tables of nodes and limits.
+//! The pages of `docs/reference/`, written from the tables of nodes, limits and checks.
 
 use std::fmt::Write as _;
 
+use kcompose_core::kairos::checks::{self, Severity};
 use kcompose_core::limits;
 
 use crate::nodes::ALL;
@@ -17,6 +18,7 @@ pub fn pages() -> Vec<(String, String)> {
     );
     pages.push(("types.md".to_owned(), types()));
     pages.push(("limits.md".to_owned(), limits()));
+    pages.push(("checks.md".to_owned(), checks()));
     pages
 }
 
@@ -32,7 +34,7 @@ fn overview() -> String {
             &format!("| [`{name}`]({name}.md) | {} |", first_sentence(section.spec.doc)),
         );
     }
-    text.push_str("\nThe values that they take: [types](types.md). Limits on inputs: [limits](limits.md). `kcompose config` prints a composed flavor, with the origin of each\nline and with every default.\n");
+    text.push_str("\nThe values that they take: [types](types.md). Limits on inputs: [limits](limits.md). What `verify` finds: [checks](checks.md). `kcompose config` prints a composed flavor, with the origin of each\nline and with every default.\n");
     text
 }
 
@@ -166,6 +168,31 @@ fn limits() -> String {
                 cell(limit.bounds),
                 cell(raise)
             ),
+        );
+    }
+    text
+}
+
+const CHECKS: &str = "<!-- Written from `core/src/kairos/checks`. Change it there, then run `UPDATE=1 cargo test -p kcompose-dsl`. -->\n\n# Checks of an image\n\n\
+`kcompose verify` runs these on an image of any tool, and so does the last step of a build. A finding has the code\n\
+`kcompose::verify::NAME`. Errors end `verify` with exit code 1 and fail a build; warnings do neither.\n\n\
+An image alone tells which paths packages ship (dpkg's lists) and which the flavor writes, but not which modes packages\n\
+gave their files. So `privileges` refuses a program with privileges that neither a package nor the flavor has, and\n\
+`privileges-packages` compares those of packages with a table of programs that Debian and Ubuntu are known to ship with\n\
+privileges. In an image without dpkg's lists each unknown program is a finding of `privileges-packages`. Programs that run\n\
+with another user or group than root, and setgid directories, are no findings.\n\n\
+| check | severity | what it says of a good image |\n| --- | --- | --- |\n";
+
+fn checks() -> String {
+    let mut text = CHECKS.to_owned();
+    for check in checks::ALL {
+        let severity = match check.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        line(
+            &mut text,
+            &format!("| `{}` | {severity} | {} |", check.name, cell(check.doc)),
         );
     }
     text

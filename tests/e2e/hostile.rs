@@ -1,8 +1,9 @@
 //! What other users could misuse, and outputs that take nothing.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use kcompose_testing::needs;
 
@@ -116,4 +117,44 @@ fn prune_follows_no_link() {
         );
         fs::remove_dir_all(&store).unwrap();
     }
+}
+
+#[test]
+fn names_in_an_image_never_steer_the_terminal() {
+    let folder = folder_with_inputs();
+    let program = folder.path().join("root/usr/\u{1b}]0;owned\u{7}");
+    fs::write(&program, "#!/bin/sh\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o777)).unwrap();
+    let report = kcompose(folder.path(), "verify root")
+        .says("privileges-writable")
+        .says("/usr/␛]0;owned␇");
+    assert!(
+        report.lacks("\u{1b}") && report.lacks("\u{7}"),
+        "{}",
+        report.report()
+    );
+}
+
+#[test]
+fn an_image_that_unpacks_to_gigabytes_is_refused() {
+    let folder = scratch();
+    let mut header = tar::Header::new_gnu();
+    header.set_path("etc/zeros").unwrap();
+    header.set_size(300 << 20);
+    header.set_mode(0o644);
+    header.set_cksum();
+    let mut archive = File::create(folder.path().join("bomb.tar")).unwrap();
+    archive.write_all(header.as_bytes()).unwrap();
+    archive.set_len(512 + (300 << 20) + 1024).unwrap();
+    let gzip = Command::new("gzip")
+        .arg("-1")
+        .arg(folder.path().join("bomb.tar"))
+        .status();
+    assert!(gzip.unwrap().success());
+    kcompose(folder.path(), "verify bomb.tar.gz")
+        .ends(1)
+        .says("kcompose::image::too-large")
+        .says("exceeds the limit `image-ratio` of 200 times")
+        .says("help: …--max-image-size");
+    kcompose(folder.path(), "verify bomb.tar.gz --max-image-size 1G").says("does not keep the contract");
 }

@@ -170,7 +170,9 @@ fn entry_of(at: &Path, found: &Metadata) -> Option<Entry> {
         Kind::Directory
     } else if kind.is_symlink() {
         Kind::Link(std::fs::read_link(at).ok()?.as_os_str().as_bytes().to_vec())
-    } else if kind.is_block_device() || kind.is_char_device() || kind.is_fifo() || kind.is_socket() {
+    } else if kind.is_block_device() || kind.is_char_device() {
+        Kind::Device
+    } else if kind.is_fifo() || kind.is_socket() {
         Kind::Special
     } else {
         Kind::File(found.len())
@@ -227,6 +229,12 @@ impl Tree for RootTree {
             .into_iter()
             .map(|name| name.as_bytes().to_vec())
             .collect()
+    }
+
+    fn attribute(&self, path: &[u8], name: &str) -> Option<Vec<u8>> {
+        let mut value = [0; 65536];
+        let length = rustix::fs::lgetxattr(self.at(path), name, &mut value).ok()?;
+        Some(value[..length].to_vec())
     }
 }
 

@@ -354,7 +354,7 @@ fn hidden_files(subject: &Subject<'_>, of_packages: bool) -> Vec<Fault> {
                     entry_following(subject.tree, path).is_some_and(|found| found.kind != Kind::Directory)
                 }
                 Kind::Directory => false,
-                Kind::File(_) | Kind::Special => true,
+                Kind::File(_) | Kind::Device | Kind::Special => true,
             };
             if !content {
                 return;

@@ -13,6 +13,7 @@ pub mod layout;
 mod libraries;
 mod modules;
 mod owned;
+mod privileges;
 mod release;
 mod report;
 mod seed;
@@ -102,6 +103,12 @@ pub const ALL: &[Check] = &[
     hygiene::TRACES,
     accounts::ACCOUNTS,
     accounts::OWNERS,
+    privileges::EMPTY_PASSWORDS,
+    privileges::PASSWORDS,
+    privileges::PROGRAMS,
+    privileges::PACKAGES,
+    privileges::DEVICES,
+    privileges::WRITABLE,
     libraries::LIBRARIES,
     units::UNITS,
     hygiene::SIZE,

@@ -48,6 +48,11 @@ impl Owned {
         owned
     }
 
+    /// Whether the image has lists of what packages ship.
+    pub(super) fn knows_packages(&self) -> bool {
+        !self.packages.is_empty()
+    }
+
     /// Whether a package ships a path.
     pub(super) fn is_of_package(&self, path: &[u8]) -> bool {
         self.packages.contains(path)
@@ -69,8 +74,8 @@ fn is_within(path: &[u8], top: &[u8]) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
-/// The path of an image with merged `/usr` that a line of a list means.
-fn in_image(line: &[u8]) -> Vec<u8> {
+/// The path in an image with merged `/usr` of a path as packages or other images have it.
+pub(super) fn in_image(line: &[u8]) -> Vec<u8> {
     let top = line.split(|byte| *byte == b'/').nth(1).unwrap_or_default();
     if MERGED.contains(&top) {
         [b"/usr", line].concat()

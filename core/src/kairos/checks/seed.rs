@@ -112,7 +112,7 @@ fn description(tree: &dyn Tree, path: &[u8], entry: &Entry) -> Option<String> {
         Kind::File(_) => ('f', hex(&Sha256::digest(tree.content(path).unwrap_or_default()))),
         Kind::Directory => ('d', "-".to_owned()),
         Kind::Link(target) => ('l', escaped(target)),
-        Kind::Special => return None,
+        Kind::Device | Kind::Special => return None,
     };
     Some(without_leading_zeros(&format!(
         "{kind} {:o} {} {} {value}",

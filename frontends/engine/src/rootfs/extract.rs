@@ -81,7 +81,7 @@ fn make_entry(at: &Path, node: &Node, is_root: bool, stop: &CancellationToken) -
         Kind::Directory => std::fs::create_dir(at),
         Kind::Link(target) => std::os::unix::fs::symlink(OsStr::from_bytes(target), at),
         Kind::File(size) => write(at, node.content.as_ref(), *size, stop),
-        Kind::Special => make_special(at, node.special),
+        Kind::Device | Kind::Special => make_special(at, node.special),
     }
 }
 

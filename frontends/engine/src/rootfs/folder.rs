@@ -135,6 +135,15 @@ impl Tree for Folder {
         names.sort_unstable();
         names
     }
+
+    fn attribute(&self, path: &[u8], name: &str) -> Option<Vec<u8>> {
+        if !self.is_inside(path) {
+            return None;
+        }
+        let mut value = [0; 65536];
+        let length = rustix::fs::lgetxattr(self.at(path), name, &mut value).ok()?;
+        Some(value[..length].to_vec())
+    }
 }
 
 fn entry_of(at: &Path, metadata: &std::fs::Metadata) -> Option<Entry> {
@@ -145,6 +154,8 @@ fn entry_of(at: &Path, metadata: &std::fs::Metadata) -> Option<Entry> {
         Kind::Link(at.read_link().ok()?.into_os_string().into_vec())
     } else if kind.is_file() {
         Kind::File(metadata.len())
+    } else if kind.is_char_device() || kind.is_block_device() {
+        Kind::Device
     } else {
         Kind::Special
     };

@@ -290,4 +290,11 @@ impl Tree for Index {
             .map(<[u8]>::to_vec)
             .collect()
     }
+
+    fn attribute(&self, path: &[u8], name: &str) -> Option<Vec<u8>> {
+        let mut attributes = self.nodes.get(path)?.attributes.iter();
+        attributes
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.clone())
+    }
 }

@@ -192,8 +192,8 @@ fn node<R: Read>(entry: &mut tar::Entry<'_, R>, kind: tar::EntryType) -> io::Res
             None,
         ),
         Type::Fifo => (Kind::Special, Some(Special::Pipe)),
-        Type::Char => (Kind::Special, Some(Special::Character(device().0, device().1))),
-        Type::Block => (Kind::Special, Some(Special::Block(device().0, device().1))),
+        Type::Char => (Kind::Device, Some(Special::Character(device().0, device().1))),
+        Type::Block => (Kind::Device, Some(Special::Block(device().0, device().1))),
         other => {
             return Err(io::Error::other(format!(
                 "an entry of the kind {other:?}, which layers have not"

@@ -160,6 +160,13 @@ impl Tree for Image {
             Source::Folder(folder) => folder.names(path),
         }
     }
+
+    fn attribute(&self, path: &[u8], name: &str) -> Option<Vec<u8>> {
+        match &self.source {
+            Source::Layers(index) => index.attribute(path, name),
+            Source::Folder(folder) => folder.attribute(path, name),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -47,9 +47,15 @@ fn header(path: &[u8], node: &Node) -> Header {
         (tree::Kind::File(size), _) => Kind::File(*size),
         (tree::Kind::Directory, _) => Kind::Directory,
         (tree::Kind::Link(target), _) => Kind::SymbolicLink(target.clone()),
-        (tree::Kind::Special, Some(Special::Character(major, minor))) => Kind::Character(major, minor),
-        (tree::Kind::Special, Some(Special::Block(major, minor))) => Kind::Block(major, minor),
-        (tree::Kind::Special, Some(Special::Pipe | Special::Socket) | None) => Kind::Pipe,
+        (tree::Kind::Device | tree::Kind::Special, Some(Special::Character(major, minor))) => {
+            Kind::Character(major, minor)
+        }
+        (tree::Kind::Device | tree::Kind::Special, Some(Special::Block(major, minor))) => {
+            Kind::Block(major, minor)
+        }
+        (tree::Kind::Device | tree::Kind::Special, Some(Special::Pipe | Special::Socket) | None) => {
+            Kind::Pipe
+        }
     };
     if kind == Kind::Directory {
         name.push(b'/');

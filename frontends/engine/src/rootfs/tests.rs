@@ -436,3 +436,18 @@ fn a_pipe_in_the_place_of_a_layer_is_refused() {
     }
     assert!(open(folder.path()).is_err());
 }
+
+#[test]
+fn capabilities_and_devices_of_layers_are_seen() {
+    let mut builder = tar::Builder::new(Vec::new());
+    builder
+        .append_pax_extensions([("SCHILY.xattr.security.capability", &b"\x01\0\0\x02"[..])])
+        .unwrap();
+    let mut archive = Tar(builder).file("usr/bin/tool", "x");
+    archive = archive.add("dev-null", tar::EntryType::Char, "", "");
+    let image = opened(&[archive.bytes()]);
+    let capability = image.attribute(b"/usr/bin/tool", "security.capability");
+    assert_eq!(capability.as_deref(), Some(&b"\x01\0\0\x02"[..]));
+    assert_eq!(image.attribute(b"/usr/bin/tool", "user.other"), None);
+    assert_eq!(image.entry(b"/dev-null").unwrap().kind, Kind::Device);
+}

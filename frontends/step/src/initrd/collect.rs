@@ -96,7 +96,7 @@ impl Collection {
                 needs.map_or(Ok(()), |needs| self.take_needs(&path, &needs))
             }
             Kind::Directory => self.put(&path, Node::Directory),
-            Kind::Special => Err(missing(&path).into()),
+            Kind::Device | Kind::Special => Err(missing(&path).into()),
         }
     }
 

@@ -768,7 +768,7 @@ fn a_report_says_code_place_fact_and_help() {
       error: it is missing
       help: write the initrd there, without a version in its name
 
-    image.tar does not keep the contract: 43 checks, 1 error, 0 warnings
+    image.tar does not keep the contract: 49 checks, 1 error, 0 warnings
     ");
     let json = json("image.tar", &findings);
     assert_eq!(
