@@ -378,6 +378,9 @@ pub(crate) struct Boot {
     /// Check the layout in the running system
     #[arg(long)]
     pub(crate) check: bool,
+    /// How the report of --check is written
+    #[arg(long, value_enum, default_value_t = DataFormat::Human, requires = "check", conflicts_with = "script")]
+    pub(crate) format: DataFormat,
     /// How long the boot may take, in seconds or as 5m
     #[arg(long, default_value = "10m", value_parser = crate::values::duration)]
     pub(crate) timeout: std::time::Duration,

@@ -14,7 +14,9 @@ const HAND_OVER_UNIT: &str = include_str!("guest/hand-over.service");
 const WANTS: &str = include_str!("guest/sysinit.conf");
 /// The checks of the running system, for both runtimes.
 pub(crate) const CHECK: &str = concat!(
+    include_str!("guest/items.sh"),
     include_str!("guest/check.sh"),
+    include_str!("guest/check-ssh.sh"),
     include_str!("guest/check-system.sh")
 );
 
@@ -179,6 +181,103 @@ mod tests {
     fn the_first_line_names_the_interpreter() {
         assert_eq!(interpreter(b"#!/usr/bin/env bash\n"), "/usr/bin/env bash");
         assert_eq!(interpreter(b"exit 7\n"), "/bin/sh");
+    }
+
+    /// A root tree with files and links, each `PATH` or `PATH -> TARGET`.
+    fn root(entries: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for entry in entries {
+            let (path, target) = match entry.split_once(" -> ") {
+                Some((path, target)) => (path, Some(target)),
+                None => (*entry, None),
+            };
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            match target {
+                Some(target) => std::os::unix::fs::symlink(target, path).unwrap(),
+                None => std::fs::write(path, "content").unwrap(),
+            }
+        }
+        root
+    }
+
+    /// The report of the ssh checks on a root where `active` units run; `systemctl` is a function of the shell.
+    fn ssh_checks(entries: &[&str], active: &str) -> (String, Option<i32>) {
+        let root = root(entries);
+        let script = [
+            include_str!("guest/items.sh"),
+            "systemctl() { [ \"$1 $2\" = '-q is-active' ] || exit 9; case \" $active \" in *\" $3 \"*) ;; *) return 3 ;; esac; }\n",
+            include_str!("guest/check-ssh.sh"),
+            "conclude\n",
+        ]
+        .concat();
+        let ended = Command::new("/bin/sh")
+            .args(["-c", &script])
+            .env("root", root.path())
+            .env("active", active)
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
+        (String::from_utf8(ended.stdout).unwrap(), ended.status.code())
+    }
+
+    const KEY: &str = "etc/ssh/ssh_host_ed25519_key";
+    const UNIT: &str = "usr/lib/systemd/system/ssh.service";
+    const ENABLED: &str = "usr/lib/systemd/system/multi-user.target.wants/ssh.service -> ../ssh.service";
+    const SKIPPED: &str = "\
+skipped ssh is up: no unit of the image wants ssh.service, sshd.service, ssh.socket or sshd.socket
+skipped ssh has a key of its own: no unit of the image wants ssh.service, sshd.service, ssh.socket or sshd.socket
+0 ok, 0 not ok, 2 skipped
+";
+
+    #[test]
+    fn links_enable_ssh_wherever_they_are() {
+        let expected = "ok ssh.service is up\nok ssh has a key of its own\n2 ok, 0 not ok, 0 skipped\n";
+        for folder in [
+            "usr/lib/systemd/system/multi-user.target.wants",
+            "etc/systemd/system/sshd.target.requires",
+            "run/systemd/generator/multi-user.target.wants",
+        ] {
+            let link = format!("{folder}/ssh.service -> /usr/lib/systemd/system/ssh.service");
+            let found = ssh_checks(&[UNIT, KEY, &link], "ssh.service");
+            assert_eq!(found, (expected.to_owned(), Some(0)), "{folder}");
+        }
+        let socket =
+            "etc/systemd/system/sockets.target.wants/ssh.socket -> /usr/lib/systemd/system/ssh.socket";
+        let (report, _) = ssh_checks(&[UNIT, KEY, socket], "ssh.socket");
+        assert_eq!(report, expected.replace("ssh.service", "ssh.socket"));
+    }
+
+    #[test]
+    fn an_enabled_ssh_that_is_down_is_not_ok() {
+        assert_eq!(
+            ssh_checks(&[UNIT, ENABLED], ""),
+            (
+                "not ok ssh.service is up\nnot ok ssh has a key of its own\n0 ok, 2 not ok, 0 skipped\n"
+                    .to_owned(),
+                Some(1)
+            )
+        );
+    }
+
+    #[test]
+    fn ssh_checks_are_skipped_and_counted_where_nothing_enables_ssh() {
+        let skipped = (SKIPPED.to_owned(), Some(0));
+        assert_eq!(ssh_checks(&[UNIT, KEY], ""), skipped);
+        let masked = "etc/systemd/system/ssh.service -> /dev/null";
+        assert_eq!(ssh_checks(&[UNIT, KEY, ENABLED, masked], ""), skipped);
+        let hidden = "etc/systemd/system/multi-user.target.wants/ssh.service -> /dev/null";
+        assert_eq!(ssh_checks(&[UNIT, KEY, ENABLED, hidden], ""), skipped);
+    }
+
+    #[test]
+    fn the_whole_check_is_a_script_of_a_shell() {
+        let parsed = Command::new("/bin/sh")
+            .args(["-n", "-c", CHECK])
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&parsed.stderr), "");
+        assert!(CHECK.ends_with("conclude\n"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::unwrap_used))]
 
 mod bootargs;
+mod checks;
 mod cpio;
 mod disk;
 mod guest;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use checks::{Check, CheckResult, parse_checks};
 pub use probe::try_guest;
 pub use problem::{Failure, Problem};
 pub use qemu::Accelerator;

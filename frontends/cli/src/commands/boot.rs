@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kcompose_engine::rootfs;
-use kcompose_vm::{Image, Mode, Outcome, Source};
+use kcompose_vm::{Check, CheckResult, Image, Mode, Outcome, Source};
+use serde_json::{Value, json};
 
-use crate::args::{Boot, BootMode};
+use crate::args::{Boot, BootMode, DataFormat};
 use crate::failure::{BadFlag, Failure, FileFailed};
 use crate::interrupt;
 use crate::terminal::Terminal;
@@ -24,9 +25,15 @@ pub(crate) async fn run(args: &Boot, terminal: &Terminal) -> Result<(), Failure>
         timeout: args.timeout,
         memory: args.memory,
     };
-    let mut relay = Relay { terminal: *terminal };
+    let mut relay = Relay {
+        terminal: *terminal,
+        report: (args.format == DataFormat::Json).then(Vec::new),
+    };
     let outcome = kcompose_vm::boot(what, &mut relay).await.map_err(failed)?;
-    if script.is_none() && !args.check {
+    if let Some(report) = &relay.report {
+        let checks = kcompose_vm::parse_checks(&String::from_utf8_lossy(report));
+        terminal.data(&format!("{:#}\n", json(&outcome, &checks)));
+    } else if script.is_none() && !args.check {
         summary(&outcome, terminal);
     }
     match outcome.exit_code {
@@ -65,6 +72,36 @@ fn summary(outcome: &Outcome, terminal: &Terminal) {
     }
     for job in &outcome.waiting_jobs {
         terminal.data(&format!("waiting: {job}\n"));
+    }
+}
+
+/// The report of `--check` for programs.
+fn json(outcome: &Outcome, checks: &[Check]) -> Value {
+    let count = |wanted: &str| checks.iter().filter(|check| status(check).0 == wanted).count();
+    let list: Vec<Value> = checks
+        .iter()
+        .map(|check| {
+            let (status, reason) = status(check);
+            json!({ "name": check.name, "status": status, "reason": reason, "details": check.details })
+        })
+        .collect();
+    json!({
+        "version": 1,
+        "state": outcome.state,
+        "failedUnits": outcome.failed_units,
+        "ok": count("ok"),
+        "notOk": count("not ok"),
+        "skipped": count("skipped"),
+        "checks": list,
+    })
+}
+
+/// The word for a check's result, as in the report for people, and why it was skipped.
+fn status(check: &Check) -> (&'static str, Option<&str>) {
+    match &check.result {
+        CheckResult::Passed => ("ok", None),
+        CheckResult::Failed => ("not ok", None),
+        CheckResult::Skipped(reason) => ("skipped", Some(reason)),
     }
 }
 
@@ -114,11 +151,16 @@ impl kcompose_vm::Root for Unpacked {
 /// The script's output is ours; the console is shown when something goes wrong.
 struct Relay {
     terminal: Terminal,
+    /// The script's output, where it is not printed as it comes.
+    report: Option<Vec<u8>>,
 }
 
 impl kcompose_vm::Output for Relay {
     fn stdout(&mut self, bytes: &[u8]) {
-        self.terminal.bytes(bytes);
+        match &mut self.report {
+            Some(report) => report.extend_from_slice(bytes),
+            None => self.terminal.bytes(bytes),
+        }
     }
 
     fn stderr(&mut self, bytes: &[u8]) {
@@ -129,5 +171,31 @@ impl kcompose_vm::Output for Relay {
 
     fn progress(&mut self, what: &str) {
         self.terminal.say(what);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_read_counts_and_reasons() {
+        let outcome = Outcome {
+            exit_code: 1,
+            state: "running".to_owned(),
+            failed_units: Vec::new(),
+            waiting_jobs: Vec::new(),
+            accelerator: kcompose_vm::Accelerator::Tcg,
+            clean_shutdown: true,
+        };
+        let checks =
+            kcompose_vm::parse_checks("ok a\nnot ok b\n    why\nskipped c: no ssh\nskipped d: no ssh\n");
+        let report = json(&outcome, &checks);
+        assert_eq!(
+            (&report["ok"], &report["notOk"], &report["skipped"]),
+            (&1.into(), &1.into(), &2.into())
+        );
+        assert_eq!(report["checks"][1]["details"][0], "why");
+        assert_eq!(report["checks"][2]["reason"], "no ssh");
     }
 }

@@ -1,12 +1,4 @@
-# The running system, compared with what its image says: mounts and layout here, everything else in check-system.sh, which is
-# put behind this one. One line an item; exit code 1 if one is not ok.
-bad=0
-item() { # item NAME COMMAND...: the command decides
-    item=$1; shift
-    if "$@" > /dev/null 2>&1; then echo "ok $item"; else echo "not ok $item"; bad=1; fi
-}
-is() { [ "$1" = "$2" ]; }
-not() { ! "$@"; }
+# The mounts and the layout of the running system, compared with what its image says.
 refuses() { if ( : > "$1" ) 2> /dev/null; then rm -f "$1"; return 1; fi; }
 # As root, a path that is not writable is on a read-only file system.
 accepts() { [ -w "$1" ]; }
@@ -100,6 +92,7 @@ case $modes in
     'recovery_mode ' | 'autoreset_mode ') mode=recovery wanted=COS_SYSTEM state=COS_RECOVERY ;;
     *) mode=unknown wanted=none state=none ;;
 esac
+recovery='recovery does not mount COS_PERSISTENT'
 item "one mode is known: $mode" not is "$mode" unknown
 at /
 item "/ is $wanted" is "$label" "$wanted"
@@ -142,8 +135,11 @@ if [ -e "$data/active.overlays" ]; then
             partition "$wanted" "$path"
         fi
     done < "$data/partitions"
-    if [ "$mode" != recovery ]; then
-        kept=$(cat "$data/kept")
+    kept=$(cat "$data/kept")
+    if [ "$mode" = recovery ]; then
+        for path in $kept; do skip "kept $path" "$recovery"; done
+        kept=''
+    else
         for path in $kept; do kept "$path"; done
     fi
     [ ! -r /run/cos/cos-layout.env ] || . /run/cos/cos-layout.env
@@ -162,6 +158,7 @@ elif [ -e /run/cos/cos-layout.env ]; then
         for path in $kept; do kept "$path"; done
     else
         item "recovery leaves COS_PERSISTENT alone" not findmnt -n --source LABEL=COS_PERSISTENT
+        for path in $(printf '%s\n' $kept | sort -u); do skip "kept $path" "$recovery"; done
     fi
 else
     item "the image says its layout" false
@@ -169,4 +166,8 @@ fi
 
 item "the memory of ephemeral paths is ${OVERLAY-}" has_size /run/overlay "${OVERLAY-}"
 item "no path is both kept and ephemeral" disjoint "$kept" "$ephemeral"
-[ "$mode" = recovery ] || item "COS_PERSISTENT has the rest of its disk" fills_its_disk /usr/local
+if [ "$mode" = recovery ]; then
+    skip "COS_PERSISTENT has the rest of its disk" "$recovery"
+else
+    item "COS_PERSISTENT has the rest of its disk" fills_its_disk /usr/local
+fi
