@@ -12,7 +12,7 @@ use super::{Finding, Level};
 pub struct Style {
     /// Whether to use colours.
     pub color: bool,
-    /// The width to wrap messages at; `None` keeps each in one line, for what is no terminal.
+    /// The width to wrap messages at; `None` wraps nothing, for what is no terminal.
     pub width: Option<usize>,
 }
 
@@ -77,7 +77,13 @@ fn report(finding: &Finding, sources: &SourceMap, style: Style) -> String {
     }
     text.push_str(&excerpt(finding, ink, sources, style));
     if let Some(help) = &finding.help {
-        paragraph(&mut text, ("help", &style.paint(Ink::Help, "help")), help, style);
+        let title = style.paint(Ink::Help, "help");
+        let help = if style.width.is_some() {
+            help.clone()
+        } else {
+            joined(help)
+        };
+        paragraph(&mut text, ("help", &title), &help, style);
     }
     text
 }
@@ -87,30 +93,39 @@ fn line(text: &mut String, content: &str) {
     text.push('\n');
 }
 
-/// `title: message`, wrapped where there is a width. A message is one line otherwise, whatever it says.
+/// The indent of the further lines of a message that is not wrapped.
+const INDENT: &str = "  ";
+
+/// `title: message`, wrapped where there is a width. Line breaks of the message stay, and what follows them is indented.
 fn paragraph(text: &mut String, (word, title): (&str, &str), message: &str, style: Style) {
-    let words: Vec<&str> = message
-        .split('\n')
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty())
-        .collect();
-    let Some(width) = style.width else {
-        let separator = if words.iter().any(|line| line.starts_with(' ')) {
-            "\n"
-        } else {
-            " "
-        };
-        writeln!(text, "{title}: {}", words.join(separator)).expect("a string takes any text");
-        return;
+    let lines = match style.width {
+        Some(width) => {
+            let indent = word.len() + 2;
+            let lines = wrapped(message, width.saturating_sub(indent).max(20));
+            lines.join(&format!("\n{}", " ".repeat(indent)))
+        }
+        None => unwrapped(message),
     };
-    let indent = word.len() + 2;
-    let lines = wrapped(message, width.saturating_sub(indent).max(20));
-    writeln!(
-        text,
-        "{title}: {}",
-        lines.join(&format!("\n{}", " ".repeat(indent)))
-    )
-    .expect("a string takes any text");
+    writeln!(text, "{title}: {lines}").expect("a string takes any text");
+}
+
+/// The lines of a message that have content; all but the first are indented.
+fn unwrapped(message: &str) -> String {
+    let mut lines = message.lines().map(str::trim_end).filter(|line| !line.is_empty());
+    let mut text = lines.next().unwrap_or_default().to_owned();
+    for line in lines {
+        text.push('\n');
+        if !line.starts_with(INDENT) {
+            text.push_str(INDENT);
+        }
+        text.push_str(line);
+    }
+    text
+}
+
+/// A help without line breaks, which is one line for what reads logs.
+fn joined(help: &str) -> String {
+    help.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A text in lines of at most `width` characters where it has spaces; its own line breaks stay.

@@ -51,6 +51,40 @@ warning: no mirror answers
     assert_eq!(text, expected);
 }
 
+#[derive(Debug, Error, Diagnostic)]
+#[error("nothing ran in the machine; the console's tail:\n[    1.0] Linux\n\n[    2.0] panic\n    why")]
+#[diagnostic(code("kcompose::boot::never-ran"), help("give it more\n  time"))]
+struct ManyLines {
+    #[source]
+    cause: std::io::Error,
+}
+
+#[test]
+fn a_log_gets_the_lines_of_a_message_and_one_line_of_help() {
+    let cause = || std::io::Error::other("the disk\nwas lost");
+    let many = ManyLines { cause: cause() };
+    let mut sink = Sink::new();
+    sink.push(ManyLines { cause: cause() });
+    sink.push(Placeless);
+    let one = "\
+kcompose::boot::never-ran
+error: nothing ran in the machine; the console's tail:
+  [    1.0] Linux
+  [    2.0] panic
+    why
+because: the disk
+  was lost
+help: give it more time
+";
+    assert_eq!(render_one(&many, &SourceMap::new(), Style::default()), one);
+    let text = render(
+        &sink.into_diagnostics(),
+        &SourceMap::new(),
+        Format::Human(Style::default()),
+    );
+    assert!(text.contains("\n\nkcompose::"), "{text}");
+}
+
 #[test]
 fn a_terminal_gets_wrapped_lines_and_colours() {
     let (sources, problems) = problems();

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::printable::printable;
@@ -14,6 +15,9 @@ use crate::failure::{Failure, FileFailed};
 
 /// The first error of stdout; there is one stdout in a process.
 static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// True once stderr has a report: an empty line separates the next one from it.
+static REPORTED: AtomicBool = AtomicBool::new(false);
 
 /// Where a command prints.
 #[derive(Clone, Copy, Debug)]
@@ -79,8 +83,7 @@ impl Terminal {
     /// Problems, to stderr.
     pub(crate) fn report(&self, problems: &Diagnostics, sources: &SourceMap) {
         if !problems.is_empty() {
-            let text = report::render(problems, sources, Format::Human(self.style()));
-            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+            print_report(&report::render(problems, sources, Format::Human(self.style())));
         }
     }
 
@@ -89,14 +92,23 @@ impl Terminal {
         match failure {
             Failure::Wrong(problems) | Failure::World(problems) => self.report(problems, sources),
             Failure::Usage(problem) => {
-                let text = report::render_one(problem.as_ref(), sources, self.style());
-                let _ = std::io::stderr().lock().write_all(text.as_bytes());
+                print_report(&report::render_one(problem.as_ref(), sources, self.style()));
             }
             Failure::Interrupted => self.say("interrupted"),
             Failure::Exit(_) => {}
         }
         ExitCode::from(failure.exit_code())
     }
+}
+
+/// Prints a report to stderr, after an empty line if another one was printed before.
+fn print_report(text: &str) {
+    let separator = if REPORTED.swap(true, Ordering::Relaxed) {
+        "\n"
+    } else {
+        ""
+    };
+    let _ = write!(std::io::stderr().lock(), "{separator}{text}");
 }
 
 /// The failure of a command whose data is lost. A reader that has read enough wants to hear nothing.
