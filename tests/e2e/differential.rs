@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use kcompose_testing::{needs, workspace};
 
@@ -74,18 +73,5 @@ pub(crate) fn share_packages(cache: &Path) {
         if !["engine", "layers", "tmp"].iter().any(|other| name == *other) {
             std::os::unix::fs::symlink(entry.path(), cache.join(name)).unwrap();
         }
-    }
-}
-
-/// Puts copies in the place of the links to shared packages: `cache verify` follows no link.
-pub(crate) fn own_packages(cache: &Path) {
-    for entry in fs::read_dir(cache).unwrap() {
-        let link = entry.unwrap().path();
-        let Ok(target) = fs::read_link(&link) else {
-            continue;
-        };
-        fs::remove_file(&link).unwrap();
-        let copied = Command::new("cp").arg("-a").args([&target, &link]).status();
-        assert!(copied.unwrap().success(), "{}", target.display());
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kcompose_testing::needs;
 
-use crate::differential::{own_packages, share_packages};
+use crate::differential::share_packages;
 use crate::image::shared;
 use crate::run::{Outcome, command, kcompose, kcompose_with, outcome, scratch};
 
@@ -94,7 +94,6 @@ fn both_engines_make_the_same_image_and_killed_builds_leave_nothing_wrong() {
     let again = place.build(&cache, "");
     assert!(again.lacks("| Setting up"), "{}", again.report());
     assert_eq!(Place::digest(again), of_buildkit());
-    own_packages(&cache);
     kcompose_with(place.path(), &environment(&cache), "cache verify").ok();
     kcompose_with(place.path(), &environment(&cache), "cache ls")
         .ok()

@@ -62,7 +62,9 @@ fn prune(store: &Store, all: bool, terminal: &Terminal) -> Result<(), Failure> {
         }
     }
     let folder = layers(store);
-    freed += folder_size(&folder).1;
+    if !folder.is_symlink() {
+        freed += folder_size(&folder).1;
+    }
     match std::fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(Failure::world(FileFailed::new(
@@ -99,9 +101,9 @@ fn layers(store: &Store) -> std::path::PathBuf {
     store.root().join("layers")
 }
 
+/// The number of files and their bytes in a folder, which may be a link itself; links in it are not followed.
 fn folder_size(folder: &Path) -> (usize, u64) {
-    let entries = std::fs::read_dir(folder);
-    let Some(entries) = entries.ok().filter(|_| !folder.is_symlink()) else {
+    let Ok(entries) = std::fs::read_dir(folder) else {
         return (0, 0);
     };
     entries

@@ -19,7 +19,8 @@ use miette::Diagnostic;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-pub use folder::entries;
+use folder::Folder;
+pub use folder::{Links, entries};
 
 /// Why the store cannot be used.
 #[derive(Debug, Error, Diagnostic)]
@@ -140,7 +141,7 @@ impl Store {
     /// The file of a blob, whether it is there or not.
     pub fn blob_path(&self, sha256: &str) -> PathBuf {
         let folder = sha256.get(..2).unwrap_or("__");
-        self.root.join("blobs").join("sha256").join(folder).join(sha256)
+        self.root.join(BLOBS).join(folder).join(sha256)
     }
 
     /// Whether a blob is there.
@@ -148,7 +149,8 @@ impl Store {
         self.blob_path(sha256).is_file()
     }
 
-    /// The bytes of a blob, checked again; `None` if it is not there or damaged, in which case it is taken out.
+    /// The bytes of a blob, checked again; `None` if it is not there or damaged. A damaged one is deleted, unless a folder of
+    /// the store is a link.
     pub fn blob(&self, sha256: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.blob_path(sha256);
         let Some(bytes) = self.read(&path)? else {
@@ -157,7 +159,7 @@ impl Store {
         if hex::encode(&Sha256::digest(&bytes)) == sha256 {
             return Ok(Some(bytes));
         }
-        fs::remove_file(&path).map_err(|error| self.failure(error))?;
+        self.evict(sha256)?;
         Ok(None)
     }
 
@@ -185,12 +187,16 @@ impl Store {
         self.persist(draft, &self.item_path(shelf, key))
     }
 
-    /// Every blob, sorted.
+    /// Every blob, sorted, also behind links.
     pub fn blobs(&self) -> Result<Vec<Blob>, StoreError> {
+        self.blobs_behind(Links::Follow)
+    }
+
+    fn blobs_behind(&self, links: Links) -> Result<Vec<Blob>, StoreError> {
         let mut found = Vec::new();
-        for folder in self.entries(Path::new("blobs/sha256"))? {
+        for folder in self.entries(Path::new(BLOBS), links)? {
             let folder = folder.strip_prefix(&self.root).unwrap_or(&folder);
-            for path in self.entries(folder)? {
+            for path in self.entries(folder, links)? {
                 let size = fs::symlink_metadata(&path)
                     .map_err(|error| self.failure(error))?
                     .len();
@@ -208,7 +214,7 @@ impl Store {
 
     /// The number of things on a shelf, and their bytes.
     pub fn shelf_size(&self, shelf: Shelf) -> Result<(usize, u64), StoreError> {
-        let items = self.entries(Path::new(shelf.folder()))?;
+        let items = self.entries(Path::new(shelf.folder()), Links::Follow)?;
         let sizes = items.iter().map(|path| Ok(fs::symlink_metadata(path)?.len()));
         let size = sizes
             .sum::<io::Result<u64>>()
@@ -216,30 +222,54 @@ impl Store {
         Ok((items.len(), size))
     }
 
-    /// Blobs whose bytes are not what their name says; they are taken out.
+    /// Blobs whose bytes are not what their name says. They are deleted, unless a folder of the store is a link.
     pub fn verify(&self) -> Result<Vec<Blob>, StoreError> {
         let mut damaged = Vec::new();
         for blob in self.blobs()? {
-            let path = self.blob_path(&blob.sha256);
-            if self.sha256_of(&path)? != blob.sha256 {
-                fs::remove_file(&path).map_err(|error| self.failure(error))?;
+            if self.sha256_of(&self.blob_path(&blob.sha256))? != blob.sha256 {
+                self.evict(&blob.sha256)?;
                 damaged.push(blob);
             }
         }
         Ok(damaged)
     }
 
-    /// Deletes every blob but these, and everything that an interrupted kcompose left; returns the blobs. Follows no link.
+    /// Deletes every blob but these, and everything that an interrupted kcompose left; returns the blobs.
+    ///
+    /// # Errors
+    ///
+    /// When a folder is a link: nothing is deleted through one.
     pub fn prune(&self, keep: &BTreeSet<String>) -> Result<Vec<Blob>, StoreError> {
-        let mut pruned = self.blobs()?;
+        let mut pruned = self.blobs_behind(Links::Refuse)?;
         pruned.retain(|blob| !keep.contains(&blob.sha256));
         for blob in &pruned {
-            fs::remove_file(self.blob_path(&blob.sha256)).map_err(|error| self.failure(error))?;
+            let path = self.blob_path(&blob.sha256);
+            let path = path.strip_prefix(&self.root).unwrap_or(&path);
+            folder::remove(&self.root, path).map_err(|error| self.failure(error))?;
         }
-        for draft in self.entries(Path::new("tmp"))? {
-            fs::remove_file(draft).map_err(|error| self.failure(error))?;
-        }
+        self.remove_drafts().map_err(|error| self.failure(error))?;
         Ok(pruned)
+    }
+
+    fn remove_drafts(&self) -> io::Result<()> {
+        let Some(drafts) = Folder::open(&self.root, Path::new("tmp"), Links::Refuse)? else {
+            return Ok(());
+        };
+        drafts.names()?.iter().try_for_each(|name| drafts.remove(name))
+    }
+
+    /// Deletes a damaged blob; one behind a link stays.
+    fn evict(&self, sha256: &str) -> Result<(), StoreError> {
+        let path = self.blob_path(sha256);
+        let below = path.strip_prefix(&self.root).unwrap_or(&path);
+        let parents = below
+            .ancestors()
+            .skip(1)
+            .filter(|parent| *parent != Path::new(""));
+        if { parents }.any(|parent| self.root.join(parent).is_symlink()) {
+            return Ok(());
+        }
+        folder::remove(&self.root, below).map_err(|error| self.failure(error))
     }
 
     /// Takes everything off a shelf.
@@ -277,8 +307,8 @@ impl Store {
         draft.place(path).map_err(|error| self.failure(error))
     }
 
-    fn entries(&self, folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
-        entries(&self.root, folder).map_err(|error| self.failure(error))
+    fn entries(&self, folder: &Path, links: Links) -> Result<Vec<PathBuf>, StoreError> {
+        entries(&self.root, folder, links).map_err(|error| self.failure(error))
     }
 
     fn sha256_of(&self, path: &Path) -> Result<String, StoreError> {
@@ -293,6 +323,9 @@ impl Store {
         }
     }
 }
+
+/// The folder of the blobs, in folders by the first two digits.
+const BLOBS: &str = "blobs/sha256";
 
 /// The mode of a store: only its owner enters.
 const PRIVATE: u32 = 0o700;
@@ -370,6 +403,32 @@ mod tests {
         store.prune(&BTreeSet::new()).unwrap();
         store.clear(Shelf::Facts).unwrap();
         assert!(victim.exists() && !store.root().join("tmp/link").is_symlink());
+    }
+
+    #[test]
+    fn linked_folders_are_listed_and_verified_and_nothing_behind_them_is_deleted() {
+        for name in ["blobs", "blobs/sha256", Shelf::Facts.folder()] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::open(folder.path().join("store")).unwrap();
+            let (good, bad) = (kept(&store, b"good"), kept(&store, b"bad"));
+            store.keep_item(Shelf::Facts, "key", b"fact").unwrap();
+            fs::write(store.blob_path(&bad), "bat").unwrap();
+            let elsewhere = folder.path().join("elsewhere");
+            fs::rename(store.root().join(name), &elsewhere).unwrap();
+            std::os::unix::fs::symlink(&elsewhere, store.root().join(name)).unwrap();
+            assert_eq!(store.blobs().unwrap().len(), 2, "{name}");
+            assert_eq!(store.shelf_size(Shelf::Facts).unwrap(), (1, 4), "{name}");
+            let damaged: Vec<String> = store
+                .verify()
+                .unwrap()
+                .into_iter()
+                .map(|blob| blob.sha256)
+                .collect();
+            assert_eq!(damaged, [bad.as_str()], "{name}");
+            assert_eq!(store.blob(&bad).unwrap(), None, "{name}");
+            assert_eq!(store.has_blob(&bad), name.starts_with("blobs"), "{name}");
+            assert!(store.has_blob(&good), "{name}");
+        }
     }
 
     #[test]

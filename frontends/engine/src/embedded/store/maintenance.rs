@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use fs_err as fs;
@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::build::Build;
 use super::lock::{Gate, LockFile};
 use super::sweep::{entries, gone};
-use super::{Record, TreeFacts, TreeId, Trees};
+use super::{FOLDERS, Record, TreeFacts, TreeId, Trees};
 use crate::embedded::snapshot;
+use crate::store::Links;
 
 /// How much there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,9 +50,9 @@ impl Inventory {
 }
 
 impl Trees {
-    /// How much there is.
+    /// How much there is, also behind links.
     pub fn summary(&self) -> io::Result<Summary> {
-        let inventory = self.inventory()?;
+        let inventory = self.inventory(Links::Follow)?;
         Ok(Summary {
             records: inventory.records.len(),
             trees: inventory.trees.len(),
@@ -77,21 +78,28 @@ impl Trees {
         gate.alone(|| self.take_out(limit, trash.path()))?
     }
 
-    /// Trees whose files are not what was kept. They are taken out, with every result that rests on them.
+    /// Trees whose files are not what was kept. They are deleted, with every result that rests on them, unless a folder is
+    /// a link.
     pub fn verify(&self) -> io::Result<Vec<String>> {
         if !self.root.join("trees").is_dir() {
             return Ok(Vec::new());
         }
-        self.open()?;
-        let build = Build::begin(self)?;
-        let damaged: BTreeSet<TreeId> = self
-            .inventory()?
-            .trees
-            .into_keys()
-            .filter(|id| !self.is_whole(id, true))
-            .collect();
-        self.drop_trees(&build, &damaged)?;
+        let is_linked = FOLDERS.iter().any(|folder| self.root.join(folder).is_symlink());
+        let damaged = if is_linked || self.root.is_symlink() {
+            self.damaged()?
+        } else {
+            self.open()?;
+            let build = Build::begin(self)?;
+            let damaged = self.damaged()?;
+            self.drop_trees(&build, &damaged)?;
+            damaged
+        };
         Ok(damaged.into_iter().map(|id| id.0).collect())
+    }
+
+    fn damaged(&self) -> io::Result<BTreeSet<TreeId>> {
+        let trees = self.inventory(Links::Follow)?.trees.into_keys();
+        Ok(trees.filter(|id| !self.is_whole(id, true)).collect())
     }
 
     /// Evicts those of the trees whose listings are not what was kept, and says whether there was one. Looks at no more of
@@ -113,7 +121,7 @@ impl Trees {
     }
 
     fn drop_trees(&self, build: &Build, damaged: &BTreeSet<TreeId>) -> io::Result<()> {
-        let records = self.inventory()?.records;
+        let records = self.inventory(Links::Refuse)?.records;
         let rests_on_one = |record: &Record| record.outputs.values().flatten().any(|id| damaged.contains(id));
         for (_, path, record) in records {
             if rests_on_one(&record) {
@@ -152,8 +160,8 @@ impl Trees {
         super::write(&self.tree(id).join("tree.json"), &serde_json::to_vec(&facts)?)
     }
 
-    fn take_out(&self, limit: u64, trash: &std::path::Path) -> io::Result<Pruned> {
-        let inventory = self.inventory()?;
+    fn take_out(&self, limit: u64, trash: &Path) -> io::Result<Pruned> {
+        let inventory = self.inventory(Links::Refuse)?;
         let in_use = self.in_use()?;
         let mut uses: BTreeMap<&TreeId, usize> = BTreeMap::new();
         for id in inventory
@@ -228,9 +236,10 @@ impl Trees {
         Ok(in_use)
     }
 
-    fn inventory(&self) -> io::Result<Inventory> {
+    fn inventory(&self, links: Links) -> io::Result<Inventory> {
+        let entries = |folder: &str| crate::store::entries(&self.root, Path::new(folder), links);
         let mut records = Vec::new();
-        for path in entries(&self.root, "records")? {
+        for path in entries("records")? {
             let used = fs::symlink_metadata(&path).and_then(|metadata| metadata.modified());
             let bytes = fs::read(&path).unwrap_or_default();
             match (used, serde_json::from_slice::<Record>(&bytes)) {
@@ -241,7 +250,7 @@ impl Trees {
         }
         records.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
         let mut trees = BTreeMap::new();
-        for path in entries(&self.root, "trees")? {
+        for path in entries("trees")? {
             let name = path
                 .file_name()
                 .unwrap_or_default()

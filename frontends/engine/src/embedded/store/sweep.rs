@@ -11,6 +11,7 @@ use fs_err as fs;
 use super::lock::LockFile;
 use super::{Record, Trees};
 use crate::boot::boot;
+use crate::store::Links;
 
 impl Trees {
     /// Throws away the work of builds that run no more, and records that a loss of power may have damaged.
@@ -97,7 +98,7 @@ fn parts(path: &Path) -> Option<(&str, &str)> {
 
 /// What is in a folder of the trees; the folder must not be a link.
 pub(super) fn entries(root: &Path, folder: &str) -> io::Result<Vec<PathBuf>> {
-    crate::store::entries(root, Path::new(folder))
+    crate::store::entries(root, Path::new(folder), Links::Refuse)
 }
 
 /// Deleting what is not there has happened.
