@@ -12,7 +12,7 @@ use crate::resolve::LockedUpstream;
 use crate::source::SourceMap;
 use crate::step::{BINARY, PROGRAM, Program};
 
-use super::{Fetch, MountSource, Plan, Role, Step, StepId, StepKind};
+use super::{CopiedTimes, Fetch, MountSource, Plan, Role, Step, StepId, StepKind};
 
 /// The name under which the client offers the folder of the flavor.
 pub const CONTEXT: &str = "context";
@@ -125,8 +125,11 @@ impl<'a> Emitter<'a> {
             } => {
                 return self.exec(&inputs, program, outputs, *network, meta);
             }
-            StepKind::Merge => self.merge(&inputs, meta, plan.epoch),
-            StepKind::Copy => self.copy(&inputs, meta, plan.epoch),
+            StepKind::Merge => self.merge(&inputs, meta),
+            StepKind::Copy(times) => {
+                let time = (*times == CopiedTimes::Epoch).then_some(plan.epoch);
+                self.copy(&inputs, meta, time)
+            }
         };
         Outputs(vec![("/".to_owned(), output)])
     }
@@ -296,18 +299,16 @@ impl<'a> Emitter<'a> {
         self.graph.file(None, [file], Meta::named("program"))
     }
 
-    fn merge(&mut self, inputs: &[(StepId, &Role)], meta: Meta, epoch: i64) -> Output {
+    fn merge(&mut self, inputs: &[(StepId, &Role)], meta: Meta) -> Output {
         let trees: Vec<Output> = inputs.iter().map(|(from, _)| self.first(*from)).collect();
         if self.options.merge {
             return self.graph.merge(&trees, meta);
         }
-        let copies = trees[1..]
-            .iter()
-            .map(|tree| FileAction::Copy(overlay(*tree, epoch)));
+        let copies = trees[1..].iter().map(|tree| FileAction::Copy(overlay(*tree)));
         self.graph.file(Some(trees[0]), copies, meta)
     }
 
-    fn copy(&mut self, inputs: &[(StepId, &Role)], meta: Meta, epoch: i64) -> Output {
+    fn copy(&mut self, inputs: &[(StepId, &Role)], meta: Meta, time: Option<i64>) -> Output {
         let base = inputs
             .iter()
             .find(|(_, role)| **role == Role::Base)
@@ -319,8 +320,8 @@ impl<'a> Emitter<'a> {
             .collect();
         let copies = layers.into_iter().map(|tree| {
             FileAction::Copy(Copy {
-                timestamp: Some(epoch),
-                ..overlay(tree, epoch)
+                timestamp: time,
+                ..overlay(tree)
             })
         });
         self.graph.file(base, copies, meta)
@@ -348,10 +349,10 @@ fn alone(tree: Output, path: &str) -> Copy {
 }
 
 /// The whole of a tree laid over another, times kept.
-fn overlay(tree: Output, epoch: i64) -> Copy {
+fn overlay(tree: Output) -> Copy {
     Copy {
         timestamp: None,
         replace: false,
-        ..Copy::contents(tree, "/", "/", epoch)
+        ..Copy::contents(tree, "/", "/", 0)
     }
 }

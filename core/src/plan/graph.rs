@@ -54,7 +54,16 @@ pub enum StepKind {
     /// Lays trees over each other; a later one wins.
     Merge,
     /// Copies trees onto a base.
-    Copy,
+    Copy(CopiedTimes),
+}
+
+/// The times of files and directories that a copy writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopiedTimes {
+    /// Those of the copied trees: a later step compares modules with their indexes by time, and sets the directories'.
+    Kept,
+    /// The epoch: no step comes after it.
+    Epoch,
 }
 
 impl StepKind {
@@ -76,7 +85,7 @@ impl StepKind {
             StepKind::Upstream(_) => "upstream",
             StepKind::Exec { .. } => "exec",
             StepKind::Merge => "merge",
-            StepKind::Copy => "copy",
+            StepKind::Copy(_) => "copy",
         }
     }
 }
@@ -273,7 +282,7 @@ impl Plan {
                 | StepKind::Upstream(_)
                 | StepKind::Exec { .. }
                 | StepKind::Merge
-                | StepKind::Copy => 0,
+                | StepKind::Copy(_) => 0,
             })
             .sum()
     }

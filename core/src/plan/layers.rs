@@ -27,7 +27,7 @@ impl Plan {
                 StepKind::Exec { .. } => of(&Role::Root) + 1,
                 StepKind::Merge if merge => inputs.iter().map(|(from, _)| layers[from]).sum(),
                 StepKind::Merge => inputs.first().map_or(0, |(from, _)| layers[from]) + 1,
-                StepKind::Copy => of(&Role::Base) + 1,
+                StepKind::Copy(_) => of(&Role::Base) + 1,
             };
             layers.insert(id, count);
         }

@@ -17,7 +17,7 @@ mod tests;
 mod text;
 
 pub use emit::{CONTEXT, EmitOptions, Emitted, emit};
-pub use graph::{Fetch, Mount, MountSource, Plan, Role, Step, StepId, StepKind};
+pub use graph::{CopiedTimes, Fetch, Mount, MountSource, Plan, Role, Step, StepId, StepKind};
 use programs::{Declared, Source};
 pub use strata::{Group, Strata, strata};
 pub use text::bytes;
@@ -84,7 +84,7 @@ pub fn plan(input: &Input) -> Plan {
     let root = planner.downloads(root);
     let with_boot = planner.plan.add(
         "add the initrd and the module indexes",
-        StepKind::Copy,
+        StepKind::Copy(CopiedTimes::Kept),
         input.flavor.kernel.span,
         [
             (root, Role::Base),
@@ -386,8 +386,12 @@ impl Planner<'_> {
             [],
         );
         let inputs = [(below, Role::Base), (files, Role::Layer)];
-        self.plan
-            .add("add what the builder binds", StepKind::Copy, span, inputs)
+        self.plan.add(
+            "add what the builder binds",
+            StepKind::Copy(CopiedTimes::Epoch),
+            span,
+            inputs,
+        )
     }
 
     fn program(&self, actions: Vec<Action>) -> Program {

@@ -117,7 +117,7 @@ impl Plan {
             } => {
                 json!({ "program": program, "outputs": outputs, "network": network })
             }
-            StepKind::Merge | StepKind::Copy => json!({}),
+            StepKind::Merge | StepKind::Copy(_) => json!({}),
         };
         json!({
             "id": id.index(),

@@ -206,6 +206,19 @@ mod tests {
                 tree.remove(&format!("/usr/lib/modules/1/{path}"));
             }));
         }
+        // What DKMS built beside the image comes with its indexes, and has the time of the kernel.
+        let built = |mtime| {
+            let mut tree = indexed();
+            let dep = "kernel/b.ko.xz: kernel/a.ko.xz\nkernel/a.ko.xz:\nupdates/dkms/c.ko:\n";
+            tree.file("/usr/lib/modules/1/updates/dkms/c.ko", 0o644, "c")
+                .file("/usr/lib/modules/1/modules.dep", 0o644, dep);
+            tree.entry_mut("/usr/lib/modules/1/modules.dep").unwrap().mtime = 1000;
+            tree.entry_mut("/usr/lib/modules/1/updates/dkms/c.ko")
+                .unwrap()
+                .mtime = mtime;
+            is_current(&tree, "1")
+        };
+        assert!(built(900) && !built(1000));
         let replaced = "/usr/lib/modules/1/kernel/a.ko.xz";
         assert!(changed(&|tree| tree.entry_mut(replaced).unwrap().mtime = 1000));
     }
