@@ -189,17 +189,40 @@ fn first_offset(problem: &dyn Diagnostic) -> u32 {
 
 /// Known names that are near to an unknown one, best first, at most three: for "did you mean".
 pub fn near<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let limit = (unknown.chars().count() / 3).clamp(1, 3);
+    near_within(unknown, known, limit)
+}
+
+/// The same with at most `limit` edits between the two.
+///
+/// Most known names are ruled out by their length and letters, which is quick: an edit changes at most two of the letters
+/// that only one of the names has. The distance itself costs a table.
+pub fn near_within<'a>(
+    unknown: &str,
+    known: impl IntoIterator<Item = &'a str>,
+    limit: usize,
+) -> Vec<&'a str> {
     let wanted = unknown.to_lowercase();
-    let limit = (wanted.chars().count() / 3).clamp(1, 3);
+    let wanted_letters = letters(&wanted);
+    let may_be_near = |name: &&str| {
+        name.len().abs_diff(wanted.len()) <= limit
+            && (wanted_letters ^ letters(name)).count_ones() as usize <= 2 * limit
+    };
     let mut found: Vec<(usize, &str)> = known
         .into_iter()
-        .filter(|name| name.len().abs_diff(wanted.len()) <= limit)
+        .filter(may_be_near)
         .map(|name| (strsim::damerau_levenshtein(&wanted, &name.to_lowercase()), name))
         .filter(|(distance, _)| *distance <= limit)
         .collect();
     found.sort_unstable();
     found.dedup();
     found.into_iter().take(3).map(|(_, name)| name).collect()
+}
+
+/// The set of the bytes of a name, whatever the case of its letters.
+fn letters(name: &str) -> u64 {
+    let bit = |byte: u8| byte.to_ascii_lowercase() & 63;
+    name.bytes().fold(0, |set, byte| set | 1 << bit(byte))
 }
 
 /// "did you mean `a`?", "did you mean `a` or `b`?", or the fallback when nothing is near.
@@ -259,5 +282,9 @@ mod tests {
             "did you mean `kernel`?"
         );
         assert_eq!(near("zzz", known), Vec::<&str>::new());
+        assert_eq!(near("KERNEL", known), ["kernel"]);
+        assert_eq!(near("kernel", ["Kernel", "KernelX"]), ["Kernel", "KernelX"]);
+        assert_eq!(near_within("layuot", known, 1), ["layout"]);
+        assert_eq!(near_within("lajuot", known, 1), Vec::<&str>::new());
     }
 }

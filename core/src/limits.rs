@@ -104,6 +104,15 @@ pub const COPIED: Limit = Limit {
     raise: None,
 };
 
+/// Unknown packages for which similar names are looked up.
+pub const SUGGESTIONS: Limit = Limit {
+    name: "suggestions",
+    value: 50,
+    unit: Unit::Count("packages"),
+    bounds: "Unknown packages whose report names similar ones; each costs a search through all package names.",
+    raise: None,
+};
+
 /// One file of a package that is read into memory.
 pub const PACKAGE_MEMBER: Limit = Limit {
     name: "package-member",
@@ -260,6 +269,7 @@ pub const ALL: &[Limit] = &[
     TEXT,
     TEXTS,
     COPIED,
+    SUGGESTIONS,
     PACKAGE_MEMBER,
     PACKAGE_MEMBERS,
     PACKAGE_SIZE,

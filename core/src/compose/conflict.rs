@@ -85,6 +85,9 @@ pub(super) fn said_by<'a, T: 'a>(
     all
 }
 
+/// The number of values with which a further one is compared before it is reported.
+const RECENT: usize = 16;
+
 /// The one value of a setting. Equal values from two places are one; different ones are a conflict, and the first stands.
 ///
 /// `setting` is what messages call it ("the kernel"), `show` prints a value.
@@ -97,9 +100,11 @@ pub(super) fn choose<'a, T: PartialEq>(
     let wins = said.iter().any(|said| said.overriding);
     let mut candidates = said.iter().filter(|said| said.overriding == wins).copied();
     let first = candidates.next()?;
-    let mut reported: Vec<&T> = vec![first.value];
+    let mut reported: Vec<&T> = Vec::new();
     for other in candidates {
-        if !reported.contains(&other.value) {
+        // Only the last ones: a hundred thousand different values of one path must not cost their square.
+        let mut recent = reported.iter().rev().take(RECENT);
+        if other.value != first.value && !recent.any(|value| *value == other.value) {
             push_conflict(setting, first, other, &show, wins, sink);
             reported.push(other.value);
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::diagnostic::{self, Sink};
+use crate::limits::SUGGESTIONS;
 use crate::model::{Flavor, Repository, VersionRequest, is_flat};
 use crate::packages::deb::index::PackageIndex;
 use crate::packages::deb::relation::Atom;
@@ -37,6 +38,7 @@ pub(crate) fn judge_wishes(
     judge_components(wishes, flavor, facts, sink);
     judge_repositories(flavor, facts, sink);
     judge_withheld(choice, wishes, sink);
+    let mut suggestions = Suggestions::new(choice.universe);
     for wish in &wishes.wants {
         if let Some((_, without)) = wishes.without.get_key_value(&wish.name) {
             sink.push(WantedAndUnwanted {
@@ -45,7 +47,7 @@ pub(crate) fn judge_wishes(
                 span: wish.span,
             });
         } else if choice.candidates(wish.name.as_str()).is_empty() {
-            judge_absent(choice, wishes, wish, flavor, facts, sink);
+            judge_absent(choice, wishes, wish, flavor, facts, &mut suggestions, sink);
         }
     }
     for name in choice.universe.essential() {
@@ -62,7 +64,7 @@ pub(crate) fn judge_wishes(
             });
         }
     }
-    judge_holds(choice, wishes, flavor, facts, sink);
+    judge_holds(choice, wishes, flavor, facts, &mut suggestions, sink);
     judge_prefers(choice, wishes, sink);
     for (name, span) in wishes
         .without
@@ -70,7 +72,7 @@ pub(crate) fn judge_wishes(
         .filter(|(name, _)| !flavor.distro.value.without.contains(name))
     {
         if !choice.is_known(name.as_str()) {
-            let near = near_names(name.as_str(), choice.universe.names());
+            let near = suggestions.near(name.as_str());
             let advice = if near.is_empty() {
                 "take it out".to_owned()
             } else {
@@ -86,7 +88,14 @@ pub(crate) fn judge_wishes(
 }
 
 /// A held package that nobody asks for by name is judged here, the others with their wish.
-fn judge_holds(choice: &Choice<'_>, wishes: &Wishes, flavor: &Flavor, facts: &Facts, sink: &mut Sink) {
+fn judge_holds(
+    choice: &Choice<'_>,
+    wishes: &Wishes,
+    flavor: &Flavor,
+    facts: &Facts,
+    suggestions: &mut Suggestions<'_>,
+    sink: &mut Sink,
+) {
     for (name, hold) in &wishes.holds {
         let is_wanted = wishes.wants.iter().any(|wish| wish.name == *name);
         if is_wanted || !choice.candidates(name.as_str()).is_empty() {
@@ -102,7 +111,7 @@ fn judge_holds(choice: &Choice<'_>, wishes: &Wishes, flavor: &Flavor, facts: &Fa
                 span,
                 origin: Origin::User,
             };
-            sink.push(unknown(choice, &wish, flavor, facts));
+            sink.push(unknown(choice, &wish, flavor, facts, suggestions));
         } else {
             sink.push(unavailable(choice, name.as_str(), &hold.version.value, span));
         }
@@ -254,6 +263,7 @@ fn judge_absent(
     wish: &Wish,
     flavor: &Flavor,
     facts: &Facts,
+    suggestions: &mut Suggestions<'_>,
     sink: &mut Sink,
 ) {
     let name = wish.name.as_str();
@@ -272,7 +282,7 @@ fn judge_absent(
         .map(|place| choice.universe.package(place).name)
         .collect();
     if providers.is_empty() {
-        sink.push(unknown(choice, wish, flavor, facts));
+        sink.push(unknown(choice, wish, flavor, facts, suggestions));
     } else if providers.len() > 1 && choice.preferred(name).is_none() {
         let providers = listed(providers, "and");
         sink.push(PackageVirtual {
@@ -372,7 +382,13 @@ fn available(choice: &Choice<'_>, name: &str) -> String {
         .join(", ")
 }
 
-fn unknown(choice: &Choice<'_>, wish: &Wish, flavor: &Flavor, facts: &Facts) -> PackageUnknown {
+fn unknown(
+    choice: &Choice<'_>,
+    wish: &Wish,
+    flavor: &Flavor,
+    facts: &Facts,
+    suggestions: &mut Suggestions<'_>,
+) -> PackageUnknown {
     let name = wish.name.as_str();
     let distro = &flavor.distro.value;
     let suites: Vec<&str> = choice
@@ -401,7 +417,7 @@ fn unknown(choice: &Choice<'_>, wish: &Wish, flavor: &Flavor, facts: &Facts) -> 
     PackageUnknown {
         name: name.to_owned(),
         searched,
-        advice: advice.unwrap_or_else(|| near_advice(choice, wish, facts)),
+        advice: advice.unwrap_or_else(|| near_advice(choice, wish, facts, suggestions)),
         span: wish.span,
     }
 }
@@ -455,10 +471,10 @@ pub(crate) fn elsewhere(name: &str, flavor: &Flavor, facts: &Facts) -> Option<El
     })
 }
 
-fn near_advice(choice: &Choice<'_>, wish: &Wish, facts: &Facts) -> String {
+fn near_advice(choice: &Choice<'_>, wish: &Wish, facts: &Facts, suggestions: &mut Suggestions<'_>) -> String {
     let name = wish.name.as_str();
     let is_kernel = wish.origin == Origin::Kernel || name.starts_with("linux-image-");
-    let near = near_names(name, choice.universe.names());
+    let near = suggestions.near(name);
     let meant = (!near.is_empty()).then(|| format!("did you mean {}?", listed(near, "or")));
     let kernels = is_kernel
         .then(|| kernels(choice.universe))
@@ -531,20 +547,27 @@ pub(crate) fn is_kernel(name: &str) -> bool {
     rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
-/// Names near to an unknown one, best first, out of very many.
-///
-/// Letters that only one of the two has are counted first: that is a lower bound of the distance, and costs two
-/// machine instructions where the distance itself costs a table.
-fn near_names<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let limit = (wanted.len() / 4).clamp(1, 3);
-    let letters = letters(wanted);
-    let may_be_near = |name: &&str| {
-        let different = letters ^ self::letters(name);
-        name.len().abs_diff(wanted.len()) <= limit && different.count_ones() as usize <= 2 * limit
-    };
-    diagnostic::near(wanted, names.filter(may_be_near))
+/// Looks up names that are near to unknown ones, as long as [`SUGGESTIONS`] allows.
+struct Suggestions<'a> {
+    universe: &'a Universe<'a>,
+    left: u64,
 }
 
-fn letters(name: &str) -> u64 {
-    name.bytes().fold(0, |set, byte| set | 1 << (byte & 63))
+impl<'a> Suggestions<'a> {
+    fn new(universe: &'a Universe<'a>) -> Self {
+        Suggestions {
+            universe,
+            left: SUGGESTIONS.value,
+        }
+    }
+
+    /// Package names near to an unknown one, best first.
+    fn near(&mut self, unknown: &str) -> Vec<&'a str> {
+        let Some(left) = self.left.checked_sub(1) else {
+            return Vec::new();
+        };
+        self.left = left;
+        let limit = (unknown.len() / 4).clamp(1, 3);
+        diagnostic::near_within(unknown, self.universe.names(), limit)
+    }
 }
