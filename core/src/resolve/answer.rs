@@ -364,23 +364,33 @@ fn judge_kernel(answer: &Answer<'_>, flavor: &Flavor, sink: &mut Sink) {
         return;
     }
     if kernels.len() > 1 {
-        let other = answer
+        let brings_another = |asked: &&Asked| {
+            let below = answer.below(&asked.name);
+            below.iter().any(|name| is_kernel(name) && !own.contains(&name))
+        };
+        let others: BTreeSet<Span> = answer
             .asked
             .iter()
-            .filter(|asked| asked.origin != Origin::Kernel && asked.span.is_some());
-        let other = other.filter(|asked| {
-            answer
-                .below(&asked.name)
-                .iter()
-                .any(|name| is_kernel(name) && !own.contains(&name))
-        });
-        let other = other.collect::<Vec<_>>().pop().map(|asked| asked.span);
-        sink.push(KernelNotOne {
-            kernels: listed(kernels, "and"),
-            span: kernel.span,
-            other,
+            .filter(|asked| asked.origin != Origin::Kernel && asked.span.is_some())
+            .filter(brings_another)
+            .map(|asked| asked.span)
+            .collect();
+        push_each(others, |other| {
+            sink.push(KernelNotOne {
+                kernels: listed(kernels.iter().copied(), "and"),
+                span: kernel.span,
+                other,
+            });
         });
     }
+}
+
+/// Reports a problem at each of the lines that cause it, or once without one.
+pub(super) fn push_each(others: BTreeSet<Span>, mut push: impl FnMut(Option<Span>)) {
+    if others.is_empty() {
+        push(None);
+    }
+    others.into_iter().for_each(|other| push(Some(other)));
 }
 
 impl Answer<'_> {

@@ -8,6 +8,7 @@ use crate::modules;
 use crate::packages::deb::facts::{PackageFacts, UNKNOWN_MODULE};
 use crate::source::{Span, Spanned};
 
+use super::answer::push_each;
 use super::problems::{
     KernelWithoutModules, ModulesNotOne, NoHeaders, NothingToDeny, OtherKernel, UnknownInInitrd,
     UnknownModule, listed,
@@ -42,10 +43,23 @@ pub fn judge_modules(flavor: &Flavor, packages: &BTreeMap<PackageName, PackageFa
             sink: &mut sink,
         }
         .all(),
-        (Some(first), Some(second)) => sink.push(ModulesNotOne {
-            versions: listed([first, second].into_iter().chain(versions), "and"),
-            span: kernel.span,
-        }),
+        (Some(first), Some(second)) => {
+            let versions = listed([first, second].into_iter().chain(versions), "and");
+            let has_modules =
+                |facts: &PackageFacts| of_kernels(facts).any(|(_, path)| path.starts_with("kernel/"));
+            let packages = packages.iter().filter(|(_, facts)| has_modules(facts));
+            let others: BTreeSet<Span> = packages
+                .filter(|(name, _)| **name != kernel.value)
+                .filter_map(|(name, _)| requested(flavor, name))
+                .collect();
+            push_each(others, |other| {
+                sink.push(ModulesNotOne {
+                    versions: versions.clone(),
+                    span: kernel.span,
+                    other,
+                });
+            });
+        }
     }
     sink.into_diagnostics()
 }
@@ -55,6 +69,17 @@ fn of_kernels(facts: &PackageFacts) -> impl Iterator<Item = (&str, &str)> {
     facts
         .below(MODULES)
         .filter_map(|fact| fact.path.strip_prefix(MODULES)?.split_once('/'))
+}
+
+/// The place that asks for a package by name.
+fn requested(flavor: &Flavor, package: &PackageName) -> Option<Span> {
+    let requests = flavor
+        .packages
+        .requests
+        .iter()
+        .chain(&flavor.block_packages.requests);
+    let mut named = requests.filter(|request| request.value.name == *package);
+    named.next().map(|request| request.span)
 }
 
 /// Packages against the version of the one kernel.
@@ -73,18 +98,9 @@ impl Judge<'_> {
         self.names();
     }
 
-    /// The nodes that ask for a package by name, or else the kernel.
+    /// The node that asks for a package by name, or else the kernel.
     fn asked(&self, package: &PackageName) -> Span {
-        let flavor = self.flavor;
-        let requests = flavor
-            .packages
-            .requests
-            .iter()
-            .chain(&flavor.block_packages.requests);
-        let mut named = requests.filter(|request| request.value.name == *package);
-        named
-            .next()
-            .map_or(flavor.kernel.value.package.span, |request| request.span)
+        requested(self.flavor, package).unwrap_or(self.flavor.kernel.value.package.span)
     }
 
     /// The package with the headers of the one kernel.
@@ -235,6 +251,7 @@ fn may_hold_modules(path: &str) -> bool {
 mod tests {
     use super::super::tests::{flavor, report};
     use super::*;
+    use crate::diagnostic::primary_span;
     use crate::model::FileNode;
 
     /// A package with a head and these paths.
@@ -396,5 +413,15 @@ mod tests {
             &two,
             "there are modules for more than one kernel: `6.1` and `6.12`",
         );
+        // The place is the line that asks for the other one.
+        let (flavor, sources) = flavor("old-modules\n");
+        let old = package("old-modules", "{}", &["/usr/lib/modules/6.1/kernel/a.ko"]);
+        let found = judge_modules(&flavor, &[kernel(), old].into_iter().collect());
+        let places: Vec<_> = found
+            .iter()
+            .map(|one| primary_span(one.as_ref()).unwrap())
+            .collect();
+        assert_eq!(places, [flavor.packages.requests[0].span]);
+        assert!(report(&found, &sources).contains("`old-modules` this brings modules of another"));
     }
 }

@@ -272,6 +272,8 @@ pub(crate) struct ModulesNotOne {
     pub(crate) versions: String,
     #[label("the kernel")]
     pub(crate) span: Span,
+    #[label(primary, "this brings modules of another")]
+    pub(crate) other: Option<Span>,
 }
 
 #[derive(Debug, Error, Diagnostic)]
@@ -337,7 +339,7 @@ pub(crate) struct KernelNotOne {
     pub(crate) kernels: String,
     #[label("the kernel")]
     pub(crate) span: Span,
-    #[label("this brings another")]
+    #[label(primary, "this brings another")]
     pub(crate) other: Option<Span>,
 }
 

@@ -1,6 +1,7 @@
 //! What is said when it cannot be.
 
 use super::*;
+use crate::diagnostic::primary_span;
 
 #[test]
 fn an_unknown_package_is_named_with_near_ones() {
@@ -108,6 +109,17 @@ fn what_is_needed_cannot_be_kept_out() {
 }
 
 #[test]
+fn only_the_first_unknown_packages_get_similar_names() {
+    let wishes: String = (0..60)
+        .map(|number| format!("openssh-server{number:02}\n"))
+        .collect();
+    let (flavor, sources) = flavor(&wishes);
+    let said = outcome(&resolve(&flavor, &facts("openssh-server 1", "", "")), &sources);
+    assert_eq!(said.matches("help: did you mean `openssh-server`?").count(), 50);
+    assert_eq!(said.matches("help: check the spelling").count(), 10);
+}
+
+#[test]
 fn a_virtual_package_is_no_package() {
     let expected = "`mta` is no package of its own; `xx` and `yy` provide it
   `mta` asked for here
@@ -127,6 +139,18 @@ fn there_is_exactly_one_kernel() {
         "rt 1 | Depends: linux-image-6.1-rt\nlinux-image-6.1-rt 6.1",
         expected,
     );
+    // Each line that brings another one is a place of its own, and the kernel's is none.
+    let world = "rt 1 | Depends: linux-image-6.1-rt\nlinux-image-6.1-rt 6.1\nlinux-image-6.2-old 6.2";
+    let (two, _) = super::flavor("rt\naa\nlinux-image-6.2-old");
+    let Resolution::Failed(problems) = resolve(&two, &facts(&format!("{world}\naa 1"), "", "")) else {
+        panic!("three kernels are two too many")
+    };
+    let places: Vec<Span> = problems
+        .iter()
+        .map(|one| primary_span(one.as_ref()).unwrap())
+        .collect();
+    let requests = &two.packages.requests;
+    assert_eq!(places, [requests[0].span, requests[2].span]);
     let (mut flavor, sources) = flavor("");
     flavor.kernel.value.package.value = "busybox".parse().unwrap();
     let expected = "`busybox` brings no kernel: no package `linux-image-…` with a version in its name is among what it needs
