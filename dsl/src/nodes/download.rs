@@ -24,7 +24,7 @@ pub(super) const NODE: Section<Fragment> = Section {
             PropertySpec::required(
                 "to",
                 &PATH,
-                "Where it is in the image; for an archive: the directory that gets its contents.",
+                "Where it is in the image; for an archive: the directory that gets its contents, and with `user=` or `group=` that owner as well, unless it is `/`.",
             ),
             PropertySpec::optional("mode", &MODE, "Permission bits of the file; 0644 when absent."),
             USER,

@@ -1,5 +1,6 @@
 //! The world outside: the store, the mirrors, the clock.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,10 +10,10 @@ use kcompose_core::diagnostic::Diagnostics;
 use kcompose_core::model::{Flavor, Login, Url};
 use kcompose_core::plan::Fetch;
 use kcompose_core::resolve::Resolved;
-use kcompose_engine::Fault;
 use kcompose_engine::fetch::{FetchError, Fetcher, Fetching, Logins, Mirrors, Network, Options, Progress};
 use kcompose_engine::serve::BlobServer;
 use kcompose_engine::store::Store;
+use kcompose_engine::{EngineError, Fault};
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -118,19 +119,20 @@ impl World {
                     host: url.host().to_owned(),
                 })));
             }
-            return Ok(Mirror { urls, server: None });
+            return Ok(Mirror::direct(urls));
         }
-        let redirect = |(sha256, url): (String, Url)| {
+        let local = urls.0.iter().map(|(sha256, url)| {
             let local = match &server {
-                Some(server) => server.url(&sha256, url.file_name()),
+                Some(server) => server.url(sha256, url.file_name()),
                 None => format!("http://127.0.0.1:9/sha256/{sha256}"),
             };
-            let local = local.parse().expect("a loopback address makes a URL");
-            (sha256, local)
-        };
+            (sha256.clone(), local)
+        });
         Ok(Mirror {
-            urls: Urls(urls.0.into_iter().map(redirect).collect()),
+            local: local.collect(),
+            urls,
             server,
+            offline,
         })
     }
 
@@ -143,21 +145,67 @@ impl World {
     }
 }
 
-/// Where an engine fetches archives from.
+/// The place from which an engine fetches archives.
 #[derive(Debug)]
 pub(crate) struct Mirror {
     urls: Urls,
+    /// URLs on this machine that stand for them, by sha256.
+    local: BTreeMap<String, String>,
     /// Serves until it is dropped.
     server: Option<BlobServer>,
+    offline: bool,
 }
 
 impl Mirror {
+    /// The URLs of the lock themselves.
+    pub(crate) fn direct(urls: Urls) -> Self {
+        Mirror {
+            urls,
+            local: BTreeMap::new(),
+            server: None,
+            offline: false,
+        }
+    }
+
     /// The URL of an archive for the engine, which gets those first that are asked for first.
     pub(crate) fn url(&self, fetch: &Fetch) -> String {
         if let Some(server) = &self.server {
             server.announce(&fetch.sha256);
         }
-        self.urls.of(fetch)
+        let local = self.local.get(&fetch.sha256);
+        local.cloned().unwrap_or_else(|| self.urls.of(fetch))
+    }
+
+    /// An error of an engine with the URLs of the lock in it, instead of those on this machine that stand for them.
+    pub(crate) fn explain(&self, error: EngineError) -> EngineError {
+        let EngineError::Source {
+            name,
+            mut reason,
+            mut help,
+            place,
+        } = error
+        else {
+            return error;
+        };
+        let named = self.local.iter().find(|(_, local)| reason.contains(*local));
+        if let Some((sha256, local)) = named
+            && let Some(url) = self.urls.0.get(sha256)
+        {
+            if self.offline {
+                reason = format!(
+                    "{url} is neither in the store nor in the engine's cache, and the network is not used"
+                );
+                "build it once without `--offline`".clone_into(&mut help);
+            } else {
+                reason = reason.replace(local, &url.to_string());
+            }
+        }
+        EngineError::Source {
+            name,
+            reason,
+            help,
+            place,
+        }
     }
 }
 
@@ -256,4 +304,45 @@ fn reporter(terminal: Terminal) -> Arc<dyn Fn(Progress) + Send + Sync> {
             bytes(progress.total)
         ));
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mirror(offline: bool) -> Mirror {
+        let sha256 = "ab".repeat(32);
+        let local = format!("http://127.0.0.1:9/sha256/{sha256}");
+        Mirror {
+            urls: Urls([(sha256.clone(), "https://example.org/tool".parse().unwrap())].into()),
+            local: [(sha256, local)].into(),
+            server: None,
+            offline,
+        }
+    }
+
+    fn explained(offline: bool) -> String {
+        let mirror = mirror(offline);
+        let local = mirror.local.values().next().unwrap();
+        let explained = mirror.explain(EngineError::Source {
+            name: "download https://example.org/tool".to_owned(),
+            reason: format!("dial {local}: connection refused"),
+            help: "see the engine".to_owned(),
+            place: None,
+        });
+        format!("{explained}; {}", miette::Diagnostic::help(&explained).unwrap())
+    }
+
+    #[test]
+    fn errors_name_the_url_of_the_lock() {
+        assert_eq!(
+            explained(false),
+            "`download https://example.org/tool` failed: dial https://example.org/tool: connection refused; see the engine"
+        );
+        assert_eq!(
+            explained(true),
+            "`download https://example.org/tool` failed: https://example.org/tool is neither in the store nor in the engine's \
+             cache, and the network is not used; build it once without `--offline`"
+        );
+    }
 }

@@ -78,6 +78,11 @@ pub trait Bridge: Send + Sync {
     /// Whether it reaches servers on this machine's loopback.
     fn reaches_loopback(&self) -> bool;
 
+    /// Whether it takes files by checksum from kcompose's store, so that nothing has to be served to it.
+    fn reads_store(&self) -> bool {
+        false
+    }
+
     /// Whether it gives the layers of what it builds away. One that does not keeps the image itself, or writes its tree.
     fn hands_out_layers(&self) -> bool {
         true

@@ -27,6 +27,8 @@ pub(crate) struct Target<'a> {
     pub(crate) strip: usize,
     /// The owner of everything; the mode is each entry's own.
     pub(crate) owner: Meta,
+    /// Whether the flavor names the owner: the directory then gets it even if the image has the directory already.
+    pub(crate) is_owned: bool,
 }
 
 /// Unpacks an archive.
@@ -39,7 +41,9 @@ pub(crate) fn unpack(archive: &Path, target: Target<'_>) -> Outcome<()> {
         count: 0,
     };
     let top = fs::inside(target.root, target.directory)?;
-    if !top.is_dir() {
+    if top.is_dir() {
+        give(&top, target)?;
+    } else {
         let meta = Meta {
             mode: 0o755,
             ..target.owner
@@ -59,6 +63,22 @@ pub(crate) fn unpack(archive: &Path, target: Target<'_>) -> Outcome<()> {
         return Err(Problem::new("kcompose::step::archive", message).into());
     }
     Ok(())
+}
+
+/// Gives a directory that the image has to the owner that the flavor names; `/` is never what is meant.
+fn give(top: &Path, target: Target<'_>) -> Outcome<()> {
+    if !target.is_owned || target.directory.trim_end_matches('/').is_empty() {
+        return Ok(());
+    }
+    let found = top.metadata().doing("look at", top)?;
+    let meta = Meta {
+        mtime: target.owner.mtime,
+        uid: target.owner.uid,
+        gid: target.owner.gid,
+        ..fs::meta_of(&found)
+    };
+    let real = std::fs::canonicalize(top).doing("look at", top)?;
+    fs::set_meta(&real, meta).doing("set owner and mode of", &real)
 }
 
 fn unreadable(error: &io::Error) -> crate::problem::Problems {
@@ -278,6 +298,7 @@ mod tests {
             directory: "/opt/it",
             strip,
             owner: Meta { mtime: 7, ..owner },
+            is_owned: false,
         };
         let outcome = unpack(&file, target);
         std::fs::remove_file(file).unwrap();
@@ -308,6 +329,47 @@ mod tests {
         assert_eq!(at("bin").metadata().unwrap().mtime(), 7);
         // A second time it takes the place of the first.
         unpacked(root.path(), &bytes, 1).unwrap();
+    }
+
+    #[test]
+    fn the_directory_gets_the_owner_that_the_flavor_names() {
+        kcompose_testing::needs!(Root);
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("archive");
+        std::fs::write(&file, archive(&["x"])).unwrap();
+        std::fs::create_dir_all(root.path().join("srv/old")).unwrap();
+        let owner = |path: &str| root.path().join(path).metadata().unwrap().uid();
+        for (directory, is_owned, expected) in [
+            ("/srv/old", false, 0),
+            ("/srv/old", true, 33),
+            ("/srv/new", true, 33),
+            ("/", true, 0),
+        ] {
+            let target = Target {
+                root: root.path(),
+                directory,
+                strip: 0,
+                owner: Meta {
+                    uid: 33,
+                    gid: 33,
+                    mode: 0,
+                    mtime: 7,
+                },
+                is_owned,
+            };
+            unpack(&file, target).unwrap();
+            let path = directory.trim_start_matches('/');
+            assert_eq!(owner(path), expected, "{directory} {is_owned}");
+            assert_eq!(owner(&format!("{path}/x").trim_start_matches('/').to_owned()), 33);
+        }
+        let mode = root
+            .path()
+            .join("srv/old")
+            .metadata()
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o755);
     }
 
     #[test]

@@ -42,6 +42,7 @@ fn write(entry: &FileEntry, root: &Path, epoch: i64) -> Outcome<()> {
                 directory: &entry.path,
                 strip: from.strip as usize,
                 owner: meta(0),
+                is_owned: entry.user.is_some() || entry.group.is_some(),
             },
         ),
         FileContent::Absent => fs::remove(&at),

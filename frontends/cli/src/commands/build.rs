@@ -28,7 +28,7 @@ use crate::project::{self, Project};
 use crate::prove;
 use crate::reproducible;
 use crate::terminal::Terminal;
-use crate::world::World;
+use crate::world::{Mirror, World};
 
 /// Builds the image of a flavor.
 pub(crate) async fn run(
@@ -54,9 +54,13 @@ pub(crate) async fn run(
     let compiled = compile::compile(&project.flavor, &pinned.resolved, &layout, epoch);
     let upstream = until(world.upstream(&project.flavor, &pinned.resolved)).await?;
     let urls = world.urls(&project.flavor, &pinned.resolved)?;
-    let mirror = world
-        .mirror(urls, engine.reaches_loopback(), args.lock.offline())
-        .await?;
+    let mirror = if engine.reads_store() {
+        Mirror::direct(urls)
+    } else {
+        world
+            .mirror(urls, engine.reaches_loopback(), args.lock.offline())
+            .await?
+    };
     let merge = engine.capabilities().merge();
     let owner = Whose::Build(kcompose_engine::random_id());
     let (folders, offered) = project.contexts.folders(&owner);
@@ -109,7 +113,9 @@ pub(crate) async fn run(
     if let Some(scratch) = &scratch {
         request.outputs.push(archive(scratch, "first.tar"));
     }
-    let result = build(&*engine, &request, args, &origins, sources, &cancel).await?;
+    let result = build(&*engine, &request, args, sources, &cancel)
+        .await
+        .map_err(|error| failed(error, &mirror, &origins))?;
     if let Some(scratch) = &scratch {
         request.outputs.pop();
         let emitted = definition(true);
@@ -121,7 +127,9 @@ pub(crate) async fn run(
             ..request.clone()
         };
         terminal.say("building a second time, every step again");
-        let second = build(&*engine, &again, args, &origins, sources, &cancel).await?;
+        let second = build(&*engine, &again, args, sources, &cancel)
+            .await
+            .map_err(|error| failed(error, &mirror, &origins))?;
         compare(&result, &second, scratch.path(), terminal)?;
     }
     if let Some(loading) = loading {
@@ -136,18 +144,22 @@ async fn build(
     engine: &dyn Bridge,
     request: &BuildRequest,
     args: &Build,
-    origins: &kcompose_compile::Origins<'_>,
     sources: &SourceMap,
     cancel: &CancellationToken,
-) -> Result<BuildResult, Failure> {
+) -> Result<BuildResult, EngineError> {
     let (events, shown) = Shown::begin(args.progress, sources);
     let result = kcompose_engine::build(engine, request, &events, cancel).await;
     drop(events);
     shown.end().await;
-    result.map_err(|error| match kcompose_compile::complaints(&error, origins) {
+    result
+}
+
+/// The failure of a build: the problems that a step printed, or the engine's error.
+fn failed(error: EngineError, mirror: &Mirror, origins: &kcompose_compile::Origins<'_>) -> Failure {
+    match kcompose_compile::complaints(&error, origins) {
         Some(problems) => Failure::Wrong(problems),
-        None => engine_failed(error),
-    })
+        None => engine_failed(mirror.explain(error)),
+    }
 }
 
 /// Where two builds are put that are compared.

@@ -138,9 +138,12 @@ impl Bridge for Embedded {
         "this process".to_owned()
     }
 
-    /// It would, but it reads the store itself, so nothing has to be served to it.
     fn reaches_loopback(&self) -> bool {
-        false
+        true
+    }
+
+    fn reads_store(&self) -> bool {
+        true
     }
 
     fn solve<'a>(&'a self, job: &'a Job, events: &'a Events, cancel: &'a CancellationToken) -> Solving<'a> {

@@ -7,7 +7,7 @@ use kcompose_core::resolve::{DownloadFacts, DownloadNeed, Resolved};
 use kcompose_core::source::Span;
 
 use super::error::{FetchError, SourceFailure};
-use super::http::Wanted;
+use super::http::{LARGEST, Wanted};
 use super::suites::all;
 use super::{Fetcher, Fetching, Network, Progress};
 
@@ -90,11 +90,27 @@ fn moved(error: FetchError) -> FetchError {
     }
 }
 
+/// The help for an error whose own speaks of mirrors and indexes.
+fn advice(error: &FetchError) -> Option<&'static str> {
+    match error {
+        FetchError::TooLarge { limit, .. } if *limit == LARGEST => {
+            Some("name a smaller file: no download may be larger")
+        }
+        FetchError::TooLarge { .. } => Some(
+            "the file behind the URL changed: name a URL with a version, or write the sha256 of the new file if it may be trusted",
+        ),
+        FetchError::TooSlow { .. } => {
+            Some("try again later, or name another server that has the same file: `sha256=` stays")
+        }
+        _ => None,
+    }
+}
+
 /// An error with the place that asks for the download.
 fn explain(error: FetchError, span: Span) -> FetchError {
     FetchError::Source(SourceFailure {
+        advice: advice(&error).map(str::to_owned),
         error: Box::new(error),
-        advice: None,
         span: Some(span).filter(|span| span.is_some()),
         label: "this download",
     })

@@ -30,7 +30,7 @@ const WAITS: [Duration; 3] = [
 /// A server that sends less than this in a [`Pace::window`] is given up: one byte now and then would hold a build for days.
 const LEAST: u64 = 60 << 10;
 /// A file whose size nobody said is at most as large.
-const LARGEST: u64 = 16 << 30;
+pub(super) const LARGEST: u64 = 16 << 30;
 /// How often a server may redirect.
 const REDIRECTS: usize = 10;
 /// How long a server may take to answer, or to send more.

@@ -5,6 +5,7 @@
 mod common;
 
 mod archives;
+mod downloads;
 mod forms;
 mod locks;
 mod logins;
