@@ -138,6 +138,11 @@ impl Ids {
         self.table(kind).get(name).copied()
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.groups.is_empty()
+    }
+
     /// All numbers of both kinds.
     pub fn numbers(&self) -> impl Iterator<Item = u32> {
         self.users.values().chain(self.groups.values()).copied()
@@ -467,6 +472,9 @@ pub struct RunScript {
     pub name: String,
     /// The script's text.
     pub script: String,
+    /// The ids that the flavor gives to names; the script may make accounts of them.
+    #[serde(default, skip_serializing_if = "Ids::is_empty")]
+    pub ids: Ids,
 }
 
 /// Deletes logs, caches, backups, host identity and the builder's traces.

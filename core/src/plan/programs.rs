@@ -542,9 +542,16 @@ fn services(input: &Input) -> Services {
 }
 
 pub(super) fn run(input: &Input, run: &Run) -> Vec<Action> {
+    let mut ids = Ids::default();
+    for fixed in &input.flavor.ids {
+        let fixed = &fixed.value;
+        ids.table_mut(fixed.kind)
+            .insert(fixed.name.value.clone(), fixed.id.value);
+    }
     let mut actions = vec![Action::Run(RunScript {
         name: run.name.value.clone(),
         script: run.script.value.clone(),
+        ids,
     })];
     actions.extend(tidied(input, Vec::new()));
     actions

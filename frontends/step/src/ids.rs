@@ -22,6 +22,9 @@ use crate::walk;
 /// Ids that scripts choose by themselves; all others are static (Debian Policy, 9.2.2).
 const CHOSEN: std::ops::Range<u32> = 100..65534;
 
+/// Ids of system accounts (Debian Policy, 9.2.2).
+const SYSTEM: std::ops::Range<u32> = 100..1000;
+
 const KINDS: [AccountKind; 2] = [AccountKind::User, AccountKind::Group];
 
 /// Gives every account of packages its id. `reserved` are numbers of accounts that are still to come.
@@ -33,6 +36,47 @@ pub(crate) fn settle(root: &Path, ids: &Ids, reserved: &BTreeSet<u32>) -> Outcom
         "usr/share/base-passwd/group.master",
     )?;
     let ids = completed(root, &now, &statics, ids, reserved)?;
+    translate(root, &now, &statics, &ids)
+}
+
+/// The accounts of a root.
+pub(crate) fn accounts(root: &Path) -> Outcome<Ids> {
+    tables(root, "etc/passwd", "etc/group")
+}
+
+/// Gives the system accounts that a script of the flavor made, which are not among those `before`, their ids: those that
+/// the flavor fixes or the script asks for, else by the rule.
+pub(crate) fn settle_new(root: &Path, before: &Ids, fixed: &Ids, script: &str) -> Outcome<()> {
+    let now = accounts(root)?;
+    let asked = of_script(script).accounts;
+    let mut new = Vec::new();
+    let mut ids = before.clone();
+    for kind in KINDS {
+        for (name, id) in now.table(kind) {
+            if before.get(kind, name).is_some() {
+                continue;
+            }
+            match fixed.get(kind, name) {
+                Some(fixed) => drop(ids.table_mut(kind).insert(name.clone(), fixed)),
+                None if SYSTEM.contains(id) => new.push(SystemAccount {
+                    kind,
+                    name: name.clone(),
+                    id: asked
+                        .iter()
+                        .find(|asked| asked.kind == kind && asked.name == *name)
+                        .and_then(|asked| asked.id),
+                }),
+                None => drop(ids.table_mut(kind).insert(name.clone(), *id)),
+            }
+        }
+    }
+    let left = complete(&mut ids, &new, &BTreeSet::new());
+    none_left(left)?;
+    translate(root, &now, &Ids::default(), &ids)
+}
+
+/// Gives the accounts that a root has `now` their ids.
+fn translate(root: &Path, now: &Ids, statics: &Ids, ids: &Ids) -> Outcome<()> {
     let mut problems = Problems::default();
     let mut moves = |kind: AccountKind| {
         Moves::of(root, kind, now.table(kind), statics.table(kind), ids.table(kind)).unwrap_or_else(
@@ -98,13 +142,19 @@ fn completed(root: &Path, now: &Ids, statics: &Ids, ids: &Ids, reserved: &BTreeS
         .collect();
     complete(&mut ids, &declared, &reserved);
     let left = complete(&mut ids, &unlisted, &reserved);
+    none_left(left)?;
+    Ok(ids)
+}
+
+/// Reports the names for which the range has no id left.
+fn none_left(names: BTreeSet<String>) -> Outcome<()> {
     let mut problems = Problems::default();
-    for name in left {
+    for name in names {
         let message = format!("no system id is left for `{name}`");
         let problem = Problem::new("kcompose::step::no_free_id", message);
         problems.push(problem.help("give it one in the flavor: ids { user \"NAME\" NUMBER; }"));
     }
-    problems.or(ids)
+    problems.or(())
 }
 
 /// The accounts that the packages of a root declare, each with its package.
@@ -356,6 +406,40 @@ mod tests {
         assert_eq!(
             text(&root, "group"),
             format!("root:x:0:\nsplit:x:{split}:\nfixed:x:300:split\n")
+        );
+    }
+
+    #[test]
+    fn system_accounts_of_a_script_get_ids_by_the_rule() {
+        let before = "root:x:0:0::/:/s\nthere:x:104:104::/:/s\n";
+        let root = root(
+            &format!(
+                "{before}own:x:998:998::/:/s\nasked:x:997:997::/:/s\nfixed:x:996:996::/:/s\nhuman:x:1001:1001::/:/s\n"
+            ),
+            "there:x:104:own\nown:x:998:\nasked:x:997:\nfixed:x:996:\nhuman:x:1001:\n",
+        );
+        let before = Ids {
+            users: parse(before),
+            groups: table(&[("there", 104)]),
+        };
+        let script = "groupadd -g 555 asked\nuseradd -r -u 555 -g asked asked\n";
+        settle_new(
+            root.path(),
+            &before,
+            &ids(&[("fixed", 951), ("there", 104)]),
+            script,
+        )
+        .unwrap();
+        let own = candidate("own");
+        assert_eq!(
+            text(&root, "passwd"),
+            format!(
+                "root:x:0:0::/:/s\nthere:x:104:104::/:/s\nown:x:{own}:{own}::/:/s\nasked:x:555:555::/:/s\nfixed:x:951:951::/:/s\nhuman:x:1001:1001::/:/s\n"
+            )
+        );
+        assert_eq!(
+            text(&root, "group"),
+            format!("there:x:104:own\nown:x:{own}:\nasked:x:555:\nfixed:x:951:\nhuman:x:1001:\n")
         );
     }
 

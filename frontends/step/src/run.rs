@@ -6,11 +6,14 @@ use kcompose_core::step::RunScript;
 
 use crate::command;
 use crate::configure;
+use crate::ids;
 use crate::problem::{Outcome, Problem};
 
-/// Runs the script with `/bin/sh -eu`; it starts no service.
+/// Runs the script with `/bin/sh -eu`; it starts no service. System accounts that it makes get their ids by the rule.
 pub(crate) fn run(script: &RunScript, epoch: i64) -> Outcome<()> {
-    let guard = configure::guard_scripts(Path::new("/"))?;
+    let root = Path::new("/");
+    let before = ids::accounts(root)?;
+    let guard = configure::guard_scripts(root)?;
     let mut command = command::command("/bin/sh", epoch);
     command
         .env("PATH", configure::path())
@@ -19,7 +22,7 @@ pub(crate) fn run(script: &RunScript, epoch: i64) -> Outcome<()> {
     guard.remove()?;
     let run = run?;
     if run.status.success() {
-        return Ok(());
+        return ids::settle_new(root, &before, &script.ids, &script.script);
     }
     let message = format!(
         "the script `{}` failed ({}):{}",
