@@ -1,10 +1,11 @@
 //! Programs that are no packages: found behind a name, a URL or a path, read without running them, and kept in the store by
 //! their sha256.
 
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use kcompose_core::limits;
 use kcompose_core::model::{Architecture, RuntimeSource, Url};
 use kcompose_core::packages::{hex, sha256};
 use kcompose_core::resolve::{LockedUpstream, UpstreamFacts, UpstreamNeed, UpstreamPart};
@@ -15,7 +16,7 @@ use super::http::Http;
 use super::{Network, Options};
 use crate::credentials::Credentials;
 use crate::export::pull_for;
-use crate::rootfs;
+use crate::rootfs::{self, ImageError};
 
 const ELF: &[u8] = b"\x7fELF";
 
@@ -139,17 +140,31 @@ fn read(part: UpstreamPart, path: &Path, architecture: Architecture) -> Result<V
         return Err(format!("there is no `{}`", path.display()));
     }
     if file.is_file() {
-        let bytes = fs::read(file).map_err(|error| error.to_string())?;
-        if bytes.starts_with(ELF) {
-            return Ok(bytes);
+        let opened = fs::File::open(file).map_err(|error| error.to_string())?;
+        let mut start = Vec::new();
+        let mut magic = (&opened).take(ELF.len() as u64);
+        magic.read_to_end(&mut start).map_err(|error| error.to_string())?;
+        if start == ELF {
+            return program(start, opened).map_err(|error| error.to_string());
         }
     }
     in_image(part, file, architecture)
 }
 
+/// A program whose first bytes were read.
+fn program(mut bytes: Vec<u8>, rest: impl Read) -> std::io::Result<Vec<u8>> {
+    rest.take(limits::IMAGE_FILE.value).read_to_end(&mut bytes)?;
+    if limits::IMAGE_FILE.is_exceeded_by(bytes.len()) {
+        return Err(limits::IMAGE_FILE.exceeded("the program").into());
+    }
+    Ok(bytes)
+}
+
 fn in_image(part: UpstreamPart, path: &Path, architecture: Architecture) -> Result<Vec<u8>, String> {
-    let image = rootfs::open_for(path, architecture.as_str())
-        .map_err(|_| "it is neither a program nor an image".to_owned())?;
+    let image = rootfs::open_for(path, architecture.as_str()).map_err(|error| match error {
+        ImageError::Unknown { .. } => "it is neither a program nor an image".to_owned(),
+        error => error.to_string(),
+    })?;
     let place = part.path_in_image();
     content_following(&image as &dyn Tree, place.as_bytes())
         .map(std::borrow::Cow::into_owned)
@@ -196,5 +211,32 @@ mod tests {
         fs::write(folder.path().join("text"), "text").unwrap();
         let reason = read(&folder.path().join("text"), amd64).unwrap_err();
         assert_eq!(reason, "it is neither a program nor an image");
+    }
+
+    #[test]
+    fn a_program_or_image_of_gigabytes_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("program");
+        let read = || read(UpstreamPart::KairosInit, &file, Architecture::Amd64).unwrap_err();
+        fs::write(&file, ELF).unwrap();
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&file)
+            .unwrap()
+            .set_len(8 << 30)
+            .unwrap();
+        assert_eq!(read(), "the program exceeds the limit `image-file` of 256 MiB");
+        let mut header = tar::Header::new_gnu();
+        header.set_path("etc/zeros").unwrap();
+        header.set_size(8 << 30);
+        header.set_cksum();
+        // What is behind the limit is never read, so it need not be there.
+        let bomb = header.as_bytes().chain(std::io::repeat(0).take(300 << 20));
+        zstd::stream::copy_encode(bomb, fs::File::create(&file).unwrap(), 1).unwrap();
+        let reason = read();
+        assert!(
+            reason.contains("exceeds the limit `image-ratio` of 200 times"),
+            "{reason}"
+        );
     }
 }
