@@ -11,7 +11,7 @@
 //! | `layout`, [`kairos`] | the immutable layout, proved and rendered; the contract that an image keeps |
 //! | `plan` | the graph of steps, in one stable order |
 //! | `llb`, `image` | BuildKit's low-level build definition, and the OCI config |
-//! | [`step`], [`tree`], [`initrd`], [`modules`] | what a build step is told; a root file system, an initrd and kernel modules as data |
+//! | [`step`], [`tree`], [`initrd`], [`modules`], [`elf`] | what a build step is told; a root file system, an initrd, kernel modules and programs as data |
 //! | [`limits`], [`archive`] | bounds on inputs; tar archives of others, read within them |
 //! | [`printable`] | text of others, for a terminal |
 //!
@@ -21,6 +21,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::unwrap_used))]
 
 pub mod archive;
+pub mod elf;
 pub mod ids;
 pub mod initrd;
 pub mod kairos;

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::command::{self, STUBS};
 use crate::fs::{self, Meta};
-use crate::initrd::elf;
 use crate::problem::{Doing, Outcome};
+use kcompose_core::elf;
 
 /// Where dracut's modules are.
 const MODULES: &str = "usr/lib/dracut/modules.d";

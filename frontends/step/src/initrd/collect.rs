@@ -11,7 +11,7 @@ use crate::problem::{Doing, Outcome, Problem};
 use crate::root_tree::RootTree;
 
 use super::cpio::Node;
-use super::elf;
+use kcompose_core::elf;
 
 /// The nodes so far, and the root that they are taken from.
 #[derive(Debug)]

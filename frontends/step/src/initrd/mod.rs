@@ -4,7 +4,6 @@
 
 mod collect;
 mod cpio;
-pub(crate) mod elf;
 mod firmware;
 mod modules;
 

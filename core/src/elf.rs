@@ -1,48 +1,58 @@
-//! What a program or library needs at run time, read from its ELF file (elf(5)).
+//! The needs of a program or library at run time, read from its ELF file (elf(5)).
+//!
+//! A damaged file may let all its entries point to the same long text, or to the same notes. What is read of a file is
+//! therefore never more than the file.
 
 use std::ops::Range;
 
-/// What an ELF file asks for.
+/// The needs of an ELF file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Needs {
+pub struct Needs {
     /// The program that loads it (`PT_INTERP`), by path.
-    pub(crate) interpreter: Option<String>,
+    pub interpreter: Option<String>,
     /// Libraries by name (`DT_NEEDED`).
-    pub(crate) libraries: Vec<String>,
+    pub libraries: Vec<String>,
     /// Where to look for them first (`DT_RUNPATH`, `DT_RPATH`).
-    pub(crate) directories: Vec<String>,
+    pub directories: Vec<String>,
     /// Libraries that are opened at run time (`.note.dlopen`).
-    pub(crate) opened: Vec<Opened>,
+    pub opened: Vec<Opened>,
 }
 
 /// One entry of the notes on what is opened at run time
 /// (<https://systemd.io/ELF_DLOPEN_METADATA/>).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Opened {
+pub struct Opened {
     /// Names of the library, of which the first that is there counts.
-    pub(crate) names: Vec<String>,
+    pub names: Vec<String>,
     /// Whether nothing works without it.
-    pub(crate) required: bool,
+    pub required: bool,
 }
 
 /// Reads the needs of a file; `None` if it is no ELF file of 64 bits, little endian.
-pub(crate) fn needs(bytes: &[u8]) -> Option<Needs> {
+pub fn needs(bytes: &[u8]) -> Option<Needs> {
     if !bytes.starts_with(b"\x7fELF\x02\x01") {
         return None;
     }
     let elf = Elf { bytes };
     let mut needs = Needs::default();
+    let mut has_dynamic = false;
     for segment in elf.table(0x20, 0x36, 0x38) {
         match elf.u32(segment)? {
-            PT_DYNAMIC => elf.dynamic(elf.segment(segment)?, &mut needs),
+            // A program has one.
+            PT_DYNAMIC if !has_dynamic => {
+                has_dynamic = true;
+                elf.dynamic(elf.segment(segment)?, &mut needs);
+            }
             PT_INTERP => needs.interpreter = elf.text(elf.segment(segment)?.start),
             _ => {}
         }
     }
+    let mut left = bytes.len();
     for section in elf.table(0x28, 0x3a, 0x3c) {
         if elf.u32(section + 4)? == SHT_NOTE {
             let start = elf.offset(section + 0x18)?;
-            let end = start.checked_add(elf.offset(section + 0x20)?)?;
+            let end = start.checked_add(elf.offset(section + 0x20)?)?.min(bytes.len());
+            left = left.checked_sub(end.saturating_sub(start))?;
             elf.notes(start..end, &mut needs);
         }
     }
@@ -59,6 +69,9 @@ const DT_RPATH: u64 = 15;
 const DT_RUNPATH: u64 = 29;
 /// The type of a note on `dlopen`, with the owner `FDO`.
 const NOTE_DLOPEN: u32 = 0x407c_0c0a;
+
+/// The length in bytes that no name and no list of directories exceeds.
+const LONGEST: usize = 16 << 10;
 
 struct Elf<'a> {
     bytes: &'a [u8],
@@ -87,17 +100,19 @@ impl Elf<'_> {
 
     fn text(&self, at: usize) -> Option<String> {
         let rest = self.bytes.get(at..)?;
-        let end = rest.iter().position(|byte| *byte == 0)?;
+        let end = rest.iter().take(LONGEST).position(|byte| *byte == 0)?;
         Some(String::from_utf8_lossy(&rest[..end]).into_owned())
     }
 
-    /// The offsets of the entries of a table, whose place, entry size and count stand at these places of the header.
+    /// The offsets of the entries of a table, whose place, entry size and count stand at these places of the header. They are
+    /// inside the file.
     fn table(&self, place: usize, entry_size: usize, count: usize) -> Vec<usize> {
         let read = || {
             let (start, size) = (self.offset(place)?, usize::from(self.u16(entry_size)?));
             Some(
                 (0..usize::from(self.u16(count)?))
                     .map(|index| start.saturating_add(index * size))
+                    .take_while(|at| *at < self.bytes.len())
                     .collect(),
             )
         };
@@ -140,7 +155,12 @@ impl Elf<'_> {
             .iter()
             .find(|(tag, _)| *tag == DT_STRTAB)
             .and_then(|(_, address)| self.place(*address));
-        let text = |value: &u64| self.text(strings?.checked_add(usize::try_from(*value).ok()?)?);
+        let mut left = self.bytes.len();
+        let mut text = |value: &u64| {
+            let text = self.text(strings?.checked_add(usize::try_from(*value).ok()?)?)?;
+            left = left.checked_sub(text.len())?;
+            Some(text)
+        };
         for (tag, value) in &entries {
             match *tag {
                 DT_NEEDED => needs.libraries.extend(text(value)),
@@ -221,6 +241,69 @@ mod tests {
     fn what_is_no_program_needs_nothing() {
         assert_eq!(needs(b"#!/bin/sh\n"), None);
         assert_eq!(needs(b"\x7fELF\x02\x01cut"), Some(Needs::default()));
+    }
+
+    /// A file with this header behind its magic, 64 bytes long, and what follows it.
+    fn file(header: &[(usize, &[u8])], rest: &[u8]) -> Vec<u8> {
+        let mut bytes = b"\x7fELF\x02\x01".to_vec();
+        bytes.resize(64, 0);
+        for (at, field) in header {
+            bytes[*at..at + field.len()].copy_from_slice(field);
+        }
+        bytes.extend(rest);
+        bytes
+    }
+
+    #[test]
+    fn tables_outside_of_the_file_are_empty() {
+        let outside = u64::MAX.to_le_bytes();
+        let some: &[u8] = &[56, 0, 9, 0];
+        for (place, counts) in [(0x20, 0x36), (0x28, 0x3a)] {
+            assert_eq!(
+                needs(&file(&[(place, &outside), (counts, some)], b"")),
+                Some(Needs::default())
+            );
+        }
+    }
+
+    #[test]
+    fn names_together_are_no_larger_than_the_file() {
+        let numbers = |numbers: &[u64]| {
+            numbers
+                .iter()
+                .flat_map(|number| number.to_le_bytes())
+                .collect::<Vec<u8>>()
+        };
+        let entries = 20_000;
+        let size = 64 + 2 * 56 + entries * 16 + 8192;
+        let strings = size - 8192;
+        let mut rest = numbers(&[
+            1,
+            0,
+            0,
+            0,
+            size,
+            size,
+            0,
+            2,
+            64 + 2 * 56,
+            0,
+            0,
+            entries * 16,
+            0,
+            0,
+        ]);
+        rest.extend(numbers(&[5, strings]));
+        rest.extend(numbers(&[1, 0].repeat(usize::try_from(entries - 1).unwrap())));
+        rest.extend([b'x'; 8000]);
+        rest.extend([0; 192]);
+        let bytes = file(&[(0x20, &numbers(&[64])), (0x36, &[56, 0, 2, 0])], &rest);
+        let names = needs(&bytes).unwrap().libraries;
+        assert!(
+            !names.is_empty() && names.len() * 8000 <= bytes.len(),
+            "{}",
+            names.len()
+        );
     }
 
     #[test]
