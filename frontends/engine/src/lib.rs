@@ -46,4 +46,4 @@ pub use export::{Image, Output, OutputKind, is_reference, pull};
 pub use layers::{Compression, LayerFeed, LayerStore};
 pub use policy::SourceRule;
 pub use secret::Secret;
-pub use session::{Listed, ListedKind, dockerignore, list, random_id};
+pub use session::{Listed, ListedKind, Patterns, dockerignore, list, random_id};

@@ -30,7 +30,7 @@ pub(crate) use content::ImageReceiver;
 pub(crate) use filesend::TreeReceiver;
 pub(crate) use filesync::patterns;
 pub(crate) use filesync::{Entry, Filter, walk};
-pub use filesync::{Listed, ListedKind, dockerignore, list};
+pub use filesync::{Listed, ListedKind, Patterns, dockerignore, list};
 
 use crate::bridge::Job;
 use crate::buildkit::Address;

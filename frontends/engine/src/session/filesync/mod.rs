@@ -23,7 +23,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 pub use listing::{Listed, ListedKind, list};
-pub use patterns::dockerignore;
+pub use patterns::{Patterns, dockerignore};
 pub(crate) use walk::{Entry, Filter, walk};
 
 /// Serves directories by name.

@@ -41,7 +41,7 @@ fn clean(line: &str) -> Option<String> {
 
 /// An ordered list of patterns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Patterns(Vec<Pattern>);
+pub struct Patterns(Vec<Pattern>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pattern {
@@ -50,13 +50,14 @@ struct Pattern {
 }
 
 impl Patterns {
-    pub(crate) fn new(patterns: &[String]) -> Self {
+    /// Patterns as [`dockerignore`] returns them.
+    pub fn new(patterns: &[String]) -> Self {
         let cleaned = patterns.iter().filter_map(|pattern| clean(pattern.trim()));
         Patterns(cleaned.map(|pattern| Pattern::new(&pattern)).collect())
     }
 
     /// Whether a path, or a directory above it, matches.
-    pub(super) fn matches(&self, path: &str) -> bool {
+    pub fn matches(&self, path: &str) -> bool {
         let parts: Vec<&str> = path.split('/').collect();
         self.0.iter().fold(false, |matched, pattern| {
             // A plain pattern says nothing about what already matches, an exception nothing about what does not.
@@ -124,14 +125,11 @@ impl Pattern {
     }
 
     fn matches_itself(&self, path: &[&str]) -> bool {
-        self.parts == ["."] || matches_parts(&self.parts, path)
+        self.parts == ["."] || reached(&self.parts, path)[path.len()]
     }
 
     fn matches_or_parent(&self, path: &[&str]) -> bool {
-        if self.parts == ["."] {
-            return true;
-        }
-        (1..=path.len()).any(|length| matches_parts(&self.parts, &path[..length]))
+        self.parts == ["."] || reached(&self.parts, path)[1..].contains(&true)
     }
 
     /// Whether the pattern's first parts fit the directory, so that its last ones may fit something in it.
@@ -152,63 +150,112 @@ impl Pattern {
     }
 }
 
-fn matches_parts(pattern: &[String], path: &[&str]) -> bool {
-    match pattern.split_first() {
-        None => path.is_empty(),
-        // `a/**` is what is in `a`, not `a` itself; `**/a` is `a` at any depth.
-        Some((part, [])) if part == "**" => !path.is_empty(),
-        Some((part, rest)) if part == "**" => {
-            (0..=path.len()).any(|skipped| matches_parts(rest, &path[skipped..]))
+/// The directories of a path that parts match: at `n`, whether they match the first `n` names.
+///
+/// All ways to match are followed at the same time, part by part: trying them one after the other takes a time that grows
+/// exponentially with the number of `**`.
+fn reached(parts: &[String], path: &[&str]) -> Vec<bool> {
+    let mut reached = vec![false; path.len() + 1];
+    reached[0] = true;
+    for (at, part) in parts.iter().enumerate() {
+        let mut next = vec![false; path.len() + 1];
+        if part == "**" {
+            // `a/**` is what is in `a`, not `a` itself; `**/a` is `a` at any depth.
+            let least = usize::from(at + 1 == parts.len());
+            if let Some(first) = reached.iter().position(|is_reached| *is_reached) {
+                next[(first + least).min(path.len() + 1)..].fill(true);
+            }
+        } else if part.contains("**") {
+            // A `**` next to other characters spans directories too.
+            for start in (0..path.len()).filter(|start| reached[*start]) {
+                for end in start + 1..=path.len() {
+                    next[end] = next[end] || matches_part(part, &path[start..end].join("/"));
+                }
+            }
+        } else {
+            for start in (0..path.len()).filter(|start| reached[*start]) {
+                next[start + 1] = matches_part(part, path[start]);
+            }
         }
-        // A `**` next to other characters spans directories too.
-        Some((part, rest)) if part.contains("**") => (1..=path.len()).any(|taken| {
-            matches_text(&characters(part), &characters(&path[..taken].join("/")))
-                && matches_parts(rest, &path[taken..])
-        }),
-        Some((part, rest)) => match path.split_first() {
-            Some((name, path)) => matches_part(part, name) && matches_parts(rest, path),
-            None => false,
-        },
+        reached = next;
     }
+    reached
 }
 
 /// Whether a name of one directory matches a part of a pattern.
 pub(crate) fn matches_part(part: &str, name: &str) -> bool {
-    part == name || matches_text(&characters(part), &characters(name))
+    part == name || part.contains(['*', '?', '[', '\\']) && matches_text(&characters(part), &characters(name))
 }
 
 fn characters(text: &str) -> Vec<char> {
     text.chars().collect()
 }
 
-fn matches_text(pattern: &[char], text: &[char]) -> bool {
-    match pattern {
-        [] => text.is_empty(),
-        ['*', '*', rest @ ..] => (0..=text.len()).any(|skipped| matches_text(rest, &text[skipped..])),
-        ['*', rest @ ..] => {
-            let limit = text
-                .iter()
-                .position(|character| *character == '/')
-                .unwrap_or(text.len());
-            (0..=limit).any(|skipped| matches_text(rest, &text[skipped..]))
+/// Whether a text matches; all ways to match are followed at the same time, as in [`reached`].
+fn matches_text(mut pattern: &[char], text: &[char]) -> bool {
+    let mut reached = vec![false; text.len() + 1];
+    reached[0] = true;
+    while !pattern.is_empty() && reached.contains(&true) {
+        let (piece, rest) = piece(pattern);
+        let mut next = vec![false; text.len() + 1];
+        for at in 0..=text.len() {
+            let (here, before) = (reached[at], at.checked_sub(1));
+            next[at] = match &piece {
+                Piece::Any => here || before.is_some_and(|before| next[before]),
+                Piece::AnyInName => here || before.is_some_and(|before| next[before] && text[before] != '/'),
+                Piece::One(fits) => {
+                    before.is_some_and(|before| reached[before] && fits.contains(text[before]))
+                }
+            };
         }
-        ['?', rest @ ..] => match text {
-            [character, text @ ..] => *character != '/' && matches_text(rest, text),
-            [] => false,
-        },
-        ['[', rest @ ..] => match (class(rest), text) {
-            (Some((class, rest)), [character, text @ ..]) => {
-                class.contains(*character) && matches_text(rest, text)
-            }
-            (Some(_), []) => false,
+        (reached, pattern) = (next, rest);
+    }
+    pattern.is_empty() && reached[text.len()]
+}
+
+/// The smallest part of a pattern.
+enum Piece<'a> {
+    /// Any characters.
+    Any,
+    /// Any characters of one name.
+    AnyInName,
+    /// One character.
+    One(Fits<'a>),
+}
+
+/// The characters that stand for one.
+enum Fits<'a> {
+    /// Any of a name.
+    InName,
+    /// A member.
+    Class(Class<'a>),
+    /// This one.
+    Character(char),
+}
+
+impl Fits<'_> {
+    fn contains(&self, character: char) -> bool {
+        match self {
+            Fits::InName => character != '/',
+            Fits::Class(class) => class.contains(character),
+            Fits::Character(wanted) => *wanted == character,
+        }
+    }
+}
+
+/// The first piece of a pattern, and what follows it.
+fn piece(pattern: &[char]) -> (Piece<'_>, &[char]) {
+    match pattern {
+        ['*', '*', rest @ ..] => (Piece::Any, rest),
+        ['*', rest @ ..] => (Piece::AnyInName, rest),
+        ['?', rest @ ..] => (Piece::One(Fits::InName), rest),
+        ['[', rest @ ..] => match class(rest) {
+            Some((class, rest)) => (Piece::One(Fits::Class(class)), rest),
             // A bracket that nothing closes stands for itself.
-            (None, ['[', text @ ..]) => matches_text(rest, text),
-            (None, _) => false,
+            None => (Piece::One(Fits::Character('[')), rest),
         },
-        ['\\', escaped, rest @ ..] | [escaped, rest @ ..] => match text {
-            [character, text @ ..] => character == escaped && matches_text(rest, text),
-            [] => false,
-        },
+        ['\\', escaped, rest @ ..] | [escaped, rest @ ..] => (Piece::One(Fits::Character(*escaped)), rest),
+        [] => (Piece::Any, pattern),
     }
 }
 
@@ -329,5 +376,17 @@ mod tests {
     fn a_dockerignore_file_has_comments_and_blank_lines() {
         let text = "\u{feff}# comment\n\n  *.log \n!/keep.log\n#\n/build/\n";
         assert_eq!(dockerignore(text), ["*.log", "!keep.log", "build"]);
+    }
+
+    #[test]
+    fn many_wildcards_take_no_time() {
+        let name = "a".repeat(200);
+        let path = vec!["a"; 200].join("/");
+        let patterns = |pattern: String| Patterns::new(&[pattern]);
+        assert!(!patterns("*a".repeat(100) + "b").matches(&name));
+        assert!(patterns("*a".repeat(100)).matches(&name));
+        assert!(!patterns("**/a/".repeat(100) + "b").matches(&path));
+        assert!(patterns("**/a/".repeat(100) + "a").matches(&path));
+        assert!(!patterns("**a".repeat(20) + "b").matches(&path));
     }
 }
