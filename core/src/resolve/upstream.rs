@@ -9,7 +9,7 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::diagnostic::Sink;
-use crate::model::{Architecture, Flavor, Kubernetes, Runtime, RuntimeSource};
+use crate::model::{Architecture, Flavor, Kubernetes, Runtime, RuntimeSource, Scheme};
 use crate::packages::{hex, sha256};
 use crate::source::{Span, Spanned};
 
@@ -199,6 +199,21 @@ struct NotIt {
 }
 
 #[derive(Debug, Error, Diagnostic)]
+#[error(
+    "`{from}` is plain http: anybody on the way can replace the {name}, and no lock has its checksum yet"
+)]
+#[diagnostic(
+    code("kcompose::kairos::plain-http"),
+    help("write `https://`, or download {name}, compare its checksum, and name the file by its path")
+)]
+struct Unprotected {
+    name: &'static str,
+    from: RuntimeSource,
+    #[label("comes from here")]
+    span: Option<Span>,
+}
+
+#[derive(Debug, Error, Diagnostic)]
 #[error("the {name} at `{from}` is for {found}, and the image is for {wanted}")]
 #[diagnostic(
     code("kcompose::kairos::upstream-architecture"),
@@ -247,6 +262,8 @@ pub(crate) fn pin(flavor: &Flavor, facts: &Facts) -> Result<Vec<LockedUpstream>,
     for (part, from) in wanted(flavor) {
         match pin_one(part, &from.value, facts) {
             Some(locked) => pinned.push(locked),
+            // It is not asked for; [`judge`] rejects it.
+            None if is_unprotected(&from.value) => {}
             None => needs.push(UpstreamNeed {
                 part,
                 from: from.value.clone(),
@@ -276,9 +293,25 @@ fn pin_one(part: UpstreamPart, from: &RuntimeSource, facts: &Facts) -> Option<Lo
     locked.or(known).cloned()
 }
 
-/// Whether what was found behind the sources can be used.
+/// Whether anybody on the network's way can replace what a source sends. A lock's sha256 protects it, but the first
+/// download has none.
+fn is_unprotected(from: &RuntimeSource) -> bool {
+    match from {
+        RuntimeSource::Url(url) => url.scheme() == Scheme::Http && !url.is_loopback(),
+        RuntimeSource::Image(_) | RuntimeSource::Path(_) => false,
+    }
+}
+
+/// Judges what was found behind the sources.
 pub(crate) fn judge(flavor: &Flavor, facts: &Facts, sink: &mut Sink) {
     for (part, from) in wanted(flavor) {
+        if is_unprotected(&from.value) && pin_one(part, &from.value, facts).is_none() {
+            sink.push(Unprotected {
+                name: part.name(),
+                from: from.value.clone(),
+                span: Some(from.span).filter(|span| span.is_some()),
+            });
+        }
         if let Some(known) = facts.upstream.get(&part) {
             judge_one(flavor.architecture, from, known, sink);
         }

@@ -6,6 +6,7 @@
 mod accounts;
 mod downloads;
 mod lock;
+mod programs;
 mod repositories;
 mod solutions;
 mod stories;
