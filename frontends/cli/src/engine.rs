@@ -6,7 +6,7 @@ use kcompose_core::diagnostic::Diagnostics;
 use kcompose_engine::embedded::{Reach, Settings, StepNetwork};
 use kcompose_engine::store::Store;
 use kcompose_engine::{Address, Bridge, BuildKit, Embedded, EngineError};
-use kcompose_sandbox::{Problem, Standing};
+use kcompose_sandbox::{Ids, Problem, Standing};
 
 use crate::args::{Build, EngineChoice, Entitlement};
 use crate::commands::build::engine_failed;
@@ -86,6 +86,9 @@ fn embedded(args: &Build, store: &Store) -> Result<Box<dyn Bridge>, Failure> {
             help(problem),
         ))));
     }
+    if let Some(lack) = one_id() {
+        return Err(Failure::World(Diagnostics::from(lack)));
+    }
     let reach = if args.lock.offline() {
         Reach::Offline
     } else {
@@ -127,6 +130,33 @@ fn set(settings: &mut Settings, text: &str) -> Result<(), String> {
 #[error("the embedded engine cannot build: {0}")]
 #[diagnostic(code(kcompose::engine::rights), help("{1}"))]
 struct Refused(String, String);
+
+/// A user with a single id has files of one owner only, and every image has files of several.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error(
+    "the embedded engine cannot build with one user id, as the files of an image have several owners: {reason}"
+)]
+#[diagnostic(
+    code("kcompose::engine::one-id"),
+    help("{help}; or build as root, or name a BuildKit with `--builder ADDRESS`")
+)]
+struct OneId {
+    reason: String,
+    help: String,
+}
+
+/// The reason why this user has a single id.
+fn one_id() -> Option<OneId> {
+    // Root of a container has the ids that the container got.
+    let ids = match STANDING.get() {
+        Some(Ok(standing)) => standing.ids.clone(),
+        Some(Err(_)) | None => kcompose_sandbox::present_ids(),
+    };
+    match ids {
+        Ids::Single { reason, help } => Some(OneId { reason, help }),
+        Ids::All | Ids::Range(_) => None,
+    }
+}
 
 fn help(problem: &Problem) -> String {
     let help = miette::Diagnostic::help(problem).map(|help| help.to_string());

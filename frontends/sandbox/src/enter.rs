@@ -5,7 +5,7 @@ use kcompose_launcher::report::Failure;
 
 use crate::{Problem, program};
 
-pub use kcompose_launcher::identity::{Ids, Standing};
+pub use kcompose_launcher::identity::{Ids, Standing, present_ids};
 
 /// Takes the rights that building takes, for this process and its children.
 ///

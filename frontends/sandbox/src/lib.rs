@@ -32,7 +32,7 @@ mod program;
 mod run;
 mod standby;
 
-pub use enter::{Ids, Standing, enter};
+pub use enter::{Ids, Standing, enter, present_ids};
 pub use kcompose_launcher::identity::is_first_namespace;
 pub use kcompose_launcher::{HOSTNAME, Limits, Mount, Network, Overlay, ResourceLimit, Source, Spec, User};
 pub use mounted::mounted;

@@ -259,7 +259,7 @@ pub fn is_first_namespace() -> bool {
 }
 
 /// The ids of the namespace that this process is in.
-fn present_ids() -> Ids {
+pub fn present_ids() -> Ids {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let counts: BTreeMap<u64, u64> = map
         .lines()
