@@ -11,17 +11,24 @@ use kcompose_core::limits::{self, Exceeded};
 const DEFAULT: &str = "console=ttyS0 console=tty1 net.ifnames=1 rd.cos.oemlabel=COS_OEM rd.cos.oemtimeout=10 panic=5 \
 rd.emergency=reboot rd.shell=0 systemd.crash_reboot=yes root=LABEL=$label cos-img/filename=$img selinux=0";
 
-/// How GRUB starts an image.
+/// The arguments that GRUB starts an image with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct BootArguments {
-    pub(crate) kernel: String,
-    pub(crate) initrd: String,
-    pub(crate) command_line: String,
+pub struct BootArguments {
+    /// The path of the kernel in the image.
+    pub kernel: String,
+    /// The path of the initrd in the image.
+    pub initrd: String,
+    /// The kernel's command line.
+    pub command_line: String,
 }
 
 /// Evaluates an image's file for a label and an image file, within [`limits::BOOT_STEPS`] and [`limits::BOOT_TEXT`];
 /// `read` gives the files of the image.
-pub(crate) fn evaluate(
+///
+/// # Errors
+///
+/// When the file takes more than a limit.
+pub fn evaluate(
     label: &str,
     img: &str,
     read: &dyn Fn(&str) -> Option<Vec<u8>>,

@@ -4,7 +4,7 @@
 //! `kcompose boot` does, and the harness of the project's own tests.
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::unwrap_used))]
 
-mod bootargs;
+pub mod bootargs;
 mod checks;
 mod cpio;
 mod disk;
