@@ -41,7 +41,7 @@ pub async fn try_guest(accelerator: Accelerator) -> Result<Duration, String> {
         .map(OsString::from)
         .collect();
     let start = Instant::now();
-    let mut process = Process::start(&all, place.path()).map_err(said)?;
+    let mut process = Process::start(&all, place.path(), accelerator, Vec::new()).map_err(said)?;
     let ended = tokio::time::timeout(PATIENCE, process.ended())
         .await
         .map_err(|_| "a guest starts, and does nothing".to_owned())?;

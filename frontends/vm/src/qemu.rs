@@ -1,13 +1,14 @@
 //! QEMU: the command line, a process that never outlives us, and whether KVM really runs guests here.
 
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
 use fs_err as fs;
 use kcompose_scratch::Folder;
+use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::AsyncReadExt;
 use tokio::net::{UnixListener, UnixStream};
@@ -69,11 +70,9 @@ impl Machine {
         let folder = folder()?;
         write(folder.path(), "kernel", setup.kernel)?;
         write(folder.path(), "initrd", setup.initrd)?;
-        let disk = fs::canonicalize(setup.disk).map_err(Failure::io("read", setup.disk))?;
-        // QEMU runs in the folder and sees short names only: no path of the user's has to be escaped for it.
-        fs::os::unix::fs::symlink(&disk, folder.path().join("disk")).map_err(Failure::io("link", &disk))?;
+        let disk = open_disk(setup.disk).map_err(Failure::io("read", setup.disk))?;
         let listeners = listen(folder.path())?;
-        let mut process = Process::start(&arguments(setup), folder.path())?;
+        let mut process = Process::start(&arguments(setup), folder.path(), setup.accelerator, disk)?;
         let ports = tokio::select! {
             ports = accept(listeners) => ports?,
             ended = process.ended() => return Err(died(&ended)),
@@ -89,6 +88,16 @@ impl Machine {
     pub(crate) async fn finish(mut self, patience: Duration) -> Option<Ended> {
         tokio::time::timeout(patience, self.process.ended()).await.ok()
     }
+}
+
+/// A disk, opened in the two ways in which QEMU opens it: it runs as a user who may not, and no path of ours has to be
+/// escaped for it.
+fn open_disk(path: &Path) -> std::io::Result<Vec<fs::File>> {
+    let mut reader = fs::OpenOptions::new();
+    reader.read(true);
+    let mut writer = reader.clone();
+    writer.write(true);
+    Ok(vec![writer.open(path)?, reader.open(path)?])
 }
 
 /// How a process ended.
@@ -124,7 +133,7 @@ async fn prints_banner(kernel: &[u8]) -> Result<bool, Failure> {
     ];
     let mut all: Vec<OsString> = BASE.iter().chain(&words).map(OsString::from).collect();
     all.extend(serial("console"));
-    let mut process = Process::start(&all, folder.path())?;
+    let mut process = Process::start(&all, folder.path(), Accelerator::Kvm, Vec::new())?;
     let banner = async {
         let (mut console, _) = listener.accept().await?;
         let mut seen = Vec::new();
@@ -182,7 +191,7 @@ fn arguments(setup: &Setup<'_>) -> Vec<OsString> {
         "-drive",
         // The file is complete when QEMU has ended, which is all that is asked: no flush has to reach the platter.
         // Errors are the guest's, which says so on its console; by default a full disk would stop it without a word.
-        "id=disk,if=none,format=raw,file=disk,cache=unsafe,discard=unmap,detect-zeroes=unmap,werror=report,rerror=report",
+        "id=disk,if=none,format=raw,file=/dev/fdset/1,cache=unsafe,discard=unmap,detect-zeroes=unmap,werror=report,rerror=report",
         "-device",
         "virtio-blk-pci,drive=disk",
         "-device",
@@ -267,17 +276,109 @@ pub(crate) struct Process {
     ended: oneshot::Receiver<Ended>,
 }
 
+/// The filter of system calls: a guest that takes QEMU over starts no program and takes no other user.
+const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+/// Whether this QEMU has such a filter; a build without seccomp refuses the option.
+fn has_sandbox(qemu: &Path) -> bool {
+    let help = std::process::Command::new(qemu)
+        .arg("-help")
+        .stdin(Stdio::null())
+        .output();
+    help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("\n-sandbox "))
+}
+
+/// The user that QEMU runs as in the place of root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Guest {
+    user: u32,
+    /// A group that opens `/dev/kvm`.
+    group: Option<u32>,
+}
+
+impl Guest {
+    /// The first id of those that systemd leaves unused (<https://systemd.io/UIDS-GIDS/>). The next user is this process's
+    /// alone, so that two machines cannot touch each other.
+    const FIRST: u32 = 1_879_048_192;
+
+    /// Gives a folder to a user that owns nothing else. `None` where this process is not root, or may not do that: then it
+    /// is an ordinary user in a user namespace, or the guest needs a device that only root opens.
+    fn take(folder: &Path, accelerator: Accelerator) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let group = match accelerator {
+            Accelerator::Kvm => group_of(&fs::metadata("/dev/kvm").ok()?)?,
+            Accelerator::Tcg => None,
+        };
+        let user = Guest::FIRST + std::process::id();
+        let names = fs::read_dir(folder).ok()?;
+        for path in names
+            .map(|name| name.map(|name| name.path()))
+            .chain([Ok(folder.to_owned())])
+        {
+            fs::os::unix::fs::lchown(path.ok()?, Some(user), Some(user)).ok()?;
+        }
+        Some(Guest { user, group })
+    }
+
+    fn arguments(self) -> Vec<String> {
+        let groups = match self.group {
+            Some(group) => format!("--groups={group}"),
+            None => "--clear-groups".to_owned(),
+        };
+        vec![
+            format!("--reuid={}", self.user),
+            format!("--regid={}", self.user),
+            groups,
+            "--inh-caps=-all".to_owned(),
+            "--bounding-set=-all".to_owned(),
+        ]
+    }
+}
+
+/// The group that a user needs to read and write a device: `None` if none is needed; nothing if only its owner may.
+#[expect(clippy::option_option, reason = "no group is needed, or none helps")]
+fn group_of(device: &std::fs::Metadata) -> Option<Option<u32>> {
+    use std::os::unix::fs::MetadataExt;
+    match device.mode() {
+        mode if mode & 0o006 == 0o006 => Some(None),
+        mode if mode & 0o060 == 0o060 => Some(Some(device.gid())),
+        _ => None,
+    }
+}
+
 impl Process {
-    pub(crate) fn start(arguments: &[OsString], folder: &Path) -> Result<Self, Failure> {
+    /// Starts QEMU in a folder, with files that become its set of descriptors 1.
+    pub(crate) fn start(
+        arguments: &[OsString],
+        folder: &Path,
+        accelerator: Accelerator,
+        files: Vec<fs::File>,
+    ) -> Result<Self, Failure> {
         let qemu = host::find(QEMU)?;
+        let sandbox = has_sandbox(&qemu);
         let mut command = match host::look_up("setpriv") {
             Some(setpriv) => {
+                let guest = Guest::take(folder, accelerator);
                 let mut command = std::process::Command::new(setpriv);
-                command.args(["--pdeathsig", "KILL", "--"]).arg(qemu);
+                command
+                    .args(["--pdeathsig=KILL", "--no-new-privs"])
+                    .args(guest.map(Guest::arguments).unwrap_or_default())
+                    .arg("--")
+                    .arg(qemu);
                 command
             }
             None => std::process::Command::new(qemu),
         };
+        if sandbox {
+            command.args(["-sandbox", SANDBOX]);
+        }
+        for file in &files {
+            command
+                .arg("-add-fd")
+                .arg(format!("fd={},set=1", file.as_raw_fd()));
+        }
         command.args(arguments).current_dir(folder);
         command
             .stdin(Stdio::null())
@@ -286,7 +387,7 @@ impl Process {
         let (started, start) = std::sync::mpsc::sync_channel(1);
         let (tell, ended) = oneshot::channel();
         // The signal at our death is sent when the thread dies that started the process, so that thread waits for it.
-        std::thread::spawn(move || supervise(command, &started, tell));
+        std::thread::spawn(move || supervise(command, files, &started, tell));
         let pidfd = start
             .recv()
             .unwrap_or_else(|_| Err(std::io::Error::other("the thread that starts it ended")))
@@ -317,10 +418,19 @@ impl Drop for Process {
 
 fn supervise(
     mut command: std::process::Command,
+    files: Vec<fs::File>,
     started: &std::sync::mpsc::SyncSender<std::io::Result<OwnedFd>>,
     ended: oneshot::Sender<Ended>,
 ) {
-    let child = command.spawn().and_then(|child| Ok((pidfd(&child)?, child)));
+    // Its files stay open in it, and nothing else is started while they would stay open there too.
+    let inherited = files
+        .iter()
+        .try_for_each(|file| rustix::io::fcntl_setfd(file, FdFlags::empty()));
+    let child = inherited
+        .map_err(std::io::Error::from)
+        .and_then(|()| command.spawn())
+        .and_then(|child| Ok((pidfd(&child)?, child)));
+    drop(files);
     let child = match child {
         Ok((pidfd, child)) => {
             let _ = started.send(Ok(pidfd));
@@ -347,4 +457,61 @@ fn supervise(
 fn pidfd(child: &Child) -> std::io::Result<OwnedFd> {
     let pid = Pid::from_child(child);
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines of a process's status that begin with a name, of each child of this process that is QEMU.
+    fn of_children(name: &str) -> Vec<String> {
+        let parent = format!("PPid:\t{}\n", std::process::id());
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        let states = processes.filter_map(|entry| fs::read_to_string(entry.path().join("status")).ok());
+        let ours = states.filter(|state| state.starts_with("Name:\tqemu") && state.contains(&parent));
+        ours.filter_map(|state| {
+            state
+                .lines()
+                .find(|line| line.starts_with(name))
+                .map(str::to_owned)
+        })
+        .collect()
+    }
+
+    #[tokio::test]
+    async fn a_machine_is_an_ordinary_user_with_a_filter() {
+        kcompose_testing::needs!(Root, Program("qemu-system-x86_64"), Program("setpriv"));
+        let folder = folder().unwrap();
+        let disk = folder.path().join("disk");
+        fs::write(&disk, [0; 512]).unwrap();
+        // A disk of the user's, which stays where it is and whose owner stays.
+        let kept = tempfile::NamedTempFile::new_in(std::env::temp_dir()).unwrap();
+        kept.as_file().set_len(1 << 20).unwrap();
+        let words = ["-drive", "file=/dev/fdset/1,format=raw,if=ide", "-S"].map(OsString::from);
+        let all: Vec<OsString> = BASE.iter().map(OsString::from).chain(words).collect();
+        let files = open_disk(kept.path()).unwrap();
+        let mut process = Process::start(&all, folder.path(), Accelerator::Tcg, files).unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..200 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            seen = of_children("Seccomp:");
+            if seen == ["Seccomp:\t2"] {
+                break;
+            }
+        }
+        assert_eq!(seen, ["Seccomp:\t2"]);
+        let user = Guest::FIRST + std::process::id();
+        assert_eq!(
+            of_children("Uid:"),
+            [format!("Uid:\t{user}\t{user}\t{user}\t{user}")]
+        );
+        assert_eq!(of_children("CapBnd:"), ["CapBnd:\t0000000000000000"]);
+        // It goes on for as long as it is wanted: the disk was opened.
+        let ended = tokio::time::timeout(Duration::from_millis(500), process.ended()).await;
+        assert!(ended.is_err(), "{ended:?}");
+        assert_eq!(
+            std::os::unix::fs::MetadataExt::uid(&kept.path().metadata().unwrap()),
+            0
+        );
+    }
 }
