@@ -67,18 +67,21 @@ impl Registry {
     }
 
     /// The digest that a tag stands for.
+    #[track_caller]
     pub(crate) fn digest(&self, repository: &str, tag: &str) -> String {
+        let found = self.find(repository, tag);
+        found.unwrap_or_else(|| panic!("no digest of {repository}:{tag}"))
+    }
+
+    /// The same; `None` if there is no such tag.
+    pub(crate) fn find(&self, repository: &str, tag: &str) -> Option<String> {
         let accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
         let answer = self.ask(&format!(
             "HEAD /v2/{repository}/manifests/{tag} HTTP/1.1\r\nHost: registry\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
         ));
-        let header = answer
-            .lines()
-            .find_map(|line| line.strip_prefix("Docker-Content-Digest: "));
-        header
-            .unwrap_or_else(|| panic!("no digest in {answer}"))
-            .trim()
-            .to_owned()
+        let mut headers = answer.lines();
+        let digest = headers.find_map(|line| line.strip_prefix("Docker-Content-Digest: "))?;
+        Some(digest.trim().to_owned())
     }
 
     fn ask(&self, request: &str) -> String {

@@ -19,6 +19,7 @@ mod frontend;
 mod hostile;
 mod image;
 mod immucore;
+mod killed;
 mod locks;
 mod logins;
 mod outputs;

@@ -44,6 +44,53 @@ fn an_ordinary_user_makes_a_disk_whose_files_have_their_owners() {
     assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
 }
 
+/// A user without a range of ids is told so before anything is fetched.
+#[test]
+fn one_id_is_refused_before_the_build() {
+    needs!(Root, Program("setpriv"), Program("unshare"));
+    let folder = tempfile::tempdir().unwrap();
+    let user = kcompose_testing::ORDINARY_USER;
+    let program = folder.path().join("program");
+    fs::copy(env!("CARGO_BIN_EXE_kcompose"), &program).unwrap();
+    fs::write(
+        folder.path().join("flavor.kdl"),
+        fs::read(kcompose_testing::workspace().join("examples/minimal/flavor.kdl")).unwrap(),
+    )
+    .unwrap();
+    let one_id = || {
+        let mut command = Command::new("setpriv");
+        command.args([
+            &format!("--reuid={user}"),
+            &format!("--regid={user}"),
+            "--clear-groups",
+            "--",
+        ]);
+        command
+    };
+    let root_of_container = || {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--"]);
+        command
+    };
+    for (mut command, owner) in [(one_id(), user), (root_of_container(), 0)] {
+        std::os::unix::fs::chown(folder.path(), Some(owner), Some(owner)).unwrap();
+        let build = command
+            .arg(&program)
+            .args(["build", "--engine", "embedded", "-o", "type=oci,dest=o.tar"])
+            .args(["--cache-dir", "cache"])
+            .current_dir(folder.path())
+            .env("HOME", folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&build.stderr);
+        assert_eq!(build.status.code(), Some(3), "{said}");
+        assert!(said.contains("kcompose::engine::one-id"), "{said}");
+        assert!(said.contains("help: "), "{said}");
+        assert!(!folder.path().join("cache/blobs").exists() && !folder.path().join("o.tar").exists());
+        let _ = fs::remove_dir_all(folder.path().join("cache"));
+    }
+}
+
 /// A tree as a tar, with owners, a capability and a device.
 fn write_root(path: &Path) {
     let mut archive = tar::Builder::new(fs::File::create(path).unwrap());
