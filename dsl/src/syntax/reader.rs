@@ -161,6 +161,18 @@ impl<'a> Reader<'a> {
         self.line.is_unpaired
     }
 
+    /// Goes on; a text that was given up stays at its end.
+    pub(super) fn advance(&mut self, length: usize) {
+        self.at = (self.at + length).min(self.text.len());
+    }
+
+    /// Goes back, unless the text was given up.
+    pub(super) fn go_back(&mut self, offset: usize) {
+        if !self.stopped {
+            self.at = offset;
+        }
+    }
+
     /// Gives the text up.
     pub(super) fn stop(&mut self) {
         self.stopped = true;
@@ -196,11 +208,11 @@ impl<'a> Reader<'a> {
                 }
                 Some(b'}') if !self.open.is_empty() => {
                     self.note_suspect();
-                    self.at += 1;
+                    self.advance(1);
                     return nodes;
                 }
                 Some(sign @ (b'}' | b';')) => {
-                    self.at += 1;
+                    self.advance(1);
                     let span = self.span_from(self.at - 1);
                     if sign == b'}' {
                         self.push(StrayBrace { span });
@@ -278,7 +290,7 @@ impl<'a> Reader<'a> {
             match self.peek() {
                 None | Some(b'}') => break,
                 Some(b';') => {
-                    self.at += 1;
+                    self.advance(1);
                     break;
                 }
                 Some(b'/') if self.starts_with("//") => {
@@ -328,7 +340,7 @@ impl<'a> Reader<'a> {
             indent: line.len() - line.trim_start().len(),
             name: name.to_owned(),
         });
-        self.at += 1;
+        self.advance(1);
         let nodes = self.nodes();
         self.open.pop();
         nodes
@@ -368,7 +380,7 @@ impl<'a> Reader<'a> {
     /// Goes behind a `/-`, and tells whether there is something that it can comment out.
     fn after_slash_dash(&mut self) -> bool {
         let start = self.at;
-        self.at += 2;
+        self.advance(2);
         self.line_space();
         if !self.stopped && !matches!(self.peek(), None | Some(b'}' | b';')) {
             return true;
@@ -388,7 +400,7 @@ impl<'a> Reader<'a> {
             return None;
         }
         let start = self.at;
-        self.at += 1;
+        self.advance(1);
         self.node_space();
         let begin = self.at;
         let name = match self.value(Position::Word) {
@@ -404,7 +416,7 @@ impl<'a> Reader<'a> {
             self.invalid_word(start);
             return None;
         }
-        self.at += 1;
+        self.advance(1);
         Some(name)
     }
 
@@ -448,7 +460,7 @@ impl<'a> Reader<'a> {
     fn assignment(&mut self, node: &Node, begin: usize) {
         let is_first = node.arguments.is_empty() && node.properties.is_empty();
         let start = self.at;
-        self.at += 1;
+        self.advance(1);
         self.node_space();
         let value_start = self.at;
         if self.peek() == Some(b'"') {
@@ -503,7 +515,7 @@ impl<'a> Reader<'a> {
                 let name = Spanned::new(name.clone(), self.file.span(begin, end - begin));
                 return self.property(name, begin, node);
             }
-            self.at = end;
+            self.go_back(end);
         }
         node.arguments.push(Argument {
             bare: bare(&value, &self.text[begin..end]),
@@ -515,7 +527,7 @@ impl<'a> Reader<'a> {
 
     /// `= value` behind the name of a property.
     fn property(&mut self, name: Spanned<String>, start: usize, node: &mut Node) {
-        self.at += 1;
+        self.advance(1);
         let equals = self.at;
         self.node_space();
         let is_missing = match self.peek() {
@@ -564,7 +576,7 @@ impl<'a> Reader<'a> {
         };
         if self.peek() == Some(b',') {
             self.habits.note(Habit::Comma, self.file.span(self.at, 1));
-            self.at += 1;
+            self.advance(1);
         }
         if self.ends(position) {
             return Some(value);
@@ -575,7 +587,7 @@ impl<'a> Reader<'a> {
             let junction = self.file.span(self.at - 1, 1 + next);
             self.push(UnpairedQuotes { span: junction });
             if !self.text[start..self.at].contains('\n') {
-                self.at = start;
+                self.go_back(start);
             }
             self.skip_line();
         } else {
@@ -594,7 +606,7 @@ impl<'a> Reader<'a> {
         if self.rest()[hashes..].starts_with('"') {
             return self.raw(hashes).map(Value::Text);
         }
-        self.at += 1;
+        self.advance(1);
         self.skip_identifier();
         let word = &self.text[start + 1..self.at];
         match word {
@@ -638,7 +650,7 @@ impl<'a> Reader<'a> {
             return self.word(start);
         }
         if let Some(forbidden) = self.peek_char().filter(|c| is_disallowed(*c)) {
-            self.at += forbidden.len_utf8();
+            self.advance(forbidden.len_utf8());
             let span = self
                 .file
                 .span(self.at - forbidden.len_utf8(), forbidden.len_utf8());
@@ -649,7 +661,7 @@ impl<'a> Reader<'a> {
         self.skip_word();
         if self.at == start {
             // A sign that no word begins with, such as `)` in front of a block.
-            self.at += self.peek_char().map_or(0, char::len_utf8);
+            self.advance(self.peek_char().map_or(0, char::len_utf8));
         }
         self.bad_word(start);
         None
@@ -734,37 +746,37 @@ impl<'a> Reader<'a> {
                 if byte <= b' ' || b"\\/(){};[]\"#=".contains(&byte) {
                     break;
                 }
-                self.at += 1;
+                self.advance(1);
                 continue;
             }
             let Some(c) = self.peek_char().filter(|c| is_identifier(*c)) else {
                 break;
             };
-            self.at += c.len_utf8();
+            self.advance(c.len_utf8());
         }
     }
 
     /// Goes to the next space, line break, brace or `;`.
     pub(super) fn skip_word(&mut self) {
         let ends = |c: char| is_space(c) || is_newline(c) || matches!(c, ';' | '{' | '}');
-        self.at += self.rest().find(ends).unwrap_or(self.rest().len());
+        self.advance(self.rest().find(ends).unwrap_or(self.rest().len()));
     }
 
     /// Spaces, comments and continued lines inside a node.
     fn node_space(&mut self) {
         loop {
             match self.peek() {
-                Some(b' ' | b'\t') => self.at += 1,
+                Some(b' ' | b'\t') => self.advance(1),
                 Some(b'/') if self.starts_with("/*") => self.block_comment(),
                 Some(b'\\') => {
                     let Some(length) = self.continuation() else {
                         return;
                     };
                     self.absent.push(self.at..self.at + length);
-                    self.at += length;
+                    self.advance(length);
                 }
                 Some(byte) if !byte.is_ascii() => match self.peek_char().filter(|c| is_space(*c)) {
-                    Some(space) => self.at += space.len_utf8(),
+                    Some(space) => self.advance(space.len_utf8()),
                     None => return,
                 },
                 _ => return,
@@ -781,15 +793,15 @@ impl<'a> Reader<'a> {
                 continue;
             }
             match self.newline_length() {
-                0 if self.at == 0 && self.starts_with("\u{feff}") => self.at += '\u{feff}'.len_utf8(),
+                0 if self.at == 0 && self.starts_with("\u{feff}") => self.advance('\u{feff}'.len_utf8()),
                 0 => return,
-                length => self.at += length,
+                length => self.advance(length),
             }
         }
     }
 
     fn line_comment(&mut self) {
-        self.at += self.rest().find(is_newline).unwrap_or(self.rest().len());
+        self.advance(self.rest().find(is_newline).unwrap_or(self.rest().len()));
     }
 
     /// `/* … */`, which may hold others.
@@ -799,16 +811,16 @@ impl<'a> Reader<'a> {
         let mut depth = 0;
         while self.at < bytes.len() {
             let found = memchr::memchr2(b'/', b'*', &bytes[self.at..]);
-            self.at += found.unwrap_or(bytes.len() - self.at);
+            self.advance(found.unwrap_or(bytes.len() - self.at));
             if self.starts_with("/*") {
                 depth += 1;
                 if limits::NESTING.is_exceeded_by(depth) {
                     return self.too_deep(self.at, 2);
                 }
-                self.at += 2;
+                self.advance(2);
             } else if self.starts_with("*/") {
                 depth -= 1;
-                self.at += 2;
+                self.advance(2);
                 if depth == 0 {
                     self.absent.push(start..self.at);
                     return;

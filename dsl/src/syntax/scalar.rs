@@ -16,7 +16,7 @@ impl<'a> Reader<'a> {
             return self.lines("");
         }
         let start = self.at;
-        self.at += 1;
+        self.advance(1);
         let mut string = String::new();
         let mut escapes = Vec::new();
         loop {
@@ -24,26 +24,26 @@ impl<'a> Reader<'a> {
             let special = |c: char| matches!(c, '"' | '\\') || is_newline(c) || is_disallowed(c);
             let length = rest.find(special).unwrap_or(rest.len());
             string.push_str(&rest[..length]);
-            self.at += length;
+            self.advance(length);
             match self.peek_char() {
                 Some('"') => break,
                 Some('\\') => self.escape(&mut string, &mut escapes),
                 Some(c) if is_disallowed(c) => {
                     let span = self.file.span(self.at, c.len_utf8());
                     self.push(Forbidden::new(c, span));
-                    self.at += c.len_utf8();
+                    self.advance(c.len_utf8());
                 }
                 _ => {
                     self.push(UnclosedText {
                         opened: self.file.span(start, 1),
                     });
-                    self.at = start + 1;
+                    self.go_back(start + 1);
                     self.skip_line();
                     return None;
                 }
             }
         }
-        self.at += 1;
+        self.advance(1);
         self.report_escapes(&escapes, false).then_some(string)
     }
 
@@ -56,10 +56,10 @@ impl<'a> Reader<'a> {
             .strip_prefix(LINES)
             .is_some_and(|body| newline_length(body) > 0)
         {
-            self.at += hashes.len();
+            self.advance(hashes.len());
             return self.lines(hashes);
         }
-        self.at += hashes.len() + 1;
+        self.advance(hashes.len() + 1);
         let close = format!("\"{hashes}");
         let rest = self.rest();
         let line = &rest[..rest.find(is_newline).unwrap_or(rest.len())];
@@ -70,7 +70,7 @@ impl<'a> Reader<'a> {
             self.skip_line();
             return None;
         };
-        self.at += length + close.len();
+        self.advance(length + close.len());
         Some(line[..length].to_owned())
     }
 
@@ -78,12 +78,12 @@ impl<'a> Reader<'a> {
     fn lines(&mut self, hashes: &str) -> Option<String> {
         let start = self.at;
         let opened = self.file.span(start, LINES.len());
-        self.at += LINES.len();
+        self.advance(LINES.len());
         let first = self.newline_length();
         if first == 0 {
             return self.text_on_quotes(opened);
         }
-        self.at += first;
+        self.advance(first);
         let Some(length) = closing(self.rest(), hashes) else {
             self.push(UnclosedLines { opened });
             self.stop();
@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
         };
         let begin = self.at;
         let body = &self.text[begin..begin + length];
-        self.at += length + LINES.len() + hashes.len();
+        self.advance(length + LINES.len() + hashes.len());
         self.check_characters(body, begin);
         if hashes.is_empty() && has_space_escape(body) {
             // Escaped line breaks go first, and then a line of the text is no line of the file.
@@ -167,7 +167,7 @@ impl<'a> Reader<'a> {
         };
         self.push(TextOnQuotes { help, span: opened });
         match closing(rest, "") {
-            Some(length) => self.at += length + LINES.len(),
+            Some(length) => self.advance(length + LINES.len()),
             None => self.stop(),
         }
         None
@@ -178,17 +178,17 @@ impl<'a> Reader<'a> {
         let behind = &self.rest()[1..];
         let spaces = behind.trim_start_matches(|c| is_space(c) || is_newline(c));
         if spaces.len() < behind.len() {
-            self.at += 1 + behind.len() - spaces.len();
+            self.advance(1 + behind.len() - spaces.len());
             return;
         }
         match escaped(behind) {
             Ok((c, length)) => {
                 string.push(c);
-                self.at += 1 + length;
+                self.advance(1 + length);
             }
             Err(length) => {
                 escapes.push(self.file.span(self.at, 1 + length));
-                self.at += 1 + length;
+                self.advance(1 + length);
             }
         }
     }

@@ -364,3 +364,45 @@ fn reading_is_linear() {
         problems(&text);
     }
 }
+
+/// Each kind of error may be the one at which a text is given up.
+#[test]
+fn a_text_is_given_up_at_any_error() {
+    let limit = usize::try_from(kcompose_core::limits::SYNTAX_ERRORS.value).unwrap();
+    for piece in [
+        "\"\0",
+        "\"\0\"",
+        "\"\0\0\0\" ",
+        "\"\\x\" ",
+        "\"a\"b ",
+        "\"a\"b \"\n",
+        "a \"\n",
+        "a #\"\n",
+        "a \"\"\"x\"\"\"\n",
+        "a \"\"\"\n\0\n\"\"\"\n",
+        "a \"\"\"\nx\n  \"\"\"\n",
+        "a #x\n",
+        "a b\0c\n",
+        "\0 ",
+        ") ",
+        "a=\n",
+        "a b=\n",
+        "a = 1\n",
+        "(",
+        "(a",
+        "a 0x\n",
+        "/- ",
+        "}\n",
+    ] {
+        for before in ["", "a\n", "a {\n"] {
+            let text = before.to_owned() + &piece.repeat(10 * limit);
+            assert!(problems(&text).len() <= limit + 2, "{piece:?}");
+            let cut = format!("{before}{}", piece.repeat(limit + 1));
+            (0..cut.len().min(200))
+                .filter(|at| cut.is_char_boundary(cut.len() - at))
+                .for_each(|at| {
+                    problems(&cut[..cut.len() - at]);
+                });
+        }
+    }
+}
