@@ -262,11 +262,11 @@ impl Store {
     fn evict(&self, sha256: &str) -> Result<(), StoreError> {
         let path = self.blob_path(sha256);
         let below = path.strip_prefix(&self.root).unwrap_or(&path);
-        let parents = below
+        let mut parents = below
             .ancestors()
             .skip(1)
             .filter(|parent| *parent != Path::new(""));
-        if { parents }.any(|parent| self.root.join(parent).is_symlink()) {
+        if parents.any(|parent| self.root.join(parent).is_symlink()) {
             return Ok(());
         }
         folder::remove(&self.root, below).map_err(|error| self.failure(error))
