@@ -1,4 +1,5 @@
 //! Default packages of a distro: what belongs to one goes with it.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

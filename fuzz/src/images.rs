@@ -21,7 +21,7 @@ pub(crate) fn corpus() -> Vec<Vec<u8>> {
     let documents = [
         [index, manifest, config, "layer"].join(NEXT),
         [
-            &index.replace("@1", "@1"),
+            index,
             nested,
             &manifest.replace("@3", "@4").replace("@2", "@3"),
             &config.replace("@3", "@4"),

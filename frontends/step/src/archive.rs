@@ -360,7 +360,7 @@ mod tests {
             unpack(&file, target).unwrap();
             let path = directory.trim_start_matches('/');
             assert_eq!(owner(path), expected, "{directory} {is_owned}");
-            assert_eq!(owner(&format!("{path}/x").trim_start_matches('/').to_owned()), 33);
+            assert_eq!(owner(format!("{path}/x").trim_start_matches('/')), 33);
         }
         let mode = root
             .path()

@@ -98,7 +98,7 @@ mod tests {
             fact: "it says \u{9b}2J".to_owned(),
             help: "delete it".to_owned(),
         };
-        let report = text("a\x1bb", &[finding.clone()]);
+        let report = text("a\x1bb", std::slice::from_ref(&finding));
         assert!(
             !report.contains(|c: char| c.is_control() && c != '\n'),
             "{report:?}"
@@ -109,6 +109,9 @@ mod tests {
         );
         assert!(report.contains("\na␛b does not keep"), "{report}");
         // JSON has escapes of its own.
-        assert_eq!(json("a", &[finding.clone()])["findings"][0]["path"], finding.path);
+        assert_eq!(
+            json("a", std::slice::from_ref(&finding))["findings"][0]["path"],
+            finding.path
+        );
     }
 }

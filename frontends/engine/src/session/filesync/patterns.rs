@@ -158,19 +158,16 @@ fn reached(parts: &[String], path: &[&str]) -> Vec<bool> {
     let mut reached = vec![false; path.len() + 1];
     reached[0] = true;
     for (at, part) in parts.iter().enumerate() {
+        if part.contains("**") && part != "**" {
+            reached = spanned(part, path, &reached);
+            continue;
+        }
         let mut next = vec![false; path.len() + 1];
         if part == "**" {
             // `a/**` is what is in `a`, not `a` itself; `**/a` is `a` at any depth.
             let least = usize::from(at + 1 == parts.len());
             if let Some(first) = reached.iter().position(|is_reached| *is_reached) {
                 next[(first + least).min(path.len() + 1)..].fill(true);
-            }
-        } else if part.contains("**") {
-            // A `**` next to other characters spans directories too.
-            for start in (0..path.len()).filter(|start| reached[*start]) {
-                for end in start + 1..=path.len() {
-                    next[end] = next[end] || matches_part(part, &path[start..end].join("/"));
-                }
             }
         } else {
             for start in (0..path.len()).filter(|start| reached[*start]) {
@@ -182,6 +179,24 @@ fn reached(parts: &[String], path: &[&str]) -> Vec<bool> {
     reached
 }
 
+/// The directories that a part reaches in which a `**` stands next to other characters, so that it spans directories too.
+fn spanned(part: &str, path: &[&str], reached: &[bool]) -> Vec<bool> {
+    let text = characters(&path.join("/"));
+    let mut starts = vec![false; text.len() + 1];
+    let mut ends = Vec::with_capacity(path.len());
+    let mut at = 0;
+    for (name, is_reached) in path.iter().zip(reached) {
+        starts[at] |= is_reached;
+        at += name.chars().count();
+        ends.push(at);
+        at += 1;
+    }
+    let matched = matched_ends(&characters(part), &text, starts);
+    std::iter::once(false)
+        .chain(ends.into_iter().map(|end| matched[end]))
+        .collect()
+}
+
 /// Whether a name of one directory matches a part of a pattern.
 pub(crate) fn matches_part(part: &str, name: &str) -> bool {
     part == name || part.contains(['*', '?', '[', '\\']) && matches_text(&characters(part), &characters(name))
@@ -191,10 +206,15 @@ fn characters(text: &str) -> Vec<char> {
     text.chars().collect()
 }
 
-/// Whether a text matches; all ways to match are followed at the same time, as in [`reached`].
-fn matches_text(mut pattern: &[char], text: &[char]) -> bool {
-    let mut reached = vec![false; text.len() + 1];
-    reached[0] = true;
+fn matches_text(pattern: &[char], text: &[char]) -> bool {
+    let mut starts = vec![false; text.len() + 1];
+    starts[0] = true;
+    matched_ends(pattern, text, starts)[text.len()]
+}
+
+/// The offsets at which a match can end that begins at one of `reached`; all ways to match are followed at the same time, as
+/// in [`reached`].
+fn matched_ends(mut pattern: &[char], text: &[char], mut reached: Vec<bool>) -> Vec<bool> {
     while !pattern.is_empty() && reached.contains(&true) {
         let (piece, rest) = piece(pattern);
         let mut next = vec![false; text.len() + 1];
@@ -210,7 +230,7 @@ fn matches_text(mut pattern: &[char], text: &[char]) -> bool {
         }
         (reached, pattern) = (next, rest);
     }
-    pattern.is_empty() && reached[text.len()]
+    reached
 }
 
 /// The smallest part of a pattern.
@@ -388,5 +408,8 @@ mod tests {
         assert!(!patterns("**/a/".repeat(100) + "b").matches(&path));
         assert!(patterns("**/a/".repeat(100) + "a").matches(&path));
         assert!(!patterns("**a".repeat(20) + "b").matches(&path));
+        let deep = vec!["a"; 1000].join("/");
+        assert!(patterns("**=/".repeat(10) + "a**a").matches(&("=/".repeat(10) + &deep)));
+        assert!(!patterns("**a/".repeat(100) + "b").matches(&deep));
     }
 }
