@@ -138,7 +138,7 @@ impl Ids {
         self.table(kind).get(name).copied()
     }
 
-    /// Whether there are none.
+    /// Tells a table without ids.
     pub fn is_empty(&self) -> bool {
         self.users.is_empty() && self.groups.is_empty()
     }

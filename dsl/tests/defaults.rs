@@ -1,13 +1,13 @@
 //! Default packages of a distro: what belongs to one goes with it.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use kcompose_core::model::{Architecture, FileBody, Flavor, Rank};
 use kcompose_core::plan::{Input, plan};
 use kcompose_core::resolve::Resolved;
 use kcompose_core::source::SourceMap;
-use kcompose_core::step::{Files, Ids};
+use kcompose_core::step::Files;
 use kcompose_dsl::{LoadError, Options, load};
 
 const FLAVOR: &str = include_str!("../../examples/minimal/flavor.kdl");
@@ -27,18 +27,7 @@ fn flavor(more: &str) -> Flavor {
 
 /// Every step of an image that has exactly the default packages that its flavor does not exclude.
 fn steps(flavor: &Flavor) -> String {
-    let resolved = Resolved {
-        architecture: Architecture::Amd64,
-        packages: BTreeMap::new(),
-        indexes: Vec::new(),
-        epoch: 0,
-        ids: Ids::default(),
-        accounts: BTreeMap::new(),
-        left_out: BTreeMap::new(),
-        upstream: None,
-        kubernetes: None,
-        downloads: Vec::new(),
-    };
+    let resolved = Resolved::empty(Architecture::Amd64);
     let mut flavor = flavor.clone();
     // Without an index there are no packages; those that stay belong to the distro itself then.
     let distro = &mut flavor.distro.value;

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::shapes;
 
-/// What stands between documents.
+/// The line between documents.
 const NEXT: &str = "%%\n";
 
 /// A manifest, a config and the indexes above, in which `sha256:@1` is the digest of the document 1.

@@ -10,6 +10,7 @@
     reason = "a program for the terminal"
 )]
 
+mod corpus;
 mod images;
 mod mutate;
 mod random;

@@ -26,7 +26,7 @@ impl Random {
         usize::try_from(self.next() % bound).expect("it is below a usize")
     }
 
-    /// Whether an event of a chance of one in `count` happens.
+    /// Draws an event with a chance of one in `count`.
     pub(crate) fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == 0
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use kcompose_core::elf;
@@ -22,7 +21,7 @@ use kcompose_engine::{Patterns, dockerignore, rootfs};
 use kcompose_vm::bootargs;
 
 use crate::signed::Signer;
-use crate::{images, shapes};
+use crate::{corpus, images, shapes};
 
 /// A reader, and how inputs for it are made.
 #[derive(Debug)]
@@ -44,7 +43,14 @@ pub(crate) static ALL: &[Target] = &[
     Target {
         name: "kdl",
         read: kdl,
-        corpus: || [files("fuzz/corpus/kdl"), suite(), files("examples")].concat(),
+        corpus: || {
+            [
+                corpus::files("fuzz/corpus/kdl"),
+                corpus::suite(),
+                corpus::files("examples"),
+            ]
+            .concat()
+        },
         words: &[
             "/*",
             "*/",
@@ -78,7 +84,7 @@ pub(crate) static ALL: &[Target] = &[
     Target {
         name: "lock",
         read: lock,
-        corpus: || files("fuzz/corpus/lock"),
+        corpus: || corpus::files("fuzz/corpus/lock"),
         words: &[
             "\\",
             "\"",
@@ -95,7 +101,7 @@ pub(crate) static ALL: &[Target] = &[
     Target {
         name: "index",
         read: index,
-        corpus: index_corpus,
+        corpus: corpus::indexes,
         words: &[
             "\n\n",
             "\t",
@@ -115,7 +121,7 @@ pub(crate) static ALL: &[Target] = &[
     Target {
         name: "inrelease",
         read: inrelease,
-        corpus: || inputs_of_release("InRelease"),
+        corpus: || corpus::inputs_of_release("InRelease"),
         words: &[
             "-----BEGIN PGP SIGNED MESSAGE-----\n",
             "-----BEGIN PGP SIGNATURE-----\n",
@@ -130,7 +136,7 @@ pub(crate) static ALL: &[Target] = &[
     Target {
         name: "release",
         read: release,
-        corpus: release_texts,
+        corpus: corpus::release_texts,
         words: &[
             "Date: ",
             "Valid-Until: ",
@@ -147,7 +153,7 @@ pub(crate) static ALL: &[Target] = &[
     Target {
         name: "keys",
         read: keys,
-        corpus: || inputs_of_release("asc"),
+        corpus: || corpus::inputs_of_release("asc"),
         words: &[
             "-----BEGIN PGP PUBLIC KEY BLOCK-----\n",
             "-----END PGP PUBLIC KEY BLOCK-----\n",
@@ -159,7 +165,7 @@ pub(crate) static ALL: &[Target] = &[
     Target {
         name: "deb",
         read: deb,
-        corpus: debs,
+        corpus: corpus::debs,
         words: &[
             "debian-binary",
             "control.tar",
@@ -174,7 +180,7 @@ pub(crate) static ALL: &[Target] = &[
     Target {
         name: "layer",
         read: layer,
-        corpus: layers,
+        corpus: corpus::layers,
         words: &[
             "../",
             "/",
@@ -211,7 +217,7 @@ pub(crate) static ALL: &[Target] = &[
     Target {
         name: "dockerignore",
         read: ignore,
-        corpus: || files("fuzz/corpus/dockerignore"),
+        corpus: || corpus::files("fuzz/corpus/dockerignore"),
         words: &[
             "**", "*", "/", "!", "[", "]", "^", "-", "\\", "**/", "/**", "?", "\u{feff}", "*a",
         ],
@@ -220,7 +226,7 @@ pub(crate) static ALL: &[Target] = &[
     Target {
         name: "bootargs",
         read: boot_arguments,
-        corpus: || files("fuzz/corpus/bootargs"),
+        corpus: || corpus::files("fuzz/corpus/bootargs"),
         words: &[
             "function f {\n",
             "}\n",
@@ -269,7 +275,7 @@ pub(crate) static ALL: &[Target] = &[
     Target {
         name: "initrd",
         read: initrd,
-        corpus: initrds,
+        corpus: corpus::initrds,
         words: &[
             "070701",
             "070702",
@@ -281,56 +287,6 @@ pub(crate) static ALL: &[Target] = &[
         largest: 16 << 10,
     },
 ];
-
-/// The folder of the project.
-fn project() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("this crate is in a folder of the project")
-}
-
-/// The contents of all files below a folder of the project, in the order of their paths.
-fn files(folder: &str) -> Vec<Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![project().join(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder of the project can be read") {
-            let path = entry.expect("a folder of the project can be read").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                found.insert(
-                    path.clone(),
-                    fs::read(path).expect("a file of the project can be read"),
-                );
-            }
-        }
-    }
-    found.into_values().collect()
-}
-
-/// The documents of the tests of the language.
-fn suite() -> Vec<Vec<u8>> {
-    files("dsl/tests/suite")
-        .into_iter()
-        .filter(|text| text.len() < 1 << 10)
-        .collect()
-}
-
-/// The inputs of the tests of release files that have an extension; those that are small.
-fn inputs_of_release(extension: &str) -> Vec<Vec<u8>> {
-    let folder = project().join("core/tests/data/release");
-    let entries = fs::read_dir(folder).expect("a folder of the project can be read");
-    let mut paths: Vec<_> = entries
-        .map(|entry| entry.expect("a folder of the project can be read").path())
-        .collect();
-    paths.sort();
-    paths.retain(|path| path.extension().is_some_and(|found| found == extension));
-    let contents = paths
-        .iter()
-        .map(|path| fs::read(path).expect("a file of the project can be read"));
-    contents.filter(|content| content.len() < 8 << 10).collect()
-}
 
 /// Reads an input up to `%%` as a flavor, and what follows as the files that it names, in this order.
 fn kdl(input: &[u8]) {
@@ -382,13 +338,6 @@ fn lock(input: &[u8]) {
     assert_eq!(lock::render(&again), text, "a lock is written as it was read");
 }
 
-fn index_corpus() -> Vec<Vec<u8>> {
-    let texts = files("fuzz/corpus/index");
-    let compacted: Vec<Vec<u8>> = texts.iter().filter_map(|text| compact(text).ok()).collect();
-    assert_eq!(compacted.len(), texts.len(), "the corpus is valid");
-    [texts, compacted].concat()
-}
-
 /// Reads an input as the text of an index and as its compact form.
 fn index(input: &[u8]) {
     let compacted = compact(input).unwrap_or_else(|_| input.to_vec());
@@ -410,18 +359,13 @@ fn index(input: &[u8]) {
 thread_local! {
     static SIGNER: Signer = Signer::new();
     static KEYS: Keyring = {
-        let texts: Vec<String> = inputs_of_release("asc").into_iter().filter_map(|key| String::from_utf8(key).ok()).collect();
+        let texts: Vec<String> = corpus::inputs_of_release("asc").into_iter().filter_map(|key| String::from_utf8(key).ok()).collect();
         Keyring::from_armoured(texts.iter().map(String::as_str)).expect("the keys of the tests are keys")
     };
 }
 
 fn inrelease(input: &[u8]) {
     KEYS.with(|keys| crate::signed::read(input, keys));
-}
-
-fn release_texts() -> Vec<Vec<u8>> {
-    let text = project().join("core/tests/data/release/text");
-    vec![fs::read(text).expect("a file of the project can be read")]
 }
 
 /// Reads an input as the text of a release file that a trusted key signed.
@@ -434,56 +378,6 @@ fn keys(input: &[u8]) {
         keys.fingerprints();
         Keyring::of_file(keys.armored().as_bytes()).expect("a key that was written can be read");
     }
-}
-
-fn debs() -> Vec<Vec<u8>> {
-    let control = shapes::tar(&[
-        shapes::file("./control", b"Package: aa\nVersion: 1\nArchitecture: all\nDescription: a\n b\n"),
-        shapes::file("./conffiles", b"/etc/aa.conf\nremove-on-upgrade /etc/old\n"),
-        shapes::file("./triggers", b"# a comment\ninterest-noawait /usr/share/aa\n"),
-        shapes::file(
-            "./postinst",
-            b"#!/bin/sh\nset -e\nif [ \"$1\" = configure ]; then\n adduser --system --group --home /var/lib/aa aa || true\n \
-              update-alternatives --install /usr/bin/x x /usr/bin/aa 10\n dpkg-divert --add --rename /usr/bin/y\nfi\n",
-        ),
-    ]);
-    let name = shapes::record("path", "./usr/share/a/long/name");
-    let data = shapes::tar(&[
-        shapes::file(
-            "./usr/lib/systemd/system/aa.service",
-            b"[Service]\nStateDirectory=aa\n[Install]\nWantedBy=multi-user.target\n",
-        ),
-        shapes::file(
-            "./usr/lib/sysusers.d/aa.conf",
-            b"u aa - \"A user\" /var/lib/aa\ng bb 100\nm aa bb\n",
-        ),
-        shapes::file(
-            "./usr/src/aa-1/dkms.conf",
-            b"PACKAGE_NAME=\"aa\"\nBUILT_MODULE_NAME[0]=\"aa\"\n",
-        ),
-        shapes::link("./usr/bin/aa", b'2', "../lib/aa"),
-        shapes::link("./usr/bin/bb", b'1', "./usr/bin/aa"),
-        shapes::Entry {
-            path: "pax",
-            kind: b'x',
-            link: "",
-            content: name.as_bytes(),
-        },
-        shapes::file("short", b""),
-    ]);
-    let deb = |name: &str, control: &[u8], data_name: &str, data: &[u8]| {
-        shapes::ar(&[("debian-binary", b"2.0\n"), (name, control), (data_name, data)])
-    };
-    vec![
-        deb("control.tar", &control, "data.tar", &data),
-        deb(
-            "control.tar.gz",
-            &shapes::gzip(&control),
-            "data.tar.xz",
-            &shapes::xz(&data),
-        ),
-        deb("control.tar.zst", &shapes::zstd(&control), "data.tar", &data),
-    ]
 }
 
 fn deb(input: &[u8]) {
@@ -499,40 +393,6 @@ fn deb(input: &[u8]) {
         facts.paths().for_each(drop);
         facts.below("/usr/").for_each(drop);
     }
-}
-
-fn layers() -> Vec<Vec<u8>> {
-    let records = [
-        shapes::record("path", "usr/share/a/long/name"),
-        shapes::record("SCHILY.xattr.security.capability", "x"),
-        shapes::record("mtime", "1700000000.123456789"),
-        shapes::record("uid", "70000"),
-    ]
-    .concat();
-    let plain = shapes::tar(&[
-        shapes::link("usr", b'5', ""),
-        shapes::file("etc/passwd", b"root:x:0:0::/root:/bin/sh\n"),
-        shapes::link("etc/link", b'2', "../usr"),
-        shapes::link("etc/hard", b'1', "etc/passwd"),
-        shapes::link("dev/null", b'3', ""),
-        shapes::file("etc/.wh.gone", b""),
-        shapes::file("usr/.wh..wh..opq", b""),
-        shapes::Entry {
-            path: "pax",
-            kind: b'x',
-            link: "",
-            content: records.as_bytes(),
-        },
-        shapes::file("short", b"content"),
-        shapes::Entry {
-            path: "././@LongLink",
-            kind: b'L',
-            link: "",
-            content: b"usr/share/a/long/name/of/gnu\0",
-        },
-        shapes::file("short", b""),
-    ]);
-    vec![shapes::gzip(&plain), shapes::zstd(&plain), plain]
 }
 
 fn layer(input: &[u8]) {
@@ -608,21 +468,6 @@ fn libraries(cache: &[u8], library: &[u8]) {
     tree.file("/etc/ld.so.cache", 0o644, cache);
     tree.file("/usr/lib/x86_64-linux-gnu/libown.so.2", 0o644, library);
     check_chosen(&tree, &Expectations::default(), |check| check.name == "libraries");
-}
-
-fn initrds() -> Vec<Vec<u8>> {
-    let early = shapes::cpio(&[("kernel/x86/microcode", 0o100_644, b"m")]);
-    let main = shapes::cpio(&[
-        ("usr/bin/immucore", 0o120_777, b"kairos"),
-        ("usr/lib/dracut/modules.txt", 0o100_644, b"lvm\nbash\n"),
-        ("./usr/lib/plain", 0o100_644, b""),
-    ]);
-    vec![
-        [&early[..], &main].concat(),
-        [&early[..], &[0; 512], &shapes::gzip(&main)].concat(),
-        [&early[..], &shapes::zstd(&main)].concat(),
-        shapes::xz(&main),
-    ]
 }
 
 fn initrd(input: &[u8]) {

@@ -1,4 +1,4 @@
-//! What `kill -9` leaves: nothing, or all of it.
+//! Outputs of a command that `kill -9` ended: none, or a whole one.
 //!
 //! A command is killed at moments that are spread over the time that it takes; `KCOMPOSE_TEST_KILLS` says at how many, 10 if
 //! it is not set. Builds are killed in `embedded.rs` too.

@@ -275,19 +275,15 @@ impl<'a> Answer<'a> {
         indexes.sort();
         let Numbers { ids, accounts } = accounts::numbers(flavor, facts.lock.as_ref());
         Resolved {
-            architecture: flavor.architecture,
             epoch: indexes.iter().map(|index| index.date).max().unwrap_or(0),
             indexes,
             accounts,
             ids,
-            left_out: BTreeMap::new(),
-            upstream: None,
-            kubernetes: None,
-            downloads: Vec::new(),
             packages: packages
                 .into_iter()
                 .map(|package| (package.name.clone(), package))
                 .collect(),
+            ..Resolved::empty(flavor.architecture)
         }
     }
 

@@ -113,6 +113,22 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// The start of an answer: no package, no index, no id.
+    pub fn empty(architecture: Architecture) -> Self {
+        Resolved {
+            architecture,
+            packages: BTreeMap::new(),
+            indexes: Vec::new(),
+            epoch: 0,
+            ids: Ids::default(),
+            accounts: BTreeMap::new(),
+            left_out: BTreeMap::new(),
+            upstream: None,
+            kubernetes: None,
+            downloads: Vec::new(),
+        }
+    }
+
     /// Notes what the archives say of the packages, and gives ids to the accounts that they make.
     pub fn look_into(&mut self, flavor: &Flavor, archives: &BTreeMap<PackageName, PackageFacts>) {
         let mut accounts = Vec::new();

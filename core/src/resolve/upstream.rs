@@ -293,8 +293,8 @@ fn pin_one(part: UpstreamPart, from: &RuntimeSource, facts: &Facts) -> Option<Lo
     locked.or(known).cloned()
 }
 
-/// Whether anybody on the network's way can replace what a source sends. A lock's sha256 protects it, but the first
-/// download has none.
+/// Tells a source that somebody on the network can replace. The sha256 of a lock protects it, but the first download has
+/// none.
 fn is_unprotected(from: &RuntimeSource) -> bool {
     match from {
         RuntimeSource::Url(url) => url.scheme() == Scheme::Http && !url.is_loopback(),

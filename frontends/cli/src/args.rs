@@ -344,7 +344,14 @@ pub(crate) struct Verify {
     /// The form
     #[arg(long, value_enum, default_value_t = DataFormat::Human)]
     pub(crate) format: DataFormat,
-    /// How large the image may be unpacked, such as 64G, in place of the limits on size and ratio
+    #[command(flatten)]
+    pub(crate) size: ImageSize,
+}
+
+/// The bound on an image that others made.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct ImageSize {
+    /// The largest unpacked size of the image, such as 64G, in place of the limits on size and ratio
     #[arg(long, value_name = "SIZE", value_parser = crate::values::size)]
     pub(crate) max_image_size: Option<u64>,
 }
@@ -378,7 +385,7 @@ pub(crate) struct Boot {
     /// Check the layout in the running system
     #[arg(long)]
     pub(crate) check: bool,
-    /// How the report of --check is written
+    /// The form of the report of --check
     #[arg(long, value_enum, default_value_t = DataFormat::Human, requires = "check", conflicts_with = "script")]
     pub(crate) format: DataFormat,
     /// How long the boot may take, in seconds or as 5m
@@ -387,9 +394,8 @@ pub(crate) struct Boot {
     /// The machine's memory, in MiB or as 2GiB
     #[arg(long, default_value = "1024", value_parser = crate::values::mebibytes)]
     pub(crate) memory: u32,
-    /// How large the image may be unpacked, such as 64G, in place of the limits on size and ratio
-    #[arg(long, value_name = "SIZE", value_parser = crate::values::size)]
-    pub(crate) max_image_size: Option<u64>,
+    #[command(flatten)]
+    pub(crate) size: ImageSize,
 }
 
 /// `kcompose cache`.

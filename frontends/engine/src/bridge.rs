@@ -78,7 +78,7 @@ pub trait Bridge: Send + Sync {
     /// Whether it reaches servers on this machine's loopback.
     fn reaches_loopback(&self) -> bool;
 
-    /// Whether it takes files by checksum from kcompose's store, so that nothing has to be served to it.
+    /// Tells an engine that takes files by checksum from kcompose's store, so that nothing has to be served to it.
     fn reads_store(&self) -> bool {
         false
     }

@@ -27,7 +27,7 @@ pub(crate) struct Target<'a> {
     pub(crate) strip: usize,
     /// The owner of everything; the mode is each entry's own.
     pub(crate) owner: Meta,
-    /// Whether the flavor names the owner: the directory then gets it even if the image has the directory already.
+    /// Set if the flavor names the owner: the directory gets it then, even one that the image has already.
     pub(crate) is_owned: bool,
 }
 

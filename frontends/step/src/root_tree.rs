@@ -232,9 +232,13 @@ impl Tree for RootTree {
     }
 
     fn attribute(&self, path: &[u8], name: &str) -> Option<Vec<u8>> {
-        let mut value = [0; 65536];
-        let length = rustix::fs::lgetxattr(self.at(path), name, &mut value).ok()?;
-        Some(value[..length].to_vec())
+        let at = self.at(path);
+        // Nearly every file has none, which the question for the size says at no cost.
+        let size = rustix::fs::lgetxattr(&at, name, &mut [0; 0]).ok()?;
+        let mut value = vec![0; size];
+        let length = rustix::fs::lgetxattr(&at, name, &mut value).ok()?;
+        value.truncate(length);
+        Some(value)
     }
 }
 

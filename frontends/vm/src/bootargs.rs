@@ -27,7 +27,7 @@ pub struct BootArguments {
 ///
 /// # Errors
 ///
-/// When the file takes more than a limit.
+/// A file that takes more than a limit is one.
 pub fn evaluate(
     label: &str,
     img: &str,
@@ -110,7 +110,7 @@ impl Shell<'_> {
         (self.read)(inside(path))
     }
 
-    /// Whether the script may go on with so many more words.
+    /// Counts words against the limit of the script.
     fn spend_steps(&mut self, steps: usize) -> bool {
         self.steps = self.steps.saturating_add(steps);
         if limits::BOOT_STEPS.is_exceeded_by(self.steps) {
@@ -120,7 +120,7 @@ impl Shell<'_> {
         self.exceeded.is_none()
     }
 
-    /// Whether the script may go on with so much more text.
+    /// Counts text against the limit of the script.
     fn spend_text(&mut self, bytes: usize) -> bool {
         self.text = self.text.saturating_add(bytes);
         if limits::BOOT_TEXT.is_exceeded_by(self.text) {

@@ -3,7 +3,7 @@
 /// One check of the running system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What holds when it passes.
+    /// The fact that holds when it passes.
     pub name: String,
     /// The answer.
     pub result: CheckResult,

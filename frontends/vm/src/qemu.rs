@@ -279,7 +279,7 @@ pub(crate) struct Process {
 /// The filter of system calls: a guest that takes QEMU over starts no program and takes no other user.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
-/// Whether this QEMU has such a filter; a build without seccomp refuses the option.
+/// Asks QEMU for the filter: a build without seccomp refuses the option.
 fn has_sandbox(qemu: &Path) -> bool {
     let help = std::process::Command::new(qemu)
         .arg("-help")

@@ -79,7 +79,7 @@ fn is_library(name: &str) -> bool {
 
 /// Names and paths of a cache (glibc, `elf/dl-cache.h`): a header of 48 bytes, then 24 bytes for each library.
 fn parse(content: &[u8]) -> Option<BTreeMap<String, String>> {
-    /// How often the texts of a cache may be shared.
+    /// The number of names that may share one text of a cache.
     const SHARED: usize = 4;
     if limits::TEXT.is_exceeded_by(content.len()) {
         return None;

@@ -152,12 +152,19 @@ struct Subject<'a> {
     /// The initrd of immucore, unpacked once for all checks of it; `None` inside if it cannot be read.
     initrd: OnceCell<Option<Contents>>,
     owned: OnceCell<Owned>,
+    /// What the image gives away, found in one walk for all checks of it.
+    grants: OnceCell<Vec<privileges::Grant>>,
 }
 
 impl Subject<'_> {
     /// Whose the paths are; read once.
     fn owned(&self) -> &Owned {
         self.owned.get_or_init(|| Owned::read(self.tree))
+    }
+
+    /// Programs with privileges, devices, and what every user may write.
+    fn grants(&self) -> &[privileges::Grant] {
+        self.grants.get_or_init(|| privileges::grants(self.tree))
     }
 }
 
@@ -185,6 +192,7 @@ pub fn check_chosen(
         layout: LayoutData::read(tree),
         initrd: OnceCell::new(),
         owned: OnceCell::new(),
+        grants: OnceCell::new(),
     };
     let chosen = ALL.iter().filter(|check| is_chosen(check));
     in_order(chosen.flat_map(|check| run(check, &subject)).collect())

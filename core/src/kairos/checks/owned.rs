@@ -48,7 +48,7 @@ impl Owned {
         owned
     }
 
-    /// Whether the image has lists of what packages ship.
+    /// Tells an image with lists of what packages ship from one without.
     pub(super) fn knows_packages(&self) -> bool {
         !self.packages.is_empty()
     }

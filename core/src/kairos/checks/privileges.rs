@@ -1,10 +1,10 @@
-//! Privileges that an image gives away: programs that run as root whoever starts them, devices, files that everybody
-//! writes, passwords.
+//! Privileges that an image gives away: setuid programs and others with privileges, devices, files that every user may
+//! write, passwords.
 //!
 //! An image tells which paths packages ship (dpkg's lists) and which the flavor writes ([`super::ACCEPTED`]). It does not
 //! tell which modes a package gave its files, so programs of packages are compared with a table.
 
-use crate::tree::{Entry, Kind};
+use crate::tree::{Entry, Kind, Tree};
 
 use super::Severity::{Error, Warning};
 use super::owned::in_image;
@@ -159,21 +159,84 @@ enum Whose {
     Package,
 }
 
+/// Something that an image gives away.
+#[derive(Debug)]
+pub(super) struct Grant {
+    path: Vec<u8>,
+    what: Gift,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gift {
+    /// A program that gets a privilege when it is started, in words.
+    Privilege(&'static str),
+    Device,
+    /// A path that every user may write, in words.
+    Write(&'static str),
+}
+
+/// Everything that a tree gives away, in the order of the walk; a file can be in it twice.
+pub(super) fn grants(tree: &dyn Tree) -> Vec<Grant> {
+    let mut grants = Vec::new();
+    walk(tree, b"/", &mut |path, entry| {
+        let gifts = [
+            privilege(tree, path, entry).map(Gift::Privilege),
+            (entry.kind == Kind::Device).then_some(Gift::Device),
+            write(entry).map(Gift::Write),
+        ];
+        grants.extend(gifts.into_iter().flatten().map(|what| Grant {
+            path: path.to_vec(),
+            what,
+        }));
+    });
+    grants
+}
+
+/// The privilege that starting a file gives, in words.
+fn privilege(tree: &dyn Tree, path: &[u8], entry: &Entry) -> Option<&'static str> {
+    let is_program = matches!(entry.kind, Kind::File(1..)) && entry.mode & 0o111 != 0;
+    if !is_program {
+        return None;
+    }
+    if entry.mode & 0o4000 != 0 && entry.uid == 0 {
+        return Some("runs as root, whoever starts it (setuid)");
+    }
+    if entry.mode & 0o2000 != 0 && entry.gid == 0 {
+        return Some("runs with the group root, whoever starts it (setgid)");
+    }
+    let capabilities = tree.attribute(path, "security.capability");
+    capabilities.map(|_| "gets capabilities, whoever starts it")
+}
+
+/// What every user may do with a file or directory, in words.
+fn write(entry: &Entry) -> Option<&'static str> {
+    if entry.mode & 0o002 == 0 {
+        return None;
+    }
+    match entry.kind {
+        Kind::File(_) => Some("every user may write it"),
+        Kind::Directory if entry.mode & 0o1000 == 0 => {
+            Some("every user may write it, and delete files of others in it")
+        }
+        Kind::Directory | Kind::Link(_) | Kind::Device | Kind::Special => None,
+    }
+}
+
 fn programs(subject: &Subject<'_>, wanted: Whose) -> Vec<Fault> {
     let owned = subject.owned();
     let mut faults = Vec::new();
-    walk(subject.tree, b"/", &mut |path, entry| {
-        let Some(privilege) = privilege(subject, path, entry) else {
-            return;
+    for grant in subject.grants() {
+        let Gift::Privilege(privilege) = grant.what else {
+            continue;
         };
-        let path = in_image(path);
+        let path = in_image(&grant.path);
         let whose = if owned.is_of_package(&path) || !owned.knows_packages() {
             Whose::Package
         } else {
             Whose::Nobody
         };
         if whose != wanted || owned.is_of_flavor(&path) || KNOWN.iter().any(|known| matches(known, &path)) {
-            return;
+            continue;
         }
         let (fact, help) = match whose {
             Whose::Nobody => (
@@ -186,27 +249,11 @@ fn programs(subject: &Subject<'_>, wanted: Whose) -> Vec<Fault> {
             ),
         };
         faults.push(fault(shown(&path), fact, help));
-    });
+    }
     faults
 }
 
-/// The privilege that starting a file gives, in words.
-fn privilege(subject: &Subject<'_>, path: &[u8], entry: &Entry) -> Option<&'static str> {
-    let is_program = matches!(entry.kind, Kind::File(1..)) && entry.mode & 0o111 != 0;
-    if !is_program {
-        return None;
-    }
-    if entry.mode & 0o4000 != 0 && entry.uid == 0 {
-        return Some("runs as root, whoever starts it (setuid)");
-    }
-    if entry.mode & 0o2000 != 0 && entry.gid == 0 {
-        return Some("runs with the group root, whoever starts it (setgid)");
-    }
-    let capabilities = subject.tree.attribute(path, "security.capability");
-    capabilities.map(|_| "gets capabilities, whoever starts it")
-}
-
-/// Whether a path is one of the table.
+/// Compares a path with an entry of the table.
 fn matches(known: &str, path: &[u8]) -> bool {
     let (mut known, mut parts) = (known.split('/'), path.split(|byte| *byte == b'/'));
     loop {
@@ -220,40 +267,30 @@ fn matches(known: &str, path: &[u8]) -> bool {
 }
 
 fn devices(subject: &Subject<'_>) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    walk(subject.tree, b"/", &mut |path, entry| {
-        if entry.kind == Kind::Device && !path.starts_with(b"/dev/") {
-            let fact = "it is a device: who may open it reaches the hardware, past all permissions of files";
-            faults.push(fault(
-                shown(path),
-                fact,
-                "delete it: devices are made in `/dev` at boot",
-            ));
-        }
-    });
-    faults
+    let outside = subject
+        .grants()
+        .iter()
+        .filter(|grant| grant.what == Gift::Device && !grant.path.starts_with(b"/dev/"));
+    let fact = "it is a device: who may open it reaches the hardware, past all permissions of files";
+    let help = "delete it: devices are made in `/dev` at boot";
+    outside
+        .map(|grant| fault(shown(&grant.path), fact, help))
+        .collect()
 }
 
 /// Directories that are empty when a machine runs: something is mounted over them.
 const MOUNTED: [&[u8]; 5] = [b"/dev/", b"/proc/", b"/run/", b"/sys/", b"/tmp/"];
 
 fn writable(subject: &Subject<'_>) -> Vec<Fault> {
+    let help = "give it a mode without write permission for others: with `files`, or in a `run` step";
     let mut faults = Vec::new();
-    walk(subject.tree, b"/", &mut |path, entry| {
-        let is_writable = entry.mode & 0o002 != 0;
-        if !is_writable || MOUNTED.iter().any(|above| path.starts_with(above)) {
-            return;
+    for grant in subject.grants() {
+        if let Gift::Write(fact) = grant.what
+            && !MOUNTED.iter().any(|above| grant.path.starts_with(above))
+        {
+            faults.push(fault(shown(&grant.path), fact, help));
         }
-        let fact = match entry.kind {
-            Kind::File(_) => "every user may write it",
-            Kind::Directory if entry.mode & 0o1000 == 0 => {
-                "every user may write it, and delete files of others in it"
-            }
-            Kind::Directory | Kind::Link(_) | Kind::Device | Kind::Special => return,
-        };
-        let help = "give it a mode without write permission for others: with `files`, or in a `run` step";
-        faults.push(fault(shown(path), fact, help));
-    });
+    }
     faults
 }
 

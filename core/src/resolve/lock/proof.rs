@@ -139,7 +139,7 @@ fn versions<'a>(facts: &'a SuiteFacts, name: &'a str) -> impl Iterator<Item = Pa
     indexes.flat_map(move |index| index.positions(name).map(|at| index.package(at)))
 }
 
-/// Whether the indexes of a suite have exactly this archive.
+/// Looks for exactly this archive in the indexes of a suite.
 fn has(facts: &SuiteFacts, locked: &LockedPackage) -> bool {
     versions(facts, locked.name.as_str()).any(|package| {
         package.version == locked.version

@@ -54,7 +54,7 @@ async fn disk<'a>(args: &'a Boot, terminal: &Terminal) -> Result<Source<'a>, Fai
             Err(Failure::usage(BadFlag::new(fact, help)))
         }
         (Some(image), kept) => {
-            let image = super::verify::open(image, args.max_image_size, terminal).await?;
+            let image = super::verify::open(image, args.size.max_image_size, terminal).await?;
             let image = Image {
                 id: image.id.clone(),
                 architecture: image.architecture.clone().unwrap_or_default(),

@@ -12,7 +12,7 @@ use crate::terminal::Terminal;
 
 /// Checks an image of any tool.
 pub(crate) async fn run(args: &Verify, terminal: &Terminal) -> Result<(), Failure> {
-    let image = open(&args.image, args.max_image_size, terminal).await?;
+    let image = open(&args.image, args.size.max_image_size, terminal).await?;
     let expectations = Expectations {
         architecture: image.architecture.clone(),
     };

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use kcompose_core::archive::Allowance;
 use kcompose_core::limits::{self, Limit};
 
-/// What is left to an image, for its archive and all its layers together.
+/// The bound on an image: its archive and all its layers together count against it.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
     pub(super) allowance: Allowance,
@@ -97,7 +97,8 @@ impl Write for Unpacked<'_> {
             let what = format!("the unpacked size of its {} compressed bytes", self.compressed);
             return Err(limits::IMAGE_RATIO.exceeded(what).into());
         }
-        self.file.write(bytes)
+        self.file.write_all(bytes)?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

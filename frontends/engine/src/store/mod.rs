@@ -238,7 +238,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// When a folder is a link: nothing is deleted through one.
+    /// A folder that is a link is one: nothing is deleted through it.
     pub fn prune(&self, keep: &BTreeSet<String>) -> Result<Vec<Blob>, StoreError> {
         let mut pruned = self.blobs_behind(Links::Refuse)?;
         pruned.retain(|blob| !keep.contains(&blob.sha256));

@@ -1,11 +1,10 @@
 //! Files that a flavor downloads: fetched once, and refused when the server has another file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use kcompose_core::model::{Architecture, Download, FileBody, FileNode, Sha256};
 use kcompose_core::resolve::{DownloadNeed, LockedDownload, Need, Resolved};
 use kcompose_core::source::{Span, Spanned};
-use kcompose_core::step::Ids;
 use kcompose_engine::Fault;
 use kcompose_engine::digest::sha256_of;
 use kcompose_engine::fetch::{FetchError, Network};
@@ -43,16 +42,8 @@ fn downloading(content: &[u8]) -> (World, Resolved) {
         size: content.len() as u64,
     };
     let resolved = Resolved {
-        architecture: Architecture::Amd64,
-        packages: BTreeMap::new(),
-        indexes: Vec::new(),
-        epoch: 0,
-        ids: Ids::default(),
-        accounts: BTreeMap::new(),
-        left_out: BTreeMap::new(),
-        upstream: None,
-        kubernetes: None,
         downloads: vec![locked],
+        ..Resolved::empty(Architecture::Amd64)
     };
     (world, resolved)
 }

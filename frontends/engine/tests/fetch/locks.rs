@@ -7,7 +7,7 @@ use kcompose_engine::store::Shelf;
 
 use crate::world::{PACKAGES, World};
 
-/// What comparing a lock with signed indexes reports, with the network or without.
+/// The report of comparing a lock with signed indexes, with the network or without.
 async fn proof(world: &World, lock: &Lock, network: Network) -> String {
     let evidence = world
         .fetcher(network)
@@ -35,7 +35,7 @@ async fn locked(world: &World) -> Lock {
     Lock::new(&world.flavor, world.resolve().await.unwrap())
 }
 
-/// What an attacker writes into a lock: another archive in the place of `probe`.
+/// A lock that an attacker changed: another archive is in the place of `probe`.
 fn replaced(lock: &Lock) -> Lock {
     let mut lock = lock.clone();
     let package = lock.resolved.packages.get_mut(&"probe".parse().unwrap()).unwrap();

@@ -15,7 +15,7 @@ use super::{FOLDERS, Record, TreeFacts, TreeId, Trees};
 use crate::embedded::snapshot;
 use crate::store::Links;
 
-/// How much there is.
+/// The size of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Results of operations.
@@ -50,7 +50,7 @@ impl Inventory {
 }
 
 impl Trees {
-    /// How much there is, also behind links.
+    /// Counts records and trees, also behind links.
     pub fn summary(&self) -> io::Result<Summary> {
         let inventory = self.inventory(Links::Follow)?;
         Ok(Summary {
